@@ -1,0 +1,71 @@
+"""Names a configuration may use, and where the code behind each name lives.
+
+Nothing is imported until it is asked for, and a configuration can never name a module itself:
+only what stands here, or what an installed package offers under the entry-point group
+``tunesmith.<section>``, can be built.
+"""
+
+import importlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any
+
+from tunesmith.errors import ConfigError
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """'; did you mean …?' where a known name is close, else the list of known names."""
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}."
+
+
+@dataclass(frozen=True)
+class Registry:
+    """kind → ``module:Class`` for one section of the configuration (its dotted path)."""
+
+    section: str
+    entries: dict[str, str]
+
+    def names(self) -> list[str]:
+        return sorted(self.entries | {e.name: "" for e in self._plugins()})
+
+    def _plugins(self) -> Any:
+        return entry_points(group=f"tunesmith.{self.section}")
+
+    def get(self, kind: str) -> Any:
+        """The class registered as ``kind``."""
+        if kind in self.entries:
+            module, _, name = self.entries[kind].partition(":")
+            return getattr(importlib.import_module(module), name)
+        for entry in self._plugins():
+            if entry.name == kind:
+                return entry.load()
+        raise ConfigError(
+            f"{self.section}.kind: there is no {kind!r}; {nearest(kind, self.names())}"
+        )
+
+
+REFERENCES = Registry(
+    "reference",
+    {
+        "tblite": "tunesmith.references.tblite:TBLite",
+        "pyscf": "tunesmith.references.pyscf:PySCF",
+        "cp2k": "tunesmith.references.cp2k:CP2K",
+        "espresso": "tunesmith.references.espresso:Espresso",
+        "vasp": "tunesmith.references.vasp:VASP",
+        "orca": "tunesmith.references.orca:ORCA",
+        "ase": "tunesmith.references.ase_any:AnyASE",
+    },
+)
+SUBSPACES = Registry("tune.subspace", {"all": "tunesmith.tune.subspace:All"})
+ANCHORS = Registry("tune.anchor", {"none": "tunesmith.tune.anchor:NoAnchor"})
+SAMPLERS = Registry("tune.sampler", {"adamw": "tunesmith.tune.adamw:AdamW"})
+LOSSES = Registry(
+    "tune.loss",
+    {
+        "huber": "tunesmith.tune.loss:Huber",
+        "mace-universal": "tunesmith.tune.loss:MACEUniversal",
+    },
+)
+SECTIONS = {r.section: r for r in (REFERENCES, SUBSPACES, ANCHORS, SAMPLERS, LOSSES)}
