@@ -1,0 +1,209 @@
+"""How settings are built from mappings, changed by overrides, and turned back into mappings.
+
+A section with a ``kind`` becomes the object registered under that name. What cannot be
+understood is refused in one sentence that starts with the full path of the setting.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from tunesmith import yamltext
+from tunesmith.core import Settings
+from tunesmith.errors import ConfigError
+from tunesmith.registry import SECTIONS, nearest
+
+C = TypeVar("C", bound=Settings)
+#: the kind of a section that names none
+DEFAULT_KINDS = {
+    "tune.subspace": "all",
+    "tune.anchor": "none",
+    "tune.sampler": "adamw",
+    "tune.loss": "huber",
+}
+#: sections that may be written as one plain value, and which setting that value is
+SHORTHAND = {"model": "source", "tune.e0": "method"} | dict.fromkeys(SECTIONS, "kind")
+
+# ------------------------------------------------------------------ mappings to objects
+
+
+def join(*parts: object) -> str:
+    """A dotted path."""
+    return ".".join(str(p) for p in parts if p != "")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool | int | float | list | dict | None):
+        return yamltext.inline(value)[:60]
+    return repr(value)
+
+
+def section(value: Any, path: str) -> dict[str, Any]:
+    """The settings of one section, with its shorthand written out."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str) and path in SHORTHAND:
+        return {SHORTHAND[path]: value}
+    raise ConfigError(f"{path}: {_show(value)} was given, but a section with settings is needed.")
+
+
+def class_of(cls: type[C], values: dict[str, Any], path: str) -> type[C]:
+    """The class that describes a section: the registered one where there is a ``kind``."""
+    if path not in SECTIONS:
+        return cls
+    kind = values.pop("kind", DEFAULT_KINDS.get(path))
+    if not isinstance(kind, str):
+        said = "not given" if kind is None else f"{_show(kind)} was given"
+        raise ConfigError(f"{path}.kind: {said}; use one of {', '.join(SECTIONS[path].names())}.")
+    registered: type[C] = SECTIONS[path].get(kind)
+    return registered
+
+
+def types_in(annotation: Any) -> set[Any]:
+    """An annotation and everything it is made of."""
+    return {annotation}.union(*(types_in(a) for a in get_args(annotation)))
+
+
+def nested(annotation: Any) -> type[Settings] | None:
+    """The class of settings a field holds, where it holds one."""
+    found = [t for t in types_in(annotation) if isinstance(t, type) and issubclass(t, Settings)]
+    return found[0] if len(found) == 1 else None
+
+
+def build(cls: type[C], value: Any, path: str = "") -> C:
+    """The frozen object a section describes.
+
+    value: the section as read from YAML (a mapping, its shorthand or nothing). path: its dotted
+    path, used in messages and to find its registry, in which case ``cls`` may be `Settings`.
+    Raises `ConfigError` in one sentence that starts with the path of the culprit.
+    """
+    values = section(value, path) if path else dict(value)
+    cls = class_of(cls, values, path)
+    fields = cls.model_fields
+    for key, field in fields.items():  # an absent section is an empty one: names what it lacks
+        if field.is_required() and (join(path, key) in SECTIONS or nested(field.annotation)):
+            values.setdefault(key, None)
+    for key, given in values.items():
+        here = join(path, key)
+        if key not in fields:
+            known = [*fields, "kind"] if path in SECTIONS else list(fields)
+            raise ConfigError(f"{here}: no such setting; {nearest(str(key), known)}")
+        types = types_in(fields[key].annotation)
+        if isinstance(given, bool) and types & {int, float} and bool not in types:
+            raise ConfigError(f"{here}: {_show(given)} was given, but a number is needed.")
+        below = nested(fields[key].annotation)
+        if below and not (given is None and type(None) in types):
+            values[key] = build(below, given, here)
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error, cls, path) from None
+    except ConfigError as error:
+        if not path or str(error).startswith((f"{path}.", f"{path}:")):
+            raise
+        raise type(error)(f"{path}.{error}") from None
+
+
+#: type of pydantic error, by its start → what was wanted
+_WANTED = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "finite_number": "a finite number",
+    "bool_": "true or false",
+    "string_": "a text",
+    "tuple_": "a list",
+    "list_": "a list",
+    "dict_": "a table of names and values",
+    "greater_than_equal": "a value of at least {ge}",
+    "greater_than": "a value greater than {gt}",
+    "less_than_equal": "a value of at most {le}",
+    "less_than": "a value less than {lt}",
+    "literal_error": "one of {expected}",
+    "too_short": "a list of at least {min_length}",
+}
+
+
+def _explained(error: ValidationError, cls: type[Settings], path: str) -> ConfigError:
+    """The first complaint of pydantic as one sentence."""
+    first = error.errors(include_url=False)[0]
+    place = list(first["loc"])
+    if len(place) > 1 and place[-1] in ("int", "float", "str", "bool"):  # branch of a union
+        place.pop()
+    here, kind, context = join(path, *place), first["type"], first.get("ctx", {})
+    if kind == "missing":
+        field = cls.model_fields.get(str(place[0])) if place else None
+        what = f" ({field.description})" if field and field.description else ""
+        return ConfigError(f"{here}: not given, but needed{what}.")
+    if kind in ("value_error", "assertion_error"):
+        return ConfigError(f"{here}: {context['error']}")
+    wanted = next((w for start, w in _WANTED.items() if kind.startswith(start)), None)
+    wanted = wanted.format(**context) if wanted else first["msg"]
+    return ConfigError(f"{here}: {_show(first['input'])} was given, but {wanted} is needed.")
+
+
+# ----------------------------------------------------------------- objects to mappings
+
+
+def plain(value: Any) -> Any:
+    """Settings as mappings, lists, numbers and texts, every default written out."""
+    if isinstance(value, BaseModel):
+        kind = getattr(value, "kind", None)
+        start = {"kind": kind} if isinstance(kind, str) else {}
+        return start | {k: plain(getattr(value, k)) for k in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+# -------------------------------------------------------------------------- overrides
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for text in overrides:
+        path, equals, value = text.partition("=")
+        path = path.strip()
+        if not equals or not all(path.split(".")):
+            raise ConfigError(f"--set {text}: write PATH=VALUE, as tune.sampler.epochs=50.")
+        if path in result:
+            raise ConfigError(f"--set {path}: given twice; keep one.")
+        result[path] = yamltext.parse(value, f"--set {path}")
+    return result
+
+
+def _place(raw: dict[str, Any], path: str, value: Any) -> None:
+    """Write one override into ``raw``; a change of ``kind`` starts its section afresh."""
+    *parents, last = path.split(".")
+    node, here = raw, ""
+    for key in parents:
+        here = join(here, key)
+        node[key] = section(node.get(key), here)
+        node = node[key]
+    if here in SECTIONS and last == "kind":
+        before = node.get("kind", DEFAULT_KINDS.get(here))
+        if before not in (None, value):
+            node.clear()
+    node[last] = value
+
+
+def merged(
+    raw: Mapping[str, Any], overrides: Sequence[str], shortcuts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A raw configuration with the changes of the command line written into it."""
+    merged = dict(raw)
+    given = _parse_overrides(overrides)
+    for path in shortcuts:
+        if path in given:
+            raise ConfigError(f"--set {path}: also given by its own option; keep one of the two.")
+    # sections before what stands in them, a kind before its settings: the order of options on a
+    # command line then does not matter
+    everything = {**shortcuts, **given}
+    for path in sorted(everything, key=lambda p: (p.count("."), not p.endswith(".kind"))):
+        _place(merged, path, everything[path])
+    return merged
