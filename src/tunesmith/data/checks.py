@@ -1,0 +1,230 @@
+"""Are these structures and labels fit to learn from? And the split into training and validation."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, covalent_radii
+from ase.geometry import complete_cell
+from ase.neighborlist import neighbor_list
+
+from tunesmith.core import Frame, Label
+from tunesmith.errors import DataError
+
+#: a pair closer than this times the sum of its covalent radii is no chemistry
+OVERLAP = 0.3
+_FLAT = 1e-6  # volume of a cell over the product of its edges, below which it is none
+_BATCH = 1_000_000  # pairs of atoms looked at together
+
+
+def require_labels(frames: Sequence[Frame], elements: Iterable[int] | None = None) -> None:
+    """Raise `DataError`, naming the frame, unless every frame can be learned from.
+
+    elements: atomic numbers the model knows; None: any. Frames of one atom are fine, and so are
+    duplicates.
+    """
+    check_structures(frames, elements)
+    for frame in frames:
+        if frame.label is None:
+            raise DataError(
+                f"{frame.origin}: has no label (energy and forces are both needed); remove it, or "
+                "say how the labels are called with energy_key and forces_key."
+            )
+        _check_label(frame, frame.label)
+    several = [f for f in frames if len(f.atoms) > 1]
+    if several and not any(f.label and _says_something(f.label) for f in several):
+        raise DataError(
+            f"{several[0].origin}: the forces of this and all other frames are zero; "
+            "read the reference's forces, not placeholders."
+        )
+
+
+def check_structures(frames: Sequence[Frame], elements: Iterable[int] | None = None) -> None:
+    """Raise `DataError`, naming the frame, for structures no model or reference can take."""
+    if not frames:
+        raise DataError("there is no structure to work on; check the files named as data.")
+    known = None if elements is None else set(elements)
+    for frame in frames:
+        _check_atoms(frame, known)
+    _check_overlaps(frames)
+
+
+def is_isolated(frame: Frame) -> bool:
+    """Whether a frame is an isolated atom by its ``config_type`` (IsolatedAtom, isolated_atom)."""
+    return frame.config_type.replace("_", "").lower() == "isolatedatom"
+
+
+def separate_isolated(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """The other frames, and the isolated atoms that only fix E0s."""
+    rest = [f for f in frames if not is_isolated(f)]
+    return rest, [f for f in frames if is_isolated(f)]
+
+
+def split(
+    frames: Sequence[Frame], fraction: float, rng: np.random.Generator
+) -> tuple[list[Frame], list[Frame]]:
+    """Training and validation frames in their original order; isolated atoms in neither.
+
+    fraction: of the frames that go to validation, 0 ≤ fraction < 1; at least one does when it is
+    not 0. Raises `DataError` where that leaves nothing to train on.
+    """
+    if not 0 <= fraction < 1:
+        raise DataError(f"the validation fraction is {fraction}; give one from 0 up to below 1.")
+    rest, _ = separate_isolated(frames)
+    n_valid = max(1, round(fraction * len(rest))) if fraction else 0
+    if n_valid >= len(rest):
+        raise DataError(
+            f"{len(rest)} frames cannot be split into training and validation; give more frames or "
+            "a file of validation frames."
+        )
+    chosen = set(rng.permutation(len(rest))[:n_valid].tolist())
+    train = [f for i, f in enumerate(rest) if i not in chosen]
+    return train, [f for i, f in enumerate(rest) if i in chosen]
+
+
+def symbols(numbers: Iterable[int]) -> str:
+    """'H, C and O' of atomic numbers, in their order in the periodic table."""
+    names = [chemical_symbols[z] for z in sorted(numbers)]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+# --------------------------------------------------------------------------- labels
+
+
+def _check_label(frame: Frame, label: Label) -> None:
+    parts: dict[str, Any] = {
+        "energy": label.energy,
+        "forces": label.forces,
+        "stress": label.stress,
+    }
+    for name, value in parts.items():
+        if value is not None and not np.isfinite(value).all():
+            raise DataError(
+                f"{frame.origin}: its {name} is not finite; remove the frame or label it again."
+            )
+    forces, n = label.forces, len(frame.atoms)
+    if forces.shape != (n, 3):
+        raise DataError(f"{frame.origin}: forces have shape {forces.shape}, not ({n}, 3).")
+    if n == 1 or (forces != forces[0]).any():
+        return
+    if forces.any():
+        raise DataError(
+            f"{frame.origin}: the same force {forces[0]} on every atom cannot be; check where its "
+            "forces come from."
+        )
+    if not _balanced(frame.atoms):
+        raise DataError(
+            f"{frame.origin}: all forces are exactly zero though nothing in its symmetry asks for "
+            "that; read the reference's forces, not placeholders."
+        )
+
+
+def _says_something(label: Label) -> bool:
+    """Whether a force, or of a crystal whose symmetry allows none the stress, is not zero."""
+    return bool(label.forces.any() or (label.stress is not None and label.stress.any()))
+
+
+def _balanced(atoms: Atoms) -> bool:
+    """Whether symmetry alone makes every force vanish: then those of any pair potential do too."""
+    i, j, d, bonds = neighbor_list("ijdD", atoms, 6.0)
+    strength = np.exp(-d) * (1 + 0.1 * covalent_radii[atoms.numbers[j]]) * (6.0 - d) ** 2
+    pull = np.zeros((len(atoms), 3))
+    np.add.at(pull, i, (strength / d)[:, None] * bonds)
+    largest = float(strength.max(initial=0.0))
+    return bool(np.abs(pull).max() <= 1e-4 * largest)  # positions are often written to few digits
+
+
+# ----------------------------------------------------------------------- structures
+
+
+def _check_atoms(frame: Frame, known: set[int] | None) -> None:
+    atoms, origin = frame.atoms, frame.origin
+    if len(atoms) == 0:
+        raise DataError(f"{origin}: has no atoms; remove the frame.")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError(f"{origin}: positions or cell are not finite; remove the frame.")
+    elements = set(atoms.numbers.tolist())
+    if known is not None and not elements <= known:
+        raise DataError(
+            f"{origin}: contains {symbols(elements - known)}, which the model does not know (it "
+            f"knows {symbols(known)}); remove such frames or choose another model."
+        )
+    if 0 in elements:
+        raise DataError(f"{origin}: contains an atom without element (X); name its element.")
+    if atoms.pbc.any():
+        _check_cell(atoms, origin)
+    if is_isolated(frame) and len(atoms) != 1:
+        raise DataError(
+            f"{origin}: is marked as an isolated atom and has {len(atoms)} atoms; correct its "
+            "config_type."
+        )
+
+
+def _check_cell(atoms: Atoms, origin: str) -> None:
+    lengths = np.linalg.norm(atoms.cell.array, axis=1)
+    cure = "set the cell, or pbc to False"
+    if (lengths[atoms.pbc] == 0).any():
+        raise DataError(f"{origin}: is periodic along a cell vector of zero length; {cure}.")
+    cell = complete_cell(atoms.cell.array)
+    if abs(np.linalg.det(cell)) < _FLAT * np.prod(np.linalg.norm(cell, axis=1)):
+        raise DataError(f"{origin}: its cell has no volume; {cure}.")
+
+
+def _check_overlaps(frames: Sequence[Frame]) -> None:
+    """Frames of one size together, in batches; those with tiny cells one at a time."""
+    by_size: dict[int, list[Frame]] = {}
+    for frame in frames:
+        n = len(frame.atoms)
+        if n * n > _BATCH or (frame.atoms.pbc.any() and _is_tiny(frame.atoms)):
+            _check_overlap_slowly(frame)
+        else:
+            by_size.setdefault(n, []).append(frame)
+    for n, group in by_size.items():
+        step = max(1, _BATCH // n**2)
+        for start in range(0, len(group) if n > 1 else 0, step):
+            _check_batch(group[start : start + step])
+
+
+def _is_tiny(atoms: Atoms) -> bool:
+    """Whether an overlap could be with another image than the one that wrapping finds."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(complete_cell(atoms.cell.array)), axis=0)
+    reach = OVERLAP * 2 * covalent_radii[atoms.numbers].max()
+    return bool(heights[atoms.pbc].min() < 2 * reach)
+
+
+def _check_batch(group: list[Frame]) -> None:
+    """Every pair at its wrapped separation; exact below half the smallest height of the cell."""
+    positions = np.array([f.atoms.positions for f in group])  # (B, n, 3)
+    radii = covalent_radii[np.array([f.atoms.numbers for f in group])]  # (B, n)
+    i, j = np.triu_indices(positions.shape[1], 1)
+    apart = positions[:, i] - positions[:, j]
+    pbc = np.array([f.atoms.pbc for f in group])  # (B, 3)
+    if pbc.any():
+        cells = np.array([_cell(f.atoms) for f in group])
+        turns = np.round(apart @ np.linalg.inv(cells)) * pbc[:, None]
+        apart = apart - turns @ cells
+    ratio = np.sqrt(np.einsum("bpx,bpx->bp", apart, apart)) / (radii[:, i] + radii[:, j])
+    close = np.argwhere(ratio < OVERLAP)
+    if len(close):
+        b, p = close[0]
+        _raise_overlap(group[b], int(i[p]), int(j[p]), float(np.linalg.norm(apart[b, p])))
+
+
+def _cell(atoms: Atoms) -> np.ndarray:
+    return complete_cell(atoms.cell.array) if atoms.pbc.any() else np.eye(3)
+
+
+def _check_overlap_slowly(frame: Frame) -> None:
+    reach = OVERLAP * covalent_radii[frame.atoms.numbers]
+    i, j, d = neighbor_list("ijd", frame.atoms, reach)
+    if len(i):
+        _raise_overlap(frame, int(i[0]), int(j[0]), float(d[0]))
+
+
+def _raise_overlap(frame: Frame, i: int, j: int, distance: float) -> None:
+    names = frame.atoms.symbols
+    raise DataError(
+        f"{frame.origin}: atoms {i} ({names[i]}) and {j} ({names[j]}) are {distance:.3f} Å apart, "
+        "which is no structure; remove the frame."
+    )

@@ -1,0 +1,127 @@
+"""Extended XYZ files: a check before ASE reads one, and a writer that loses no digit.
+
+ASE's reader stops without a word at a blank line, and its writer keeps eight decimals; neither
+will do for labels.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import PROPERTY_NAME_MAP, key_val_dict_to_str
+
+from tunesmith.errors import DataError, RunFolderError
+
+
+def scan(path: Path) -> None:
+    """Raise `DataError`, with the frame's number, for a file that is cut off or ends too early.
+
+    Frames count from 0. A file cut exactly between two frames looks complete: nothing can tell.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    lines = text.removesuffix("\n").split("\n")
+    at, frame, n = 0, 0, 0
+    while at < len(lines) and lines[at].strip():
+        try:
+            n = int(lines[at])
+        except ValueError:
+            raise DataError(
+                f"{path}: frame {frame} should start with its number of atoms but line {at + 1} is "
+                f"{lines[at][:40]!r}; repair the file or write it again."
+            ) from None
+        rows = lines[at + 2 : at + 2 + n]
+        if len(rows) < n or any(not row.strip() for row in rows):
+            raise DataError(
+                f"{path}: frame {frame} is cut off (it announces {n} atoms); remove that frame or "
+                "write the file again."
+            )
+        at, frame = at + 2 + n, frame + 1
+        while at < len(lines) and lines[at].lstrip().startswith("VEC"):
+            at += 1
+    if any(line.strip() for line in lines[at:]):
+        raise DataError(
+            f"{path}: line {at + 1}, after frame {frame - 1}, is blank and more follows, which ASE "
+            "would not read; remove the blank line."
+        )
+    if frame and not text.endswith("\n") and n > 1 and len(lines[-1]) < len(lines[-2]):
+        raise DataError(
+            f"{path}: the last number of frame {frame - 1} may be cut off, as the file does not "
+            "end with a newline; add one if the file is complete."
+        )
+
+
+def write(path: Path, images: Iterable[Atoms]) -> None:
+    """Write structures with everything in their ``info`` and ``arrays``, every float64 exactly.
+
+    The file appears whole or not at all (written beside its place, then renamed). Raises
+    `RunFolderError` where the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            for atoms in images:
+                _write_one(file, atoms)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"{path}: cannot be written ({error.strerror}); choose a folder that exists, is yours "
+            "and has room."
+        ) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _write_one(file: TextIO, atoms: Atoms) -> None:
+    columns = [("species", np.array(atoms.get_chemical_symbols())), ("pos", atoms.positions)]
+    columns += [
+        (PROPERTY_NAME_MAP.get(name, name), array)
+        for name, array in atoms.arrays.items()
+        if name not in ("numbers", "positions")
+    ]
+    names: list[str] = []
+    cells: list[list[str]] = []
+    for name, array in columns:
+        kind, text = _column_format(name, array)
+        flat = array.reshape(len(atoms), -1)
+        names.append(f"{name}:{kind}:{flat.shape[1]}")
+        cells.extend([text(value) for value in column] for column in flat.T.tolist())
+    head = ""
+    if atoms.cell.any():
+        head = f'Lattice="{_numbers(atoms.cell.array)}" '
+    info = {**{k: _escaped(v) for k, v in atoms.info.items() if v is not None}, "pbc": atoms.pbc}
+    file.write(f"{len(atoms)}\n{head}Properties={':'.join(names)} {key_val_dict_to_str(info)}\n")
+    file.writelines(" ".join(row) + "\n" for row in zip(*cells, strict=True))
+
+
+def _numbers(array: np.ndarray) -> str:
+    return " ".join(repr(x) for x in array.ravel().tolist())
+
+
+def _column_format(name: str, array: np.ndarray) -> tuple[str, Any]:
+    """The letter of a column's type in the ``Properties`` entry, and how one value is written."""
+    formats = {"f": ("R", repr), "i": ("I", str), "u": ("I", str), "b": ("L", "FT".__getitem__)}
+    if array.dtype.kind in formats:
+        return formats[array.dtype.kind]
+    if array.dtype.kind == "U" and all(v and not any(map(str.isspace, v)) for v in array.flat):
+        return "S", str
+    raise DataError(
+        f"the per-atom values {name!r} cannot be written to an extxyz file; remove them from "
+        "atoms.arrays or make them numbers."
+    )
+
+
+def _escaped(value: Any) -> Any:
+    """Text on one line and with its backslashes kept: ASE's reader drops one level of them."""
+    if isinstance(value, str):
+        return " ".join(value.splitlines()).replace("\\", "\\\\")
+    return value

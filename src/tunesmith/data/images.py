@@ -1,0 +1,64 @@
+"""Any file ASE reads → its structures, with all the file says in info, arrays and results."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.db import connect
+from ase.io import iread
+from ase.io.formats import UnknownFileTypeError
+
+from tunesmith.data import extxyz
+from tunesmith.errors import DataError
+
+
+def read_images(path: Path) -> list[Atoms]:
+    """All structures of a file. Raises `DataError`, with the frame's number where it is known."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; check the path.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty; write it again.")
+    if path.suffix in (".xyz", ".extxyz"):
+        extxyz.scan(path)
+    images: list[Atoms] = []
+    try:
+        if path.suffix == ".db":
+            images = _database_images(path)
+        else:
+            for atoms in iread(str(path), index=":", do_not_split_by_at_sign=True):
+                images.append(atoms)  # one by one: a failure then has a frame number
+    except UnknownFileTypeError as error:
+        raise DataError(
+            f"{path}: the format is not one ASE knows; convert the file to extxyz."
+        ) from error
+    except Exception as error:  # ASE's readers raise whatever the parser stumbles over
+        raise DataError(
+            f"{path}: frame {len(images)} cannot be read ({type(error).__name__}: {error}); the "
+            "file is damaged or cut off: write it again."
+        ) from error
+    if not images:
+        raise DataError(f"{path}: the file holds no structure; check that it is the right one.")
+    return images
+
+
+def _database_images(path: Path) -> list[Atoms]:
+    """Rows of an ASE database; of our own label store (`store.py`) the labelled ones."""
+    images = []
+    try:
+        for row in connect(str(path), type="db", use_lock_file=False).select():
+            atoms, pairs, data = row.toatoms(), row.key_value_pairs, dict(row.data)
+            if "tunesmith" in data:
+                if pairs["status"] != "label":
+                    continue
+                pairs, data = data["info"], {k: data[k] for k in ("config_type", "weight")}
+            for name, value in data.items():
+                per_atom = isinstance(value, np.ndarray) and value.shape[:1] == (len(atoms),)
+                (atoms.arrays if per_atom and value.ndim == 2 else atoms.info)[name] = value
+            atoms.info.update(pairs)
+            images.append(atoms)
+    except sqlite3.DatabaseError as error:
+        raise DataError(
+            f"{path}: not a readable ASE database ({error}); check the file, or convert it."
+        ) from error
+    return images
