@@ -145,7 +145,6 @@ class LabelConfig(Settings):
     """Everything `tunesmith label` needs to know."""
 
     reference: Annotated[Any, _kind_of("reference")] = Field(description="who knows the answer")
-    execute: ExecuteSettings = ExecuteSettings()
 
 
 CONFIGS: dict[str, type[Settings]] = {"tune": TuneConfig, "label": LabelConfig}

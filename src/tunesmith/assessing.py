@@ -1,0 +1,68 @@
+"""Hold a model against a file of labels: what `tunesmith evaluate` does, step by step."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tunesmith import units
+from tunesmith.config import ModelSettings
+from tunesmith.data.checks import require_labels, separate_isolated
+from tunesmith.data.formats import read_frames
+from tunesmith.errors import ConfigError
+from tunesmith.registry import nearest
+from tunesmith.report import plots as pictures
+from tunesmith.report.evaluate import evaluate
+from tunesmith.report.tables import evaluation_table
+from tunesmith.uncertainty.ensemble import open_model
+
+
+def thresholds(texts: Sequence[str]) -> dict[str, units.Quantity]:
+    """Read ``"force=0.1 eV/Å"`` and ``"energy=5 meV per atom"``. Raises `ConfigError`."""
+    limits: dict[str, units.Quantity] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise ConfigError(f"--threshold {text}: write WHAT=VALUE, as 'force=0.1 eV/Å'.")
+        if name not in ("energy", "force"):
+            known = nearest(name, ["energy", "force"])
+            raise ConfigError(f"--threshold {text}: there is no {name!r}; {known}")
+        if name in limits:
+            raise ConfigError(f"--threshold {name}: given twice; keep one.")
+        limits[name] = units.parse(value, name, field=f"--threshold {name}")
+    return limits
+
+
+def assess(
+    model: ModelSettings,
+    path: Path,
+    keys: tuple[str | None, str | None, str | None],
+    limits: Mapping[str, units.Quantity],
+    *,
+    relative: bool,
+    plots: Path | None,
+    notes: Console,
+) -> dict[str, Any]:
+    """Predict every labelled structure of a file and compare; the evaluation's summary.
+
+    keys: of energy, forces and stress in the file, None: by the usual rules. relative:
+    energies within each composition only. plots: folder for pictures. notes: for remarks.
+    """
+    frames, found = read_frames(path, energy_key=keys[0], forces_key=keys[1], stress_key=keys[2])
+    notes.print(f"{path.name}: {found}")
+    frames, isolated = separate_isolated(frames)
+    if isolated:
+        notes.print(f"{path.name}: {len(isolated)} isolated atoms are not compared")
+    posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    require_labels(frames, posterior.potential.elements)
+    evaluation = evaluate(posterior, frames, thresholds=limits, relative_energies=relative)
+    if plots is not None:
+        pictures.parity(evaluation, plots / "parity.png")
+        notes.print(f"pictures in {plots}")
+    return evaluation.summary()
+
+
+def show(summary: dict[str, Any], screen: Console) -> None:
+    """The summary as tables."""
+    screen.print(evaluation_table(summary))

@@ -1,0 +1,266 @@
+"""The command line: options in, one call, result out. Heavy imports wait for their command."""
+
+import sys
+from dataclasses import asdict
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tunesmith import terminal
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 98},
+    help="Fine-tune a foundation interatomic potential to your system.",
+    epilog="Start: tunesmith models; tunesmith template tune. Every command: COMMAND --help.",
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="YAML file of settings.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change one setting by its full path, as tune.sampler.epochs=50; repeatable.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tunesmith {package_version('tunesmith')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+# ------------------------------------------------------------------------------ label
+
+
+@app.command()
+def label(
+    frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="File of structures.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Labelled structures, as extxyz.")
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="KIND", help="Engine, as pyscf; see template label."),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store", metavar="FILE", help="Database of labels. [default: OUT with suffix .db]"
+        ),
+    ] = None,
+    config_file: Config = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Label structures with a reference method.
+
+    Each label is stored as soon as it exists: run the same command again to go on after an
+    interruption; no label is computed twice. Exit code 1: some structures could not be labelled.
+
+    Example: tunesmith label frames.xyz --reference pyscf --set reference.xc=pbe --out labels.xyz
+    """
+    from tunesmith import config, labelling
+
+    shortcuts = {"reference.kind": reference} if reference else {}
+    engine = config.load(config.LabelConfig, config_file, set_ or (), shortcuts).reference
+    job = labelling.prepare(frames, out, store or out.with_suffix(".db"), engine)
+    with terminal.only_results(), terminal.progress(terminal.notes()) as bar:
+        labelling.run(job, engine, bar)
+    terminal.give(job.summary(), json, job.show)
+    raise typer.Exit(1 if job.failures else 0)
+
+
+# ------------------------------------------------------------------------------- tune
+
+
+@app.command()
+def tune(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The run's folder.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="Name, model file or run folder. [default: organic-xs]"
+        ),
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", metavar="FILE", help="Labelled structures; repeatable."),
+    ] = None,
+    valid: Annotated[
+        str | None,
+        typer.Option(
+            "--valid",
+            metavar="FILE",
+            help="Structures that decide the best epoch. [default: a tenth of --train]",
+        ),
+    ] = None,
+    config_file: Config = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Fine-tune a model to labelled structures.
+
+    The same command resumes an interrupted run, to the same result. The folder then holds
+    final.model for the model's own package, the resolved config.yaml, summary.json and pictures.
+
+    Example: tunesmith tune --model organic-xs --train train.xyz --out run
+    """
+    from tunesmith import config
+
+    given = {"model.source": model, "data.train": train, "data.valid": valid}
+    shortcuts = {path: value for path, value in given.items() if value}
+    settings = config.load(config.TuneConfig, config_file, set_ or (), shortcuts)
+    from tunesmith.tune.job import tune as run_job
+
+    with terminal.only_results():
+        summary = run_job(settings, out, terminal.notes())
+    terminal.give(summary, json, lambda screen: screen.print(f"done: {out / 'final.model'}"))
+
+
+# --------------------------------------------------------------------------- evaluate
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, model file or run folder.")],
+    frames: Annotated[Path, typer.Argument(metavar="FILE", help="Labelled structures.")],
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="FOLDER", help="Write parity plots there.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="WHAT=VALUE",
+            help="Largest error wanted, as 'force=0.1 eV/Å' or 'energy=5 meV per atom'; "
+            "repeatable.",
+        ),
+    ] = None,
+    relative: Annotated[
+        bool,
+        typer.Option("--relative", help="Compare energies within each composition only."),
+    ] = False,
+    energy_key: Annotated[
+        str | None, typer.Option("--energy-key", metavar="KEY", help="Where energies stand.")
+    ] = None,
+    forces_key: Annotated[
+        str | None, typer.Option("--forces-key", metavar="KEY", help="Where forces stand.")
+    ] = None,
+    stress_key: Annotated[
+        str | None, typer.Option("--stress-key", metavar="KEY", help="Where stress stands.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="NAME", help="Head of a multi-head model.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="TYPE", help="float32 or float64.")
+    ] = "float32",
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps.")
+    ] = "cpu",
+    json: Json = False,
+) -> None:
+    """Compare a model's energies, forces and stress with labels.
+
+    Example: tunesmith evaluate run test.xyz --plots plots
+    """
+    from tunesmith import assessing
+    from tunesmith.config import ModelSettings
+    from tunesmith.settings import build
+
+    limits = assessing.thresholds(threshold or ())
+    named = {"source": model, "head": head, "dtype": dtype, "device": device}
+    start = build(ModelSettings, named, "model")
+    keys = (energy_key, forces_key, stress_key)
+    with terminal.only_results():
+        summary = assessing.assess(
+            start, frames, keys, limits, relative=relative, plots=plots, notes=terminal.notes()
+        )
+    terminal.give(summary, json, lambda screen: assessing.show(summary, screen))
+
+
+# ------------------------------------------------------------------- models, template, trust
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models known by name.
+
+    And whether each is here or how to get it.
+    """
+    from tunesmith.potentials import zoo
+
+    entries = zoo.known()
+
+    def show(screen: Console) -> None:
+        table = Table("name", "package", "elements", "domain", "licence", "here")
+        for e in entries:
+            here = "yes" if e.available else e.how_to_get
+            table.add_row(e.name, e.package, e.elements, e.domain, e.licence, here)
+        screen.print(table)
+
+    terminal.give([asdict(e) for e in entries], json, show)
+
+
+@app.command()
+def template(
+    what: Annotated[str, typer.Argument(metavar="tune|label", help="Which configuration.")],
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Print a configuration to start from.
+
+    It holds every setting with its default and its meaning.
+
+    Example: tunesmith template label --set reference.kind=pyscf > label.yaml
+    """
+    from tunesmith import config
+
+    text = config.template(what, set_ or ())
+    terminal.give({"template": what, "yaml": text}, json, lambda _: print(text, end=""))
+
+
+@app.command()
+def trust(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file (a pickle).")],
+    json: Json = False,
+) -> None:
+    """Vouch for a third-party model file, once.
+
+    Loading such a file may run any code it contains, so tunesmith asks first. Remembered is the file's content (sha256), not its name: a changed file is asked about again.
+    """
+    from tunesmith.potentials import trust as trusted
+
+    digest = trusted.trust(file)
+    result = {"file": str(file), "sha256": digest, "remembered_in": str(trusted.registry_path())}
+    text = f"""{file} is trusted from now on: loading it may run any code it contains.
+sha256 {digest}
+remembered in {trusted.registry_path()}; delete its line there to take the trust back."""
+    terminal.give(result, json, lambda _: print(text))
+
+
+def main() -> None:
+    """Entry point of the ``tunesmith`` program."""
+    sys.exit(terminal.run(app, sys.argv[1:]))

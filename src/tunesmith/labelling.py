@@ -1,0 +1,92 @@
+"""Label a file of structures: what `tunesmith label` does, step by step."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from tunesmith.core import Failure, Frame, Label, Reference
+from tunesmith.data.checks import check_structures
+from tunesmith.data.formats import read_frames, write_frames
+from tunesmith.data.store import LabelStore
+from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
+
+
+@dataclass
+class Labelling:
+    """What is to be labelled, where labels go, and what has come of it so far."""
+
+    frames: list[Frame]
+    out: Path
+    store: Path
+    labelled: list[Frame] = field(default_factory=list)
+    failures: list[tuple[Frame, Failure]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "out": str(self.out),
+            "store": str(self.store),
+            "n_frames": len(self.frames),
+            "n_labelled": len(self.labelled),
+            "failures": [
+                {
+                    "frame": frame.origin,
+                    "kind": failure.kind,
+                    "reason": failure.reason,
+                    "scratch": failure.scratch,
+                }
+                for frame, failure in self.failures
+            ],
+        }
+
+    def show(self, screen: Console) -> None:
+        """For people: how many, where, and each failure with its reason."""
+        where = f" in {self.out}" if self.labelled else ""
+        screen.print(f"{len(self.labelled)} of {len(self.frames)} structures labelled{where}")
+        for frame, failure in self.failures:
+            kept = f" [kept: {failure.scratch}]" if failure.scratch else ""
+            screen.print(f"{frame.origin}: {failure.kind}: {failure.reason}{kept}", markup=False)
+
+
+def prepare(path: Path, out: Path, store: Path, reference: Reference) -> Labelling:
+    """Check everything that can be checked before the first calculation; writes nothing.
+
+    Raises `DataError`, `RunFolderError` or, where the engine is not installed,
+    `MissingDependencyError`.
+    """
+    frames, _ = read_frames(path)
+    check_structures(frames)
+    reference.identity()  # an engine that is missing says so here
+    if out.suffix not in (".xyz", ".extxyz"):
+        raise DataError(f"--out {out}: labels are written as extxyz; end the name in .xyz.")
+    if len({path.resolve(), out.resolve(), store.resolve()}) < 3:
+        raise DataError(f"{path}, --out and --store must be three different files; rename one.")
+    if out.exists() and not store.exists():
+        raise DataError(
+            f"{out} exists but its label store {store} does not, so this command did not write "
+            "it; choose another --out or remove it."
+        )
+    for target in (out, store):
+        if not target.parent.is_dir():
+            raise RunFolderError(f"{target.parent}: there is no such folder; make it first.")
+    return Labelling(frames, out, store)
+
+
+def run(job: Labelling, reference: Reference, bar: Progress) -> None:
+    """Label every structure; also when interrupted, the output holds what there is by then."""
+    try:
+        with LabelStore(job.store) as store:
+            for frame in bar.track(job.frames, description=f"{reference.kind}"):
+                answer = store.label(frame.atoms, reference, origin=frame.origin)
+                if isinstance(answer, Label):
+                    job.labelled.append(replace(frame, label=answer))
+                    continue
+                if answer.kind == "engine-missing":
+                    raise MissingDependencyError(answer.reason)
+                job.failures.append((frame, answer))
+    finally:
+        if job.labelled:
+            write_frames(job.out, job.labelled)
