@@ -249,7 +249,8 @@ def trust(
 ) -> None:
     """Vouch for a third-party model file, once.
 
-    Loading such a file may run any code it contains, so tunesmith asks first. Remembered is the file's content (sha256), not its name: a changed file is asked about again.
+    Loading such a file may run any code it contains, so tunesmith asks first. Remembered is the
+    file's content (sha256), not its name: a changed file is asked about again.
     """
     from tunesmith.potentials import trust as trusted
 
