@@ -10,6 +10,7 @@ from ase.io import iread
 from ase.io.formats import UnknownFileTypeError
 
 from tunesmith.data import extxyz
+from tunesmith.data.rows import canonical
 from tunesmith.errors import DataError
 
 
@@ -32,6 +33,8 @@ def read_images(path: Path) -> list[Atoms]:
         raise DataError(
             f"{path}: the format is not one ASE knows; convert the file to extxyz."
         ) from error
+    except DataError:
+        raise
     except Exception as error:  # ASE's readers raise whatever the parser stumbles over
         raise DataError(
             f"{path}: frame {len(images)} cannot be read ({type(error).__name__}: {error}); the "
@@ -44,13 +47,15 @@ def read_images(path: Path) -> list[Atoms]:
 
 def _database_images(path: Path) -> list[Atoms]:
     """Rows of an ASE database; of our own label store (`store.py`) the labelled ones."""
-    images = []
+    images: list[Atoms] = []
+    references = set()
     try:
         for row in connect(str(path), type="db", use_lock_file=False).select():
             atoms, pairs, data = row.toatoms(), row.key_value_pairs, dict(row.data)
             if "tunesmith" in data:
                 if pairs["status"] != "label":
                     continue
+                references.add(canonical(data["reference"]))
                 pairs, data = data["info"], {k: data[k] for k in ("config_type", "weight")}
             for name, value in data.items():
                 per_atom = isinstance(value, np.ndarray) and value.shape[:1] == (len(atoms),)
@@ -61,4 +66,9 @@ def _database_images(path: Path) -> list[Atoms]:
         raise DataError(
             f"{path}: not a readable ASE database ({error}); check the file, or convert it."
         ) from error
+    if len(references) > 1:
+        raise DataError(
+            f"{path}: holds labels of {len(references)} references, whose energies do not compare; "
+            "write those of one to a file (LabelStore.labels(reference), write_frames)."
+        )
     return images

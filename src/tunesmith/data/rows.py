@@ -1,0 +1,126 @@
+"""One row of the label store: what decides a label, and how it is written down."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db.row import AtomsRow
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from tunesmith.core import Failure, Frame, Label
+
+_FORMAT = 1  # of what we put into a row's data
+
+
+def label_key(atoms: Atoms, identity: Mapping[str, Any]) -> str:
+    """What decides a label, as text: the exact structure and the reference's `identity`.
+
+    Positions, cell, pbc, elements, charge, multiplicity, and initial magnetic moments and charges
+    where there are any, to the last bit.
+    """
+    digest = hashlib.sha256()
+    digest.update(np.asarray(atoms.numbers, "<i8").tobytes())
+    for array in (atoms.positions, atoms.cell.array):
+        digest.update((np.asarray(array, "<f8") + 0.0).tobytes())  # -0.0 becomes 0.0
+    digest.update(np.asarray(atoms.pbc, "u1").tobytes())
+    electrons: dict[str, Any] = {k: _count(atoms.info.get(k)) for k in ("charge", "multiplicity")}
+    for name in ("initial_magmoms", "initial_charges"):
+        if name in atoms.arrays and atoms.arrays[name].any():
+            electrons[name] = np.asarray(atoms.arrays[name], float).tolist()
+    digest.update(canonical([electrons, identity]).encode())
+    return "k" + digest.hexdigest()  # ASE refuses text that could be a number
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a labelled frame or a failed one, and how it came about."""
+
+    frame: Frame
+    outcome: Label | Failure
+    identity: Mapping[str, Any]
+    seconds: float = 0.0
+    extra: Mapping[str, Any] | None = None
+
+
+def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any]]:
+    """Structure with results, key-value pairs and data, as ASE's ``write`` takes them."""
+    frame, outcome = entry.frame, entry.outcome
+    atoms = frame.atoms.copy()
+    atoms.set_constraint()
+    info, lost_info = _plain(atoms.info)
+    extra, lost_extra = _plain(entry.extra or {})
+    data: dict[str, Any] = {
+        "tunesmith": _FORMAT,
+        "reference": dict(entry.identity),
+        "seconds": entry.seconds,
+        "origin": frame.origin,
+        "config_type": frame.config_type,
+        "weight": float(frame.weight),
+        "info": info,
+        "extra": extra,
+        "not_stored": lost_info + lost_extra,
+    }
+    if isinstance(outcome, Failure):
+        data |= {"kind": outcome.kind, "reason": outcome.reason, "scratch": outcome.scratch}
+        return atoms, {"label_key": key, "status": "failed"}, data
+    forces = np.asarray(outcome.forces, np.float64)
+    stress = None if outcome.stress is None else np.asarray(outcome.stress, np.float64)
+    zero = None if outcome.energy_zero is None else float(outcome.energy_zero)
+    energy = float(outcome.energy)
+    data |= {"energy": energy, "energy_zero": zero, "forces": forces, "stress": stress}
+    atoms.calc = SinglePointCalculator(
+        atoms,
+        energy=energy if zero is None else zero,
+        free_energy=energy,
+        forces=forces,
+        stress=None if stress is None else full_3x3_to_voigt_6_stress(stress),
+    )
+    return atoms, {"label_key": key, "status": "label"}, data
+
+
+def decode(row: AtomsRow) -> Entry:
+    """The entry that `encode` wrote, exactly; what JSON could not hold is gone from info."""
+    data = row.data
+    atoms = row.toatoms()
+    atoms.calc = None
+    atoms.info.update(data["info"])
+    frame = Frame(atoms, None, data["origin"], data["weight"], data["config_type"])
+    outcome: Label | Failure
+    if row["status"] == "failed":
+        outcome = Failure(data["kind"], data["reason"], data["scratch"])
+    else:
+        stress = None if data["stress"] is None else data["stress"].copy()
+        outcome = Label(data["energy"], data["forces"].copy(), stress, data["energy_zero"])
+    return Entry(frame, outcome, data["reference"], data["seconds"], data["extra"])
+
+
+def _plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The part of a dictionary that JSON can hold, arrays as lists, and the names of the rest."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            kept[str(name)] = json.loads(json.dumps(value, default=_from_numpy))
+        except (TypeError, ValueError):
+            continue
+    return kept, [str(name) for name in values if str(name) not in kept]
+
+
+def _from_numpy(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(type(value))
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_from_numpy)
+
+
+def _count(value: Any) -> float | None:
+    """1, 1.0 and numpy's 1 are one charge."""
+    return None if value is None else float(value)

@@ -1,0 +1,223 @@
+"""The label store: an ASE database in which no label is ever lost or computed twice.
+
+A label is committed, and on the disk, before anyone sees it. `ase db labels.db` shows the rows;
+what ASE has no column for (exact stress, settings of the reference, why a frame was chosen) is in
+each row's ``data``.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from ase import Atoms
+from ase.db import connect
+
+from tunesmith.core import Failure, Frame, Label, Reference
+from tunesmith.data.rows import Entry, canonical, decode, encode, label_key
+from tunesmith.errors import DataError, RunFolderError
+
+_INDEX = "tunesmith_text_index"  # ASE indexes the names of key-value pairs, not their values
+
+
+class LabelStore:
+    """Labels and failures in an ASE sqlite database; safe against kills and other processes.
+
+    retry_failed: whether a structure whose reference call failed is tried again when asked for.
+    Every operation opens the file for itself, so a store may be used from several threads and
+    processes. Raises `RunFolderError` for a file that is locked, damaged or cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, retry_failed: bool = True) -> None:
+        self.path = Path(path)
+        self.retry_failed = retry_failed
+        with self._session() as db:
+            known = "SELECT 1 FROM sqlite_master WHERE name=?"
+            if not db.connection.execute(known, (_INDEX,)).fetchone():
+                db.connection.execute("BEGIN IMMEDIATE")
+                db.count()  # ASE makes its tables, and commits them
+                db.connection.execute(
+                    f"CREATE INDEX IF NOT EXISTS {_INDEX} ON text_key_values(value, key)"
+                )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Nothing is open between calls."""
+
+    def __len__(self) -> int:
+        """Number of labels."""
+        with self._session() as db:
+            return db.count(status="label")
+
+    def label(
+        self,
+        atoms: Atoms,
+        reference: Reference,
+        *,
+        origin: str = "",
+        extra: Mapping[str, Any] | None = None,
+        config_type: str = "Default",
+        weight: float = 1.0,
+    ) -> Label | Failure:
+        """The stored label of exactly this structure by this reference, else a new, committed one.
+
+        extra: what else should stand in the row (prediction, std, why it was chosen). A failure
+        is recorded and returned, never raised.
+        """
+        identity = reference.identity()
+        known = self.find(label_key(atoms, identity))
+        if isinstance(known, Label) or (known is not None and not self.retry_failed):
+            return known
+        bare = atoms.copy()
+        bare.set_constraint()
+        start = time.perf_counter()
+        outcome = reference.label(bare)
+        seconds = time.perf_counter() - start
+        frame = Frame(bare, None, origin, weight, config_type)
+        return self._commit([Entry(frame, outcome, identity, seconds, extra)])[0]
+
+    def find(self, key: str) -> Label | Failure | None:
+        """What is stored under a `label_key`: its label, else its latest failure, else None."""
+        with self._session() as db:
+            return _found(db, key)
+
+    def add(self, frame: Frame, reference_name: str) -> None:
+        """Store one label made elsewhere; see `add_all`."""
+        self.add_all([frame], reference_name)
+
+    def add_all(self, frames: Sequence[Frame], reference_name: str) -> int:
+        """Store labels made elsewhere, in one transaction; returns how many were not yet there.
+
+        Raises `DataError`, and stores none, for a frame without label or with another label than
+        the one stored for the same structure and ``reference_name``.
+        """
+        identity = {"kind": "imported", "name": reference_name}
+        entries = []
+        for frame in frames:
+            if frame.label is None:
+                raise DataError(f"{frame.origin}: has no label to store; label it first.")
+            entries.append(Entry(frame, frame.label, identity))
+        before = len(self)
+        self._commit(entries, refuse_other=True)
+        return len(self) - before
+
+    def labels(self, reference: Reference | None = None) -> list[Frame]:
+        """All labelled frames in the order of their labelling; of one reference if given."""
+        wanted = None if reference is None else canonical(reference.identity())
+        return [
+            replace(entry.frame, label=entry.outcome)
+            for entry in self._entries("label")
+            if isinstance(entry.outcome, Label) and wanted in (None, canonical(entry.identity))
+        ]
+
+    def failures(self) -> list[tuple[Frame, Failure]]:
+        """Every failed call on record, in order, with its structure."""
+        return [
+            (entry.frame, entry.outcome)
+            for entry in self._entries("failed")
+            if isinstance(entry.outcome, Failure)
+        ]
+
+    def entries(self) -> list[Entry]:
+        """Every row with all that is known of it: identity, seconds, extra."""
+        return self._entries("label") + self._entries("failed")
+
+    def _entries(self, status: str) -> list[Entry]:
+        with self._session() as db:
+            return [decode(row) for row in db.select(status=status, sort="id")]
+
+    def _commit(
+        self, entries: Sequence[Entry], refuse_other: bool = False
+    ) -> list[Label | Failure]:
+        """Write what is new in one transaction; a label already there stays and is returned."""
+        outcomes: list[Label | Failure] = []
+        with self._session() as db:
+            db.connection.execute("BEGIN IMMEDIATE")  # between look-up and write nobody else writes
+            for entry in entries:
+                key = label_key(entry.frame.atoms, entry.identity)
+                known = _found(db, key)
+                if not isinstance(known, Label):
+                    atoms, pairs, data = encode(entry, key)
+                    db.write(atoms, pairs, data)
+                    known = entry.outcome
+                elif refuse_other and not _same(known, entry.outcome):
+                    raise DataError(
+                        f"{entry.frame.origin}: {self.path} has another label for the same "
+                        "structure and reference; give the reference another name or drop one."
+                    )
+                outcomes.append(known)
+        return outcomes
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """One connection: committed at the end, rolled back on an error, trouble in one sentence.
+
+        ASE's lock file is not used: it outlives a killed process. SQLite's own locks do not.
+        """
+        try:
+            with connect(str(self.path), type="db", use_lock_file=False) as db:
+                yield db
+        except sqlite3.Error as error:
+            raise RunFolderError(f"{self.path}: {_cure(error)}") from error
+
+
+def label_frames(
+    store: LabelStore,
+    frames: Sequence[Frame],
+    reference: Reference,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Frame], list[tuple[Frame, Failure]]]:
+    """Label frames one after another: the labelled ones, and those that failed with their reason.
+
+    progress: called with (frames done, frames in all) after each.
+    """
+    labelled, failed = [], []
+    for done, frame in enumerate(frames, 1):
+        outcome = store.label(
+            frame.atoms,
+            reference,
+            origin=frame.origin,
+            config_type=frame.config_type,
+            weight=frame.weight,
+        )
+        if isinstance(outcome, Label):
+            labelled.append(replace(frame, label=outcome))
+        else:
+            failed.append((frame, outcome))
+        if progress is not None:
+            progress(done, len(frames))
+    return labelled, failed
+
+
+def _found(db: Any, key: str) -> Label | Failure | None:
+    outcomes = [decode(row).outcome for row in db.select(label_key=key, sort="id")]
+    labels = [outcome for outcome in outcomes if isinstance(outcome, Label)]
+    return labels[0] if labels else outcomes[-1] if outcomes else None
+
+
+def _same(a: Label, b: Label | Failure) -> bool:
+    return isinstance(b, Label) and a.energy == b.energy and np.array_equal(a.forces, b.forces)
+
+
+def _cure(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "locked" in text:
+        return "another process is writing and does not let go; wait for it or stop it."
+    if "not a database" in text or "malformed" in text:
+        return (
+            f"is damaged or no database ({text}); restore a copy, or move it away and its labels "
+            "will be computed again."
+        )
+    return f"cannot be used ({text}); choose a folder that exists, is yours and has room."
