@@ -77,8 +77,7 @@ class DataSettings(Settings):
 
     train: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
         min_length=1,
-        description="files of labelled structures (extxyz, ASE db, traj, vasprun, OUTCAR)",
-        examples=[["train.xyz"]],
+        description="files of labelled structures: extxyz, ASE db, traj, vasprun, OUTCAR",
     )
     valid: str | None = Field(
         default=None, description="file of structures that decide the best epoch"
@@ -147,7 +146,11 @@ class LabelConfig(Settings):
     reference: Annotated[Any, _kind_of("reference")] = Field(description="who knows the answer")
 
 
-CONFIGS: dict[str, type[Settings]] = {"tune": TuneConfig, "label": LabelConfig}
+#: name of a template → its class, and stand-ins for what has no default
+TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
+    "tune": (TuneConfig, {"data": {"train": ["train.xyz"]}}),
+    "label": (LabelConfig, {"reference": {"kind": "tblite"}}),
+}
 
 
 def load(
@@ -172,32 +175,32 @@ def dump(config: Settings) -> str:
 
 
 def template(name: str, overrides: Sequence[str] = ()) -> str:
-    """Every setting of ``"tune"`` or ``"label"`` with its default and what it means, as YAML."""
-    if name not in CONFIGS:
-        raise ConfigError(f"there is no template {name!r}; {nearest(name, list(CONFIGS))}")
-    start = {"label": {"reference": {"kind": "tblite"}}}.get(name, {})
-    lines = _lines(CONFIGS[name], settings.merged(start, overrides, {}), "")
-    return "\n".join([f"# tunesmith {name} --config FILE: every setting", *lines]) + "\n"
+    """Every setting of ``"tune"`` or ``"label"`` with its default and what it means, as YAML.
+
+    overrides: texts such as ``"reference.kind=cp2k"``. Raises `ConfigError`, also where a kind
+    has settings without a default and they are not given.
+    """
+    if name not in TEMPLATES:
+        raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
+    cls, needed = TEMPLATES[name]
+    config = settings.build(cls, settings.merged(needed, overrides, {}))
+    return (
+        "\n".join([f"# tunesmith {name} --config FILE: every setting", *_lines(config, "")]) + "\n"
+    )
 
 
-def _lines(cls: type[Settings], values: dict[str, Any], path: str) -> list[str]:
+def _lines(config: BaseModel, path: str) -> list[str]:
     indent = "  " * (path.count(".") + 1 if path else 0)
     lines = []
     if path in SECTIONS:
-        kind = values.get("kind", settings.DEFAULT_KINDS.get(path))
-        lines.append(f"{indent}kind: {kind}  # one of {', '.join(SECTIONS[path].names())}")
-        cls = settings.class_of(cls, values, path)
-    for key, field in cls.model_fields.items():
-        here = settings.join(path, key)
-        nested = settings.nested(field.annotation)
-        if here in SECTIONS or nested:
-            below = _lines(nested or Settings, settings.section(values.get(key), here), here)
-            lines += [f"{indent}{key}:" + ("" if below else " {}"), *below]
+        kinds = ", ".join(SECTIONS[path].names())
+        lines.append(f"{indent}kind: {settings.plain(config)['kind']}  # one of {kinds}")
+    for key, field in type(config).model_fields.items():
+        value, here = getattr(config, key), settings.join(path, key)
+        if isinstance(value, BaseModel):
+            lines += [f"{indent}{key}:", *_lines(value, here)]
             continue
-        needed = field.is_required() and key not in values
-        default = field.get_default(call_default_factory=True)
-        value = values.get(key, (field.examples or [None])[0] if needed else default)
-        comment = ("needed: " if needed else "") + (field.description or "")
+        comment = ("needed: " if field.is_required() else "") + (field.description or "")
         text = f"{indent}{key}: {yamltext.inline(settings.plain(value))}"
         one_line = f"{text}  # {comment}" if comment else text
         lines += [one_line] if len(one_line) <= 100 else [f"{indent}# {comment}", text]

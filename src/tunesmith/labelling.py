@@ -21,6 +21,7 @@ class Labelling:
     frames: list[Frame]
     out: Path
     store: Path
+    n_new: int = 0  # labels that were not yet in the store
     labelled: list[Frame] = field(default_factory=list)
     failures: list[tuple[Frame, Failure]] = field(default_factory=list)
 
@@ -31,6 +32,7 @@ class Labelling:
             "store": str(self.store),
             "n_frames": len(self.frames),
             "n_labelled": len(self.labelled),
+            "n_new": self.n_new,
             "failures": [
                 {
                     "frame": frame.origin,
@@ -45,7 +47,10 @@ class Labelling:
     def show(self, screen: Console) -> None:
         """For people: how many, where, and each failure with its reason."""
         where = f" in {self.out}" if self.labelled else ""
-        screen.print(f"{len(self.labelled)} of {len(self.frames)} structures labelled{where}")
+        known = len(self.labelled) - self.n_new
+        stored = f", {known} of them found in {self.store}" if known else ""
+        done = f"{len(self.labelled)} of {len(self.frames)} structures labelled{where}{stored}"
+        screen.print(done, markup=False)
         for frame, failure in self.failures:
             kept = f" [kept: {failure.scratch}]" if failure.scratch else ""
             screen.print(f"{frame.origin}: {failure.kind}: {failure.reason}{kept}", markup=False)
@@ -78,15 +83,23 @@ def prepare(path: Path, out: Path, store: Path, reference: Reference) -> Labelli
 def run(job: Labelling, reference: Reference, bar: Progress) -> None:
     """Label every structure; also when interrupted, the output holds what there is by then."""
     try:
-        with LabelStore(job.store) as store:
-            for frame in bar.track(job.frames, description=f"{reference.kind}"):
-                answer = store.label(frame.atoms, reference, origin=frame.origin)
-                if isinstance(answer, Label):
-                    job.labelled.append(replace(frame, label=answer))
-                    continue
-                if answer.kind == "engine-missing":
-                    raise MissingDependencyError(answer.reason)
+        store = LabelStore(job.store)
+        before = len(store)
+        for frame in bar.track(job.frames, description=reference.kind):
+            answer = store.label(
+                frame.atoms,
+                reference,
+                origin=frame.origin,
+                config_type=frame.config_type,
+                weight=frame.weight,
+            )
+            if isinstance(answer, Label):
+                job.labelled.append(replace(frame, label=answer))
+            elif answer.kind == "engine-missing":
+                raise MissingDependencyError(answer.reason)
+            else:
                 job.failures.append((frame, answer))
+        job.n_new = len(store) - before
     finally:
         if job.labelled:
             write_frames(job.out, job.labelled)

@@ -84,7 +84,7 @@ def build(cls: type[C], value: Any, path: str = "") -> C:
     values = section(value, path) if path else dict(value)
     cls = class_of(cls, values, path)
     fields = cls.model_fields
-    for key, field in fields.items():  # an absent section is an empty one: names what it lacks
+    for key, field in fields.items():  # an absent section is an empty one: it names what it lacks
         if field.is_required() and (join(path, key) in SECTIONS or nested(field.annotation)):
             values.setdefault(key, None)
     for key, given in values.items():
@@ -114,7 +114,7 @@ _WANTED = {
     "float_": "a number",
     "finite_number": "a finite number",
     "bool_": "true or false",
-    "string_": "a text",
+    "string_": "a text (a quantity carries its unit)",
     "tuple_": "a list",
     "list_": "a list",
     "dict_": "a table of names and values",

@@ -106,7 +106,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         if os.environ.get("TUNESMITH_DEBUG") == "1":
             raise
         if isinstance(error, _ClickException):
-            _say(f"{error.format_message()} See {_help_of(error)}.")  # type: ignore[attr-defined]
+            _say(_usage(error))
         elif isinstance(error, TunesmithError):
             _say(str(error))
         elif isinstance(error, OSError) and error.errno in _MACHINE and error.filename:
@@ -119,6 +119,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     return int(code or 0)
 
 
-def _help_of(error: Any) -> str:
+def _usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
-    return f"'{context.command_path if context else 'tunesmith'} --help'"
+    command = context.command_path if context else "tunesmith"
+    return f"{error.format_message().rstrip('.')}; see '{command} --help'."
