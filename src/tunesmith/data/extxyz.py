@@ -64,21 +64,21 @@ def write(path: Path, images: Iterable[Atoms]) -> None:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            for atoms in images:
-                _write_one(file, atoms)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        file = part.open("w", encoding="utf-8")
+        try:
+            with file:
+                for atoms in images:
+                    _write_one(file, atoms)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunFolderError(
             f"{path}: cannot be written ({error.strerror}); choose a folder that exists, is yours "
             "and has room."
         ) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _write_one(file: TextIO, atoms: Atoms) -> None:

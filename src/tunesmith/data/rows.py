@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,13 @@ class Entry:
     extra: Mapping[str, Any] | None = None
 
 
+def plain_label(label: Label) -> Label:
+    """The label as a store gives it back: a Python float and float64 arrays of its own."""
+    stress = None if label.stress is None else np.array(label.stress, np.float64)
+    zero = None if label.energy_zero is None else float(label.energy_zero)
+    return Label(float(label.energy), np.array(label.forces, np.float64), stress, zero)
+
+
 def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any]]:
     """Structure with results, key-value pairs and data, as ASE's ``write`` takes them."""
     frame, outcome = entry.frame, entry.outcome
@@ -56,7 +63,7 @@ def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any
     extra, lost_extra = _plain(entry.extra or {})
     data: dict[str, Any] = {
         "tunesmith": _FORMAT,
-        "reference": dict(entry.identity),
+        "reference": json.loads(canonical(entry.identity)),
         "seconds": entry.seconds,
         "origin": frame.origin,
         "config_type": frame.config_type,
@@ -68,11 +75,8 @@ def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any
     if isinstance(outcome, Failure):
         data |= {"kind": outcome.kind, "reason": outcome.reason, "scratch": outcome.scratch}
         return atoms, {"label_key": key, "status": "failed"}, data
-    forces = np.asarray(outcome.forces, np.float64)
-    stress = None if outcome.stress is None else np.asarray(outcome.stress, np.float64)
-    zero = None if outcome.energy_zero is None else float(outcome.energy_zero)
-    energy = float(outcome.energy)
-    data |= {"energy": energy, "energy_zero": zero, "forces": forces, "stress": stress}
+    energy, forces, stress, zero = astuple(plain_label(outcome))
+    data |= {"energy": energy, "forces": forces, "stress": stress, "energy_zero": zero}
     atoms.calc = SinglePointCalculator(
         atoms,
         energy=energy if zero is None else zero,

@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.db import connect
 
 from tunesmith.core import Failure, Frame, Label, Reference
-from tunesmith.data.rows import Entry, canonical, decode, encode, label_key
+from tunesmith.data.rows import Entry, canonical, decode, encode, label_key, plain_label
 from tunesmith.errors import DataError, RunFolderError
 
 _INDEX = "tunesmith_text_index"  # ASE indexes the names of key-value pairs, not their values
@@ -85,6 +85,8 @@ class LabelStore:
         start = time.perf_counter()
         outcome = reference.label(bare)
         seconds = time.perf_counter() - start
+        if isinstance(outcome, Label):
+            outcome = plain_label(outcome)  # a rerun, which reads it, then gets just the same
         frame = Frame(bare, None, origin, weight, config_type)
         return self._commit([Entry(frame, outcome, identity, seconds, extra)])[0]
 

@@ -1,0 +1,162 @@
+from time import perf_counter
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+from tunesmith.core import Frame, Label
+from tunesmith.data.checks import (
+    OVERLAP,
+    check_structures,
+    require_labels,
+    separate_isolated,
+    split,
+    symbols,
+)
+from tunesmith.errors import DataError
+
+
+def frame(atoms, energy=-1.0, forces=None, origin="a.xyz#7", config_type="Default", stress=None):
+    if forces is None:
+        forces = np.arange(3.0 * len(atoms)).reshape(-1, 3) + 1
+    return Frame(atoms, Label(energy, forces, stress), origin, config_type=config_type)
+
+
+def good():
+    return frame(molecule("H2O"), origin="a.xyz#0")
+
+
+def refused(bad, says, elements=None):
+    with pytest.raises(DataError, match=f"a.xyz#7.*{says}"):
+        require_labels([good(), bad], elements)
+
+
+def test_good_frames_pass():
+    alone = frame(Atoms("O"), forces=np.zeros((1, 3)), config_type="IsolatedAtom")
+    require_labels([good(), good(), alone, frame(bulk("Si"))], [1, 8, 14])
+    require_labels([alone])
+
+
+def test_labels():
+    water = molecule("H2O")
+    refused(Frame(water, None, "a.xyz#7"), "no label")
+    refused(frame(water, np.nan), "energy is not finite")
+    refused(frame(water, forces=np.full((3, 3), np.inf)), "forces is not finite")
+    refused(frame(water, stress=np.full((3, 3), np.nan)), "stress is not finite")
+    refused(frame(water, forces=np.ones((2, 3))), "shape")
+    refused(frame(water, forces=np.ones((3, 3))), "same force")
+    refused(frame(water, forces=np.zeros((3, 3))), "exactly zero")
+
+
+def test_zero_forces_are_right_where_symmetry_asks_for_them():
+    zeros = np.zeros((2, 3))
+    require_labels([good(), frame(bulk("Si"), forces=zeros)])
+    require_labels([good(), frame(bulk("NaCl", "rocksalt", 5.6), forces=zeros)])
+    broken = bulk("Si")
+    broken.positions[1] += 0.02
+    refused(frame(broken, forces=zeros), "exactly zero")
+    far = Atoms("He2", [[0, 0, 0], [0, 0, 30]])
+    require_labels([good(), frame(far, forces=zeros)])
+
+
+def test_set_of_zero_forces():
+    silicon = frame(bulk("Si"), forces=np.zeros((2, 3)))
+    with pytest.raises(DataError, match="all other frames are zero"):
+        require_labels([silicon, silicon])
+    strained = frame(bulk("Si"), forces=np.zeros((2, 3)), stress=np.eye(3))
+    require_labels([silicon, strained])  # an equation of state says something
+
+
+def test_structures():
+    refused(frame(Atoms()), "no atoms")
+    refused(frame(Atoms("H", [[0, 0, np.nan]])), "not finite")
+    refused(frame(Atoms("H2", [[0, 0, 0], [0, 0, 1]], pbc=True)), "zero length")
+    slab = Atoms("H", cell=[[3, 0, 0], [6, 0, 0], [0, 0, 3]], pbc=True)
+    refused(frame(slab), "no volume")
+    refused(frame(molecule("NaCl")), "Na and Cl.*knows H and O", [1, 8])
+    refused(frame(Atoms("XH", [[0, 0, 0], [0, 0, 2]])), r"\(X\)")
+    refused(frame(molecule("H2"), config_type="IsolatedAtom"), "2 atoms")
+    with pytest.raises(DataError, match="no structure"):
+        check_structures([])
+    check_structures([Frame(molecule("H2"), None, "a")])
+    check_structures([frame(Atoms("H", cell=[3, 0, 0], pbc=[True, False, False]))])
+
+
+def test_overlap_names_the_pair():
+    atoms = molecule("CH3OH")
+    atoms.positions[5] = atoms.positions[1] + [0, 0, 0.1]
+    refused(frame(atoms), r"atoms 1 \(O\) and 5 \(H\) are 0.100 Å apart")
+    # H–H in H2 at 0.3 × 0.62 = 0.186 Å
+    check_structures([frame(Atoms("H2", [[0, 0, 0], [0, 0, 0.19]]))])
+    refused(frame(Atoms("H2", [[0, 0, 0], [0, 0, 0.18]])), "apart")
+    refused(frame(Atoms("H", cell=[0.1, 5, 5], pbc=True)), r"atoms 0 \(H\) and 0")
+    many = bulk("Cu", cubic=True).repeat(7)
+    many.positions[5] = many.positions[900] + 0.01
+    refused(frame(many), "atoms 5 .* and 900")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_overlap_agrees_with_a_neighbour_list(seed):
+    """Random cells, skewed and small, with any periodicity, against ASE's full image search."""
+    rng = np.random.default_rng(seed)
+    pbc = rng.random(3) < 0.7
+    cell = np.eye(3) * rng.uniform(1.0, 5.0) + rng.normal(size=(3, 3)) * 0.6
+    atoms = Atoms("CsHO", rng.normal(size=(3, 3)) * 4, cell=cell, pbc=pbc)
+    overlaps = len(neighbor_list("i", atoms, OVERLAP * covalent_radii[atoms.numbers])) > 0
+    try:
+        check_structures([frame(atoms)])
+        found = False
+    except DataError as error:
+        found = "apart" in str(error)
+    assert found == overlaps
+
+
+def test_random_cells_see_both_outcomes():
+    """The test above means nothing unless both happen in it."""
+    outcomes = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        pbc = rng.random(3) < 0.7
+        cell = np.eye(3) * rng.uniform(1.0, 5.0) + rng.normal(size=(3, 3)) * 0.6
+        atoms = Atoms("CsHO", rng.normal(size=(3, 3)) * 4, cell=cell, pbc=pbc)
+        outcomes.add(len(neighbor_list("i", atoms, OVERLAP * covalent_radii[atoms.numbers])) > 0)
+    assert outcomes == {True, False}
+
+
+def test_speed():
+    rng = np.random.default_rng(0)
+    open_ones = [Atoms("C12", rng.permutation(12)[:, None] * [1.0, 0.7, 0.3]) for _ in range(1000)]
+    closed = [Atoms(a.numbers, a.positions, cell=[15, 15, 15], pbc=True) for a in open_ones]
+    frames = [frame(a) for a in open_ones + closed]
+    start = perf_counter()
+    require_labels(frames, [6])
+    assert perf_counter() - start < 2.0  # 2 000 frames; measured 0.2 s
+
+
+def test_separate_and_split():
+    frames = [frame(molecule("H2O"), origin=str(i)) for i in range(50)]
+    frames[7] = frame(Atoms("H"), origin="7", config_type="IsolatedAtom")
+    frames[9] = frame(Atoms("O"), origin="9", config_type="isolated_atom")
+    rest, isolated = separate_isolated(frames)
+    assert [f.origin for f in isolated] == ["7", "9"]
+    train, valid = split(frames, 0.25, np.random.default_rng(1))
+    assert (len(train), len(valid)) == (36, 12)
+    assert sorted(f.origin for f in train + valid) == sorted(f.origin for f in rest)
+    assert [int(f.origin) for f in valid] == sorted(int(f.origin) for f in valid)
+    again = split(frames, 0.25, np.random.default_rng(1))
+    other = split(frames, 0.25, np.random.default_rng(2))
+    assert [f.origin for f in again[1]] == [f.origin for f in valid]
+    assert [f.origin for f in other[1]] != [f.origin for f in valid]
+    assert split(frames, 0.0, np.random.default_rng(1)) == (rest, [])
+    assert len(split(frames[:3], 0.01, np.random.default_rng(1))[1]) == 1
+    for n, fraction in ((1, 0.1), (3, 0.99), (3, 1.0), (3, -0.1)):
+        with pytest.raises(DataError):
+            split(frames[:n], fraction, np.random.default_rng(1))
+
+
+def test_symbols():
+    assert symbols([8]) == "O"
+    assert symbols({8, 1, 6}) == "H, C and O"
