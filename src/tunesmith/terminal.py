@@ -95,7 +95,7 @@ def _interrupted() -> int:
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code, having said what went wrong."""
     try:
-        code = app(args=list(arguments), prog_name="tunesmith", standalone_mode=False)
+        code = app(args=list(arguments) or ["--help"], prog_name="tunesmith", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()

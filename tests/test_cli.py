@@ -1,0 +1,287 @@
+"""Commands from the outside: what they print and write, and how they refuse."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read, write
+
+from tunesmith import terminal
+from tunesmith.cli import app
+
+WATERS = 3
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr of a command in this process, compiled code's output included."""
+    code = terminal.run(app, [str(a) for a in arguments])
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder, to the byte."""
+    return {str(p): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+def waters(n: int = WATERS) -> list[Atoms]:
+    frames = []
+    for seed in range(n):
+        atoms = molecule("H2O")
+        atoms.rattle(0.05, rng=np.random.default_rng(seed))
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with frames.xyz; trusted files of this machine's user do not count."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
+    write(work / "frames.xyz", waters())
+    return work
+
+
+LABEL = ("label", "frames.xyz", "--reference", "ase", "--set", "reference.calculator=emt")
+TBLITE = ("label", "frames.xyz", "--reference", "tblite")
+
+
+# --------------------------------------------------------------------------- what they do
+
+
+def test_label_writes_what_the_engine_says(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Against ASE's calculator, called by hand."""
+    from ase.calculators.emt import EMT
+
+    code, out, _ = run(capfd, *LABEL, "--out", "labels.xyz")
+    assert code == 0
+    assert out == "3 of 3 structures labelled in labels.xyz\n"
+    for atoms, got in zip(read("frames.xyz", ":"), read(folder / "labels.xyz", ":"), strict=True):
+        atoms.calc = EMT()
+        assert got.info["REF_energy"] == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+        np.testing.assert_allclose(got.arrays["REF_forces"], atoms.get_forces(), atol=1e-9)
+
+
+def test_a_rerun_finds_every_label(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first = run(capfd, *LABEL, "--out", "labels.xyz", "--json")
+    written = (folder / "labels.xyz").read_bytes()
+    second = run(capfd, *LABEL, "--out", "labels.xyz", "--json")
+    assert (first[0], second[0]) == (0, 0)
+    assert json.loads(first[1])["n_new"] == 3
+    assert json.loads(second[1]) == json.loads(first[1]) | {"n_new": 0}
+    assert (folder / "labels.xyz").read_bytes() == written
+    with sqlite3.connect(folder / "labels.db") as db:
+        assert db.execute("SELECT count(*) FROM systems").fetchone() == (3,)
+
+
+def test_failures_are_listed_and_the_rest_is_written(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = waters(2)
+    frames[1].set_distance(0, 1, 0.35, fix=0)
+    write("frames.xyz", frames)
+    code, out, _ = run(capfd, *LABEL, "--out", "labels.xyz")
+    assert code == 1
+    assert out.splitlines()[0] == "1 of 2 structures labelled in labels.xyz"
+    assert out.splitlines()[1].startswith("frames.xyz#1: unphysical: atoms 0 (O) and 1 (H)")
+    assert len(read("labels.xyz", ":")) == 1
+    code, out, _ = run(capfd, *LABEL, "--out", "labels.xyz", "--json")
+    assert code == 1
+    [failure] = json.loads(out)["failures"]
+    assert (failure["frame"], failure["kind"]) == ("frames.xyz#1", "unphysical")
+
+
+def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> None:
+    """A real Ctrl-C to a real process."""
+    write("frames.xyz", waters(40))
+    command = [sys.executable, "-m", "tunesmith", *TBLITE, "--out", "labels.xyz"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while _rows(folder / "labels.db") < 5:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    kept = len(read("labels.xyz", ":"))
+    assert 5 <= kept < 40
+    stored = _rows(folder / "labels.db")
+    assert stored >= kept
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["n_new"] == 40 - stored
+    assert len(read("labels.xyz", ":")) == 40
+
+
+def _rows(path: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT count(*) FROM systems").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def test_template_is_a_file_that_label_takes(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = ("--set", "reference.kind=ase", "--set", "reference.calculator=emt")
+    code, out, err = run(capfd, "template", "label", *kind)
+    assert (code, err) == (0, "")
+    (folder / "label.yaml").write_text(out)
+    code, _, err = run(capfd, "label", "frames.xyz", "--config", "label.yaml", "--out", "l.xyz")
+    assert code == 0, err
+    code, as_json, _ = run(capfd, "template", "label", *kind, "--json")
+    assert json.loads(as_json)["yaml"] == out
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(capfd, "--version")[:2] == (0, "tunesmith 0.1.0\n")
+
+
+def test_trust_remembers_the_content(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.model").write_bytes(b"pickle")
+    code, out, _ = run(capfd, "trust", "a.model", "--json")
+    assert code == 0
+    # sha256 of b"pickle" by coreutils
+    known = subprocess.run(["sha256sum", "a.model"], capture_output=True, text=True, check=True)
+    result = json.loads(out)
+    assert result["sha256"] == known.stdout.split()[0]
+    assert result["sha256"] in Path(result["remembered_in"]).read_text()
+    code, out, _ = run(capfd, "trust", "a.model")
+    assert (code, "may run any code" in out) == (0, True)
+
+
+# ------------------------------------------------------------------------- how they refuse
+
+
+def bad_frames(folder: Path) -> None:
+    """Files that hold no usable structures."""
+    (folder / "empty.xyz").write_text("")
+    text = (folder / "frames.xyz").read_text()
+    (folder / "truncated.xyz").write_text("\n".join(text.splitlines()[:-2]) + "\n")
+    (folder / "noise.xyz").write_bytes(bytes(range(256)))
+    overlap = molecule("H2O")
+    overlap.positions[1] = overlap.positions[0] + 1e-3
+    write(folder / "overlap.xyz", overlap)
+    cell = molecule("H2O")
+    cell.pbc = True
+    (folder / "cell.xyz").write_text('1\nProperties=species:S:1:pos:R:3 pbc="T T T"\nH 0 0 0\n')
+    write(folder / "plain.txt", molecule("H2O"), format="xyz")
+
+
+REFERENCE = ("--reference", "ase", "--set", "reference.calculator=emt")
+REFUSED: list[tuple[tuple[str, ...], str]] = [
+    (("label", "nothing.xyz", *REFERENCE, "--out", "l.xyz"), "nothing.xyz: there is no such file"),
+    (("label", "empty.xyz", *REFERENCE, "--out", "l.xyz"), "empty.xyz: the file is empty"),
+    (("label", "truncated.xyz", *REFERENCE, "--out", "l.xyz"), "truncated.xyz"),
+    (("label", "noise.xyz", *REFERENCE, "--out", "l.xyz"), "noise.xyz"),
+    (("label", "overlap.xyz", *REFERENCE, "--out", "l.xyz"), "overlap.xyz#0: atoms 0 (O) and 1"),
+    (("label", "cell.xyz", *REFERENCE, "--out", "l.xyz"), "cell.xyz#0: is periodic along a cell"),
+    ((*LABEL, "--out", "l.txt"), "--out l.txt: labels are written as extxyz"),
+    ((*LABEL, "--out", "frames.xyz"), "must be three different files"),
+    ((*LABEL, "--out", "l.xyz", "--store", "l.xyz"), "must be three different files"),
+    ((*LABEL, "--out", "plain.xyz"), "plain.xyz exists but its label store plain.db does not"),
+    ((*LABEL, "--out", "missing/l.xyz"), "missing: there is no such folder"),
+    ((*LABEL, "--out", "frames.xyz/l.xyz"), "frames.xyz: there is no such folder"),
+    (("label", "frames.xyz", "--out", "l.xyz"), "reference.kind: not given; use one of"),
+    (
+        ("label", "frames.xyz", "--reference", "psycf", "--out", "l.xyz"),
+        "reference.kind: there is no 'psycf'; did you mean 'pyscf'?",
+    ),
+    ((*TBLITE, "--out", "l.xyz", "--set", "reference.methd=GFN1"), "did you mean 'method'?"),
+    (
+        (*TBLITE, "--out", "l.xyz", "--set", "reference.timeout=3 parsec"),
+        "reference.timeout: unknown unit 'parsec' of wall time",
+    ),
+    (
+        (*TBLITE, "--out", "l.xyz", "--set", "reference.kind=tblite"),
+        "--set reference.kind: also given by its own option",
+    ),
+    (
+        ("label", "frames.xyz", "--reference", "orca", "--out", "l.xyz"),
+        "install",
+    ),
+    (("tune", "--out", "r"), "data.train: not given"),
+    (
+        ("tune", "--out", "r", "--train", "t.xyz", "--set", "tune.sampler.epoch=3"),
+        "tune.sampler.epoch: no such setting; did you mean 'epochs'?",
+    ),
+    (
+        ("tune", "--out", "r", "--train", "t.xyz", "--config", "nothing.yaml"),
+        "nothing.yaml: cannot be read",
+    ),
+    (("tune", "--train", "t.xyz"), "Missing option '--out'; see 'tunesmith tune --help'."),
+    (("tune", "--oops"), "No such option: --oops"),
+    (("tun",), "No such command 'tun'"),
+    (("template",), "Missing argument 'tune|label'; see 'tunesmith template --help'."),
+    (("template", "tunes"), "there is no template 'tunes'; did you mean 'tune'?"),
+    (("trust", "nothing.model"), "nothing.model"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), REFUSED)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    folder: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    bad_frames(folder)
+    (folder / "plain.xyz").write_text("mine")
+    before = tree(folder.parent)
+    code, out, err = run(capfd, *arguments)
+    assert (code, out) == (2, "")
+    [sentence] = [line for line in err.splitlines() if line.strip()]
+    assert sentence.startswith("error: ")
+    assert says in sentence
+    assert sentence.endswith((".", "?", ")")) or "install" in sentence
+    assert tree(folder.parent) == before
+
+
+def test_a_bug_is_called_one_and_its_traceback_kept(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError("somewhere deep")
+
+    monkeypatch.setattr("tunesmith.config.template", broken)
+    code, out, err = run(capfd, "template", "tune")
+    assert (code, out) == (70, "")
+    assert err.startswith("error: this is a bug in tunesmith (ZeroDivisionError: somewhere deep)")
+    kept = Path(err.split()[-1].rstrip("."))
+    assert "in broken" in kept.read_text()
+    kept.unlink()
+    monkeypatch.setenv("TUNESMITH_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        terminal.run(app, ["template", "tune"])
+
+
+def test_what_libraries_print_stays_out_of_the_result(capfd: pytest.CaptureFixture[str]) -> None:
+    with terminal.only_results():
+        print("from python")
+        os.write(1, b"from compiled code\n")
+    print("the result")
+    out, err = capfd.readouterr()
+    assert out == "the result\n"
+    assert "from python" in err
+    assert "from compiled code" in err
+
+
+def test_a_full_disk_is_no_bug(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capfd, *LABEL, "--out", "labels.xyz", "--store", "/dev/full/labels.db")
+    assert code == 2
+    assert len(err.splitlines()) == 1
