@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, get_ident
 from time import perf_counter
 
 import numpy as np
@@ -219,19 +220,30 @@ def test_killed_while_writing(tmp_path, after):
 
 def test_two_processes_at_once(tmp_path):
     path = tmp_path / "labels.db"
-    both = [crowd(path, 0, 12), crowd(path, 0, 12)]  # the same structures, from an empty folder
+    both = [crowd(path, 0, 8), crowd(path, 0, 8)]  # the same structures, from an empty folder
     said = [p.communicate(timeout=120)[0].splitlines() for p in both]
     assert [p.returncode for p in both] == [0, 0]
     assert said[0] == said[1]
-    assert [f.origin for f in LabelStore(path).labels()] == [str(i) for i in range(12)]
+    assert [f.origin for f in LabelStore(path).labels()] == [str(i) for i in range(8)]
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_threads(tmp_path):
+def test_threads_that_finish_at_the_same_moment(tmp_path):
+    """All have computed before any commits: one label must win, and all must get that one."""
     store = LabelStore(tmp_path / "labels.db")
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: store.label(copper(i % 4), EMTReference()), range(12)))
-    assert len(store) == 4
+    together = Barrier(4)
+
+    class Slow(EMTReference):
+        def label(self, atoms):
+            label = super().label(atoms)
+            together.wait(60)
+            return replace(label, energy_zero=float(get_ident()))
+
+    for number in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(store.label, copper(number), Slow()) for _ in range(4)]
+        assert len({job.result().energy_zero for job in jobs}) == 1
+        assert len(store) == number + 1
 
 
 def test_files_that_cannot_be_used(tmp_path):
