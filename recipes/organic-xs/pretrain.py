@@ -1,0 +1,127 @@
+"""Pretrain organic-xs with tunesmith's own trainer.
+
+    python recipes/organic-xs/pretrain.py --data build/organic-xs --out build/organic-xs/fit
+
+Killed and started again it goes on where it stood. The description of the network stands below;
+everything learnt from the data (E0s, scale, shift, mean number of neighbours) is computed here.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunesmith import files
+from tunesmith.core import Base, E0s, Frame
+from tunesmith.data.e0 import choose_e0s
+from tunesmith.data.formats import read_frames
+from tunesmith.potentials import mace_files
+from tunesmith.potentials.mace import MACEPotential
+from tunesmith.tune.adamw import AdamW, Problem
+from tunesmith.tune.anchor import NoAnchor
+from tunesmith.tune.examples import examples
+from tunesmith.tune.loss import Huber
+from tunesmith.tune.subspace import All
+
+ELEMENTS = [1, 6, 7, 8]
+NETWORK: dict[str, Any] = {
+    "r_max": 4.5,
+    "num_bessel": 8,
+    "num_polynomial_cutoff": 5,
+    "max_ell": 2,
+    "hidden_irreps": "32x0e+32x1o",
+    "MLP_irreps": "16x0e",
+    "correlation": 2,
+    "num_interactions": 2,
+    "radial_MLP": [64, 64, 64],
+    "elements": ELEMENTS,
+}
+
+
+def describe(train: list[Frame], e0s: E0s, hidden: str, neighbours: float) -> dict[str, Any]:
+    """The network and the constants it takes from the data (eV, eV/Å)."""
+    binding = [(f.label.energy - e0s.total(f.atoms.numbers)) / len(f.atoms) for f in train]
+    forces = np.concatenate([f.label.forces.ravel() for f in train])
+    return NETWORK | {
+        "hidden_irreps": hidden,
+        "e0s": [e0s.values[z] for z in ELEMENTS],
+        "avg_num_neighbors": neighbours,
+        "scale": float(np.sqrt(np.mean(forces**2))),
+        "shift": float(np.mean(binding)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of generate.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and result")
+    parser.add_argument("--hidden", default=NETWORK["hidden_irreps"], help="hidden irreps")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--ema", type=float, default=0.999)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)  # mace draws its first weights from torch's own generator
+    train, valid, isolated = (
+        read_frames(args.data / f"{name}.xyz")[0] for name in ("train", "valid", "isolated_atoms")
+    )
+    zero = dict.fromkeys(ELEMENTS, 0.0)
+    e0s = choose_e0s("isolated", frames=train, isolated=isolated, foundation=zero)
+    sample = train[:: max(1, len(train) // 500)]
+    edges = [mace_files.neighbours(f.atoms, NETWORK["r_max"])[0].shape[1] for f in sample]
+    mean = sum(edges) / sum(len(f.atoms) for f in sample)
+    network = describe(train, e0s, args.hidden, mean)
+    potential = MACEPotential(
+        mace_files.build(network), Base("organic-xs", "", "mace"), device=args.device
+    )
+    sampler = AdamW(
+        learning_rate=args.learning_rate,
+        epochs=args.epochs,
+        patience=args.epochs,
+        batch_size=args.batch_size,
+        ema=args.ema,
+        clip=10.0,
+        amsgrad=True,
+        schedule="cosine",
+        warmup_steps=200,
+    )
+    problem = Problem(
+        potential,
+        All(),
+        NoAnchor(),
+        Huber(),
+        examples(potential, train, e0s),
+        examples(potential, valid, e0s),
+        args.seed,
+    )
+    print(f"{len(train)} frames, {mean:.1f} neighbours, scale {network['scale']:.3f} eV/Å", flush=True)
+    started = time.time()
+
+    def report(entry: dict[str, float], left: float) -> None:
+        print(
+            f"epoch {entry['epoch']:.0f}: train {entry['train_loss']:.4f} "
+            f"valid {entry['valid_loss']:.4f}, {entry['valid_energy_mae_meV_per_atom']:.2f} meV/atom, "
+            f"{entry['valid_force_mae_meV_per_A']:.1f} meV/Å, {(time.time() - started) / 60:.1f} min, "
+            f"{left / 60:.1f} min left",
+            flush=True,
+        )
+
+    fit = sampler.fit(problem, args.out / "state.safetensors", report)
+    weights = problem.subspace.expand(potential.weights(), fit.moved)
+    files.write_tensors(args.out / "weights.safetensors", weights, {"best_epoch": fit.best_epoch})
+    settings = {"network": network, "sampler": sampler.model_dump(), "seed": args.seed}
+    settings["frames"] = len(train)
+    files.write_text(args.out / "model.json", json.dumps(settings, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

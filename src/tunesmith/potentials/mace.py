@@ -1,0 +1,231 @@
+"""MACE as a backend: every use of mace-torch and e3nn in the package is in this file and
+`mace_files.py`.
+
+Weights are passed in, never stored: `torch.func.functional_call` runs the module on any set of
+them, double backward included.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch.func import functional_call
+
+from tunesmith.core import Base, Tensor, Weights
+from tunesmith.errors import DataError
+from tunesmith.potentials import mace_files
+from tunesmith.potentials.mace_convolution import fuse
+from tunesmith.potentials.base import (
+    Batch,
+    Block,
+    Capabilities,
+    Evaluation,
+    Graph,
+    Linear,
+    WeightNames,
+)
+
+_E0 = "atomic_energies_fn.atomic_energies"
+
+
+class MACEPotential:
+    """A single-head MACE or ScaleShiftMACE module behind the `Potential` protocol.
+
+    module: in its own precision; it is copied to ``dtype`` and ``device``. base: where it came
+    from. E0s are taken in the file's precision before that.
+    """
+
+    capabilities = Capabilities(float64=True, stress=True, needs_cell=False, vmap=False)
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        base: Base,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.base = base
+        self.dtype, self.device = dtype, torch.device(device)
+        self.elements = tuple(int(z) for z in module.atomic_numbers)
+        self.cutoff = float(module.r_max)
+        e0s = module.atomic_energies_fn.atomic_energies.detach().double().cpu().reshape(-1)
+        self.e0s = {z: float(e) for z, e in zip(self.elements, e0s, strict=True)}
+        self._native = module.cpu()
+        fused = fuse(copy.deepcopy(module))
+        self._module = fused.to(device=self.device, dtype=dtype).eval()
+        for parameter in self._module.parameters():
+            parameter.requires_grad_(False)
+        self.names = _weight_names(self._module)
+        self.linears = tuple(_linears(self._module))
+        self._species = {z: i for i, z in enumerate(self.elements)}
+        self._no_e0 = torch.zeros_like(self._module.atomic_energies_fn.atomic_energies)
+
+    def weights(self) -> Weights:
+        """Every weight of the model by name, as fresh tensors that require no gradient."""
+        state = self._module.state_dict()
+        wanted = (*self.names.trainable(), *self.names.scale)
+        return {name: state[name].detach().clone() for name in wanted}
+
+    def graph(self, atoms: Atoms) -> Graph:
+        numbers = atoms.get_atomic_numbers()
+        if unknown := sorted(set(numbers.tolist()) - set(self.elements)):
+            raise DataError(mace_files.unknown_elements(unknown, self.elements, self.base.source))
+        edges, unit_shifts, cell = mace_files.neighbours(atoms, self.cutoff)
+        receivers = np.argsort(edges[1], kind="stable")
+        # float64 until the batch is formed: float32 coordinates far from the origin lose digits
+        return Graph(
+            positions=torch.from_numpy(np.array(atoms.positions, float)),
+            species=torch.tensor([self._species[int(z)] for z in numbers]),
+            edges=torch.from_numpy(edges[:, receivers]).long(),
+            unit_shifts=torch.from_numpy(unit_shifts[receivers]).to(self.dtype),
+            cell=torch.from_numpy(cell),
+            periodic=bool(atoms.pbc.all()),
+            numbers=numbers,
+        )
+
+    def batch(self, graphs: list[Graph]) -> Batch:
+        counts = torch.tensor([len(g) for g in graphs])
+        offsets = (counts.cumsum(0) - counts).tolist()
+        edges = torch.cat([g.edges + o for g, o in zip(graphs, offsets, strict=True)], dim=1)
+        n = int(counts.sum())
+        degrees = torch.bincount(edges[1], minlength=n)
+        width = max(1, int(degrees.max()))
+        # place of every edge in the regular layout of `mace_convolution`; the rest is padding
+        first = torch.repeat_interleave(degrees.cumsum(0) - degrees, degrees)
+        place = edges[1] * width + torch.arange(edges.shape[1]) - first
+        atoms = torch.repeat_interleave(torch.arange(n), width)
+        senders = atoms.clone().index_copy_(0, place, edges[0])
+        unit_shifts = torch.zeros(n * width, 3, dtype=self.dtype)
+        unit_shifts.index_copy_(0, place, torch.cat([g.unit_shifts for g in graphs]))
+        padding = torch.ones(n * width, dtype=self.dtype).index_fill_(0, place, 0.0)
+        to = {"dtype": self.dtype, "device": self.device}
+        return Batch(
+            positions=torch.cat([g.positions for g in graphs]).to(**to),
+            species=torch.cat([g.species for g in graphs]).to(self.device),
+            edges=torch.stack([senders, atoms]).to(self.device),
+            unit_shifts=unit_shifts.to(self.device),
+            padding=padding.to(self.device),
+            cell=torch.stack([g.cell for g in graphs]).to(**to),
+            index=torch.repeat_interleave(torch.arange(len(graphs)), counts).to(self.device),
+            counts=counts.to(self.device),
+            periodic=torch.tensor([g.periodic for g in graphs], device=self.device),
+        )
+
+    def _inputs(self, batch: Batch, positions: Tensor, strain: Tensor | None) -> dict[str, Tensor]:
+        cell = batch.cell
+        if strain is not None:
+            symmetric = 0.5 * (strain + strain.transpose(1, 2))
+            positions = positions + (positions[:, None] @ symmetric[batch.index])[:, 0]
+            cell = cell + cell @ symmetric
+        images = (batch.unit_shifts[:, None] @ cell[batch.index[batch.edges[0]]])[:, 0]
+        n = len(self.elements)
+        return {
+            "positions": positions,
+            "node_attrs": torch.nn.functional.one_hot(batch.species, n).to(self.dtype),
+            "edge_index": batch.edges,
+            # padding is longer than the cutoff, where radial weights are exactly zero
+            "shifts": images + 2 * self.cutoff * batch.padding[:, None],
+            "unit_shifts": batch.unit_shifts,
+            "cell": cell.reshape(-1, 3),
+            "batch": batch.index,
+            "ptr": torch.cat([batch.counts.new_zeros(1), batch.counts.cumsum(0)]),
+        }
+
+    def evaluate(
+        self,
+        weights: Weights,
+        batch: Batch,
+        *,
+        forces: bool = True,
+        stress: bool = False,
+        create_graph: bool = False,
+    ) -> Evaluation:
+        """Energy without E0s, forces and stress of a batch from the given weights."""
+        with torch.enable_grad():
+            positions = batch.positions
+            if forces and not positions.requires_grad:
+                positions = positions.detach().requires_grad_()
+            strain = torch.zeros_like(batch.cell).requires_grad_() if stress else None
+            energy = self._call(weights, batch, positions, strain)["energy"]
+            wanted = [positions] * forces + ([strain] if strain is not None else [])
+            gradients = (
+                torch.autograd.grad(
+                    energy.sum(), wanted, create_graph=create_graph, materialize_grads=True
+                )
+                if wanted
+                else ()
+            )
+        if not create_graph and wanted:
+            energy = energy.detach()
+        tensor = None
+        if strain is not None:
+            volume = torch.linalg.det(batch.cell).abs()[:, None, None]
+            # molecules live in a box of mace's own choosing: no stress there
+            tensor = torch.where(batch.periodic[:, None, None], gradients[-1] / volume, torch.nan)
+        return Evaluation(energy, -gradients[0] if forces else None, tensor)
+
+    def features(self, weights: Weights, batch: Batch) -> Tensor:
+        """Scalars after every interaction layer, concatenated (A, layers × channels).
+
+        mace lays the node features of a layer out irrep by irrep, scalars first.
+        """
+        out = self._call(weights, batch, batch.positions, None)
+        columns, start = [], 0
+        for product in self._module.products:
+            irreps = product.linear.irreps_out
+            columns.append(out["node_feats"][:, start : start + irreps.count("0e")])
+            start += irreps.dim
+        return torch.cat(columns, dim=1)
+
+    def _call(
+        self, weights: Weights, batch: Batch, positions: Tensor, strain: Tensor | None
+    ) -> dict[str, Tensor]:
+        return functional_call(
+            self._module,
+            {**weights, _E0: self._no_e0},
+            (self._inputs(batch, positions, strain),),
+            {"compute_force": False},
+        )
+
+    def export(self, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
+        """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load."""
+        mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
+
+
+def _weight_names(module: torch.nn.Module) -> WeightNames:
+    parameters = [name for name, p in module.named_parameters() if p.numel()]
+    state = module.state_dict()
+
+    def under(*prefixes: str) -> tuple[str, ...]:
+        return tuple(n for n in parameters if n.startswith(prefixes))
+
+    layers = range(len(module.interactions))
+    return WeightNames(
+        embedding=under("node_embedding.", "radial_embedding."),
+        interactions=tuple(under(f"interactions.{i}.") for i in layers),
+        products=tuple(under(f"products.{i}.") for i in layers),
+        readouts=under("readouts."),
+        scale=tuple(n for n in ("scale_shift.scale", "scale_shift.shift") if n in state),
+    )
+
+
+def _linears(module: torch.nn.Module) -> list[Linear]:
+    found = []
+    for name, layer in module.named_modules():
+        kind = type(layer).__name__
+        if kind == "Linear" and hasattr(layer, "instructions"):
+            blocks, start = [], 0
+            for path in layer.instructions:
+                rows, columns = path.path_shape
+                irrep = str(layer.irreps_in[path.i_in].ir)
+                if path.i_in >= 0:
+                    blocks.append(Block(start, (rows, columns), irrep))
+                start += rows * columns
+            found.append(Linear(f"{name}.weight", tuple(blocks)))
+        elif kind == "_Layer":
+            shape = tuple(layer.weight.shape)
+            found.append(Linear(f"{name}.weight", (Block(0, shape, "0e"),)))
+    return found

@@ -1,0 +1,227 @@
+"""Reading and writing MACE's own files, and its neighbour list.
+
+Two hazards of mace-torch 0.3.16 are contained here. Importing mace switches torch's safe loading
+off for the whole process (an environment variable): it is put back after the import. And its
+model files are pickles: `load` refuses those nobody vouched for.
+"""
+
+import copy
+import importlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from tunesmith.core import Weights
+from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
+from tunesmith.potentials.trust import require_trusted, trust
+
+_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+
+
+@contextmanager
+def unsafe_loading() -> Iterator[None]:
+    """torch.load as mace expects it (no weights_only), for the length of the block."""
+    before = os.environ.get(_UNSAFE)
+    os.environ[_UNSAFE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_UNSAFE, None)
+        else:
+            os.environ[_UNSAFE] = before
+
+
+def module(name: str) -> ModuleType:
+    """Import a module of mace (or e3nn, which must come after mace) without its side effect."""
+    with unsafe_loading(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            importlib.import_module("mace")
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"MACE models need mace-torch ({error}); install it with "
+                "`pip install 'tunesmith[mace]'`."
+            ) from None
+
+
+def build(config: dict[str, Any]) -> torch.nn.Module:
+    """A ScaleShiftMACE from a JSON-able description, weights drawn from torch's generator.
+
+    Keys: r_max (Å), num_bessel, num_polynomial_cutoff, max_ell, hidden_irreps, MLP_irreps,
+    correlation, num_interactions, radial_MLP, elements, e0s (eV), avg_num_neighbors,
+    scale, shift (eV). float64.
+    """
+    modules, o3 = module("mace.modules"), module("e3nn.o3")
+    blocks = modules.interaction_classes
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return modules.ScaleShiftMACE(
+            r_max=config["r_max"],
+            num_bessel=config["num_bessel"],
+            num_polynomial_cutoff=config["num_polynomial_cutoff"],
+            max_ell=config["max_ell"],
+            interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
+            interaction_cls_first=blocks["RealAgnosticInteractionBlock"],
+            num_interactions=config["num_interactions"],
+            num_elements=len(config["elements"]),
+            hidden_irreps=o3.Irreps(config["hidden_irreps"]),
+            MLP_irreps=o3.Irreps(config["MLP_irreps"]),
+            atomic_energies=np.array(config["e0s"], float),
+            avg_num_neighbors=config["avg_num_neighbors"],
+            atomic_numbers=list(config["elements"]),
+            correlation=config["correlation"],
+            gate=torch.nn.functional.silu,
+            radial_MLP=list(config["radial_MLP"]),
+            atomic_inter_scale=config["scale"],
+            atomic_inter_shift=config["shift"],
+        )
+    finally:
+        torch.set_default_dtype(default)
+
+
+def load(path: Path, head: str | None) -> tuple[torch.nn.Module, str, str | None]:
+    """A trusted ``.model`` file as a single-head module, its sha256, and the head's name or None.
+
+    Raises `TrustError` for an untrusted file, `ModelError` for one that is no MACE model or whose
+    head is not named although there are several.
+    """
+    digest = require_trusted(path)
+    module("mace.modules")
+    try:
+        with unsafe_loading():
+            model = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # a pickle can fail in any way
+        detail = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{path} is not a readable MACE model ({detail[0][:120]}); give a file saved by "
+            "mace-torch or tunesmith."
+        ) from None
+    if not hasattr(model, "interactions") or not hasattr(model, "atomic_energies_fn"):
+        raise ModelError(f"{path} holds a {type(model).__name__}, not a MACE energy model.")
+    if hasattr(model, "joint_embedding"):
+        raise ModelError(
+            f"{path} takes extra inputs ({', '.join(model.embedding_specs)}), which tunesmith "
+            "does not support; use a MACE model without them."
+        )
+    heads = list(getattr(model, "heads", None) or ["Default"])
+    if len(heads) == 1:
+        if head not in (None, heads[0]):
+            raise ModelError(f"{path} has one head, {heads[0]!r}; leave head out.")
+        return model, digest, None
+    if head not in heads:
+        problem = "has several heads" if head is None else f"has no head {head!r}"
+        raise ModelError(f"{path} {problem}; set model.head to one of {', '.join(heads)}.")
+    return _single_head(model, head, path), digest, head
+
+
+def _single_head(model: torch.nn.Module, head: str, path: Path) -> torch.nn.Module:
+    """One head of a multi-head model as a model of its own, checked to give the same energy."""
+    tools = module("mace.tools.scripts_utils")
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(next(model.parameters()).dtype)
+    try:
+        single = tools.remove_pt_head(model, head)
+        batch = _probe(model)
+        index = torch.tensor([model.heads.index(head)])
+        whole = model({**batch, "head": index}, compute_force=False)["energy"]
+        part = single(dict(batch), compute_force=False)["energy"]
+    finally:
+        torch.set_default_dtype(default)
+    if not torch.allclose(whole, part, rtol=1e-5, atol=1e-4):
+        raise ModelError(
+            f"the head {head!r} of {path} could not be taken out unchanged (energies differ by "
+            f"{float((whole - part).abs().max()):.2g} eV); export it with mace_select_head."
+        )
+    return single
+
+
+def _probe(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Two atoms of each of the first four elements on a line, as a batch of one structure."""
+    dtype = next(model.parameters()).dtype
+    species = [int(z) for z in model.atomic_numbers[:4]] * 2
+    n = len(species)
+    atoms = Atoms(species, positions=[[1.3 * i, 0.3 * (i % 2), 0.1 * i] for i in range(n)])
+    edges, unit_shifts, cell = neighbours(atoms, float(model.r_max))
+    kinds = torch.tensor([list(model.atomic_numbers).index(z) for z in species])
+    return {
+        "positions": torch.from_numpy(atoms.positions).to(dtype),
+        "node_attrs": torch.nn.functional.one_hot(kinds, len(model.atomic_numbers)).to(dtype),
+        "edge_index": torch.from_numpy(edges).long(),
+        "shifts": torch.zeros(len(unit_shifts), 3, dtype=dtype),
+        "unit_shifts": torch.from_numpy(unit_shifts).to(dtype),
+        "cell": torch.from_numpy(cell).to(dtype),
+        "batch": torch.zeros(n, dtype=torch.long),
+        "ptr": torch.tensor([0, n]),
+    }
+
+
+def write(source: torch.nn.Module, path: Path, weights: Weights, e0s: list[float]) -> None:
+    """Save a copy of ``source`` with other weights and E0s as a float64 ``.model`` file.
+
+    Written beside its place and moved there whole; remembered as trusted, since it is ours.
+    """
+    model = copy.deepcopy(source).to(device="cpu", dtype=torch.float64)
+    state = model.state_dict()
+    for name, value in weights.items():
+        state[name].copy_(value.detach().cpu().double())
+    state["atomic_energies_fn.atomic_energies"].copy_(
+        torch.tensor(e0s, dtype=torch.float64).reshape(model.atomic_energies_fn.atomic_energies.shape)
+    )
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model, part)
+        os.replace(part, path)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
+        ) from None
+    trust(path)
+
+
+def neighbours(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edges (2, e) sender and receiver, unit shifts (e, 3), and the cell (3, 3) Å mace works with.
+
+    mace replaces cell vectors of non-periodic directions by long ones of its own.
+    """
+    neighborhood = module("mace.data.neighborhood")
+    edges, _, unit_shifts, cell = neighborhood.get_neighborhood(
+        positions=atoms.positions,
+        cutoff=cutoff,
+        pbc=tuple(bool(p) for p in atoms.pbc),
+        cell=np.array(atoms.cell.array),
+    )
+    return edges, unit_shifts.astype(float), cell
+
+
+def calculator(path: Path, device: str = "cpu") -> Any:
+    """mace's own ASE calculator for a file tunesmith wrote (float64)."""
+    require_trusted(path)
+    native = module("mace.calculators")
+    with unsafe_loading(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return native.MACECalculator(
+            model_paths=str(path), device=device, default_dtype="float64"
+        )
+
+
+def unknown_elements(unknown: list[int], known: tuple[int, ...], source: str) -> str:
+    """The sentence for elements a model was not made for."""
+    names = ", ".join(chemical_symbols[z] for z in unknown)
+    have = ", ".join(chemical_symbols[z] for z in known)
+    return (
+        f"{source} does not know {names}; it covers {have}: "
+        "choose a foundation model that covers your elements."
+    )

@@ -1,0 +1,320 @@
+"""AdamW with a moving average of the weights: one fit, a posterior of one member.
+
+All moving weights live in one flat vector, and so do the optimiser's moments and the average;
+every random choice is a function of the seed and the epoch. A checkpoint is therefore four
+vectors and a few numbers, and a restart goes on to the bit (at a fixed number of threads).
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from tunesmith import files, units
+from tunesmith.core import Settings, Subspace, Tensor, Weights
+from tunesmith.errors import CheckpointError, TrainingError
+from tunesmith.potentials.base import Potential
+from tunesmith.tune.anchor import NoAnchor
+from tunesmith.tune.examples import Example, collate
+from tunesmith.tune.loss import Huber, MACEUniversal
+
+Loss = Huber | MACEUniversal
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be fitted: a potential, what may move, what holds it, the loss and the data."""
+
+    potential: Potential
+    subspace: Subspace
+    anchor: NoAnchor
+    loss: Loss
+    train: list[Example]
+    valid: list[Example]
+    seed: int
+
+    @property
+    def stress(self) -> bool:
+        """Whether any label holds a stress that the loss asks for."""
+        return self.loss.stress > 0 and any(e.stress is not None for e in self.train)
+
+
+@dataclass
+class Progress:
+    """Where a fit stands. ``sums``: loss and structures of the epoch so far."""
+
+    step: int = 0
+    sums: tuple[float, int] = (0.0, 0)
+    best: float = math.inf
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    finished: str = ""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best weights found, and how: history has one entry per epoch; finished says why."""
+
+    moved: Weights
+    history: list[dict[str, float]]
+    best_epoch: int
+    finished: str
+
+
+class Vector:
+    """Named weights as views into one flat vector, and back."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.shapes = {name: w.shape for name, w in weights.items()}
+        self.flat = torch.cat([w.reshape(-1) for w in weights.values()])
+
+    def split(self, flat: Tensor) -> Weights:
+        parts = flat.split([s.numel() for s in self.shapes.values()])
+        return {n: p.view(s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
+
+
+class AdamW(Settings):
+    """AdamW (Loshchilov and Hutter) with exponential moving average and best epoch by validation.
+
+    The average's decay warms up as min(ema, (1 + t) / (10 + t)). Validation, the best epoch and
+    the result all use the average.
+    """
+
+    kind: ClassVar[str] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, description="step size")
+    epochs: int = Field(200, ge=1, description="passes over the training set at most")
+    patience: int = Field(50, ge=1, description="epochs without a better validation loss to stop")
+    batch_size: int = Field(5, ge=1, description="structures per step")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the moving average of the weights")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: any")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the two moments")
+    amsgrad: bool = Field(False, description="divide by the largest second moment so far")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="course of the learning rate: constant or cosine (to zero)"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps of linear increase at the start")
+    checkpoint_every: str = Field("30 s", description="wall time between checkpoints")
+
+    def model_post_init(self, context: Any) -> None:
+        units.parse(self.checkpoint_every, "wall time", field="checkpoint_every")
+        if not all(0 <= b < 1 for b in self.betas):
+            raise ValueError("betas must lie in [0, 1).")
+
+    def fit(
+        self,
+        problem: Problem,
+        checkpoint: Path | None = None,
+        report: Callable[[dict[str, float], float], None] | None = None,
+    ) -> Fit:
+        """Train from the foundation weights, or go on from ``checkpoint`` if that file exists.
+
+        report(entry of the history, seconds left at most) is called after every epoch.
+        Raises `TrainingError` when the loss is no longer finite, `CheckpointError` when the
+        checkpoint is damaged or of another problem.
+        """
+        run = _Run(self, problem, checkpoint)
+        return run.go(report)
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate of a step."""
+        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        return rate
+
+
+class _Run:
+    """The mutable state of one fit."""
+
+    def __init__(self, settings: AdamW, problem: Problem, checkpoint: Path | None) -> None:
+        self.settings, self.problem, self.checkpoint = settings, problem, checkpoint
+        self.weights = problem.potential.weights()
+        start = problem.subspace.start(
+            problem.potential, torch.Generator().manual_seed(problem.seed)
+        )
+        self.vector = Vector(start)
+        self.theta = self.vector.flat
+        self.ema, self.best = self.theta.clone(), self.theta.clone()
+        self.optimiser = torch.optim.AdamW(
+            [self.theta],
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            amsgrad=settings.amsgrad,
+            fused=True,
+        )
+        self.progress = Progress()
+        if checkpoint is not None and checkpoint.exists():
+            self._restore(checkpoint)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.problem.train) / self.settings.batch_size)
+
+    # ------------------------------------------------------------------ one step
+
+    def step(self, chosen: list[Example]) -> float:
+        """One update on a batch; returns its loss."""
+        settings, problem = self.settings, self.problem
+        batch, targets = collate(problem.potential, chosen)
+        # leaves that share the flat vector's memory: one optimiser update moves them all
+        leaves = {n: w.detach().requires_grad_() for n, w in self.vector.split(self.theta).items()}
+        out = problem.potential.evaluate(
+            problem.subspace.expand(self.weights, leaves),
+            batch,
+            stress=problem.stress,
+            create_graph=True,
+        )
+        loss = problem.loss(out, batch, targets)
+        if (extra := problem.anchor.penalty(leaves)) is not None:
+            loss = loss + extra
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} in step {self.progress.step}; "
+                "lower tune.sampler.learning_rate or look for broken labels."
+            )
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        flat = torch.cat(
+            [
+                torch.zeros_like(w).view(-1) if g is None else g.reshape(-1)
+                for g, w in zip(gradients, leaves.values(), strict=True)
+            ]
+        )
+        if settings.clip is not None:
+            flat *= (settings.clip / (flat.norm() + 1e-6)).clamp(max=1.0)
+        self.theta.grad = flat
+        rate = settings.rate(self.progress.step, settings.epochs * self.steps_per_epoch)
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.step()
+        t = self.progress.step + 1
+        self.ema.lerp_(self.theta, 1 - min(settings.ema, (1 + t) / (10 + t)))
+        return value
+
+    # ---------------------------------------------------------------- one epoch
+
+    def epoch(self, number: int, save: Callable[[], None]) -> None:
+        """Train through epoch ``number`` (from 0), from wherever in it the progress stands."""
+        problem, size = self.problem, self.settings.batch_size
+        # the order is a function of seed and epoch alone, so a restart finds the same one
+        shuffle = torch.Generator().manual_seed(problem.seed * 1_000_003 + number)
+        order = torch.randperm(len(problem.train), generator=shuffle).tolist()
+        for i in range(self.progress.step - number * self.steps_per_epoch, self.steps_per_epoch):
+            chosen = [problem.train[j] for j in order[i * size : (i + 1) * size]]
+            loss = self.step(chosen)
+            total, n = self.progress.sums
+            self.progress.sums = (total + loss * len(chosen), n + len(chosen))
+            self.progress.step += 1
+            save()
+
+    def validate(self) -> dict[str, float]:
+        """Loss and errors of the averaged weights on the validation set."""
+        problem = self.problem
+        if not problem.valid:
+            return {"valid_loss": self.progress.sums[0] / max(1, self.progress.sums[1])}
+        weights = problem.subspace.expand(self.weights, self.vector.split(self.ema))
+        loss = energy = forces = 0.0
+        atoms = 0
+        for chosen in _chunks(problem.valid, max(16, self.settings.batch_size)):
+            batch, targets = collate(problem.potential, chosen)
+            out = problem.potential.evaluate(weights, batch, stress=problem.stress)
+            assert out.forces is not None
+            with torch.no_grad():
+                loss += problem.loss(out, batch, targets).item() * len(chosen)
+                energy += ((out.energy - targets.energy) / batch.counts).abs().sum().item()
+                forces += (out.forces - targets.forces).abs().sum().item()
+            atoms += int(batch.counts.sum())
+        n = len(problem.valid)
+        return {
+            "valid_loss": loss / n,
+            "valid_energy_mae_meV_per_atom": 1e3 * energy / n,
+            "valid_force_mae_meV_per_A": 1e3 * forces / (3 * atoms),
+        }
+
+    # ------------------------------------------------------------------ the fit
+
+    def go(self, report: Callable[[dict[str, float], float], None] | None) -> Fit:
+        settings, progress = self.settings, self.progress
+        every = units.parse(settings.checkpoint_every, "wall time").value
+        saved = started = time.monotonic()
+        first = progress.step
+
+        def save() -> None:
+            nonlocal saved
+            if time.monotonic() - saved > every:
+                self._save()
+                saved = time.monotonic()
+
+        while not progress.finished:
+            number = progress.step // self.steps_per_epoch
+            if progress.step == (len(progress.history) + 1) * self.steps_per_epoch:
+                number -= 1  # killed between the last step of an epoch and its validation
+            self.epoch(number, save)
+            self._close_epoch(number)
+            elapsed = time.monotonic() - started
+            ahead = settings.epochs * self.steps_per_epoch - progress.step
+            if report:
+                report(progress.history[-1], elapsed / max(1, progress.step - first) * ahead)
+            if progress.finished:
+                self._save()
+            save()
+        moved = {n: w.clone() for n, w in self.vector.split(self.best).items()}
+        return Fit(moved, progress.history, progress.best_epoch, progress.finished)
+
+    def _close_epoch(self, number: int) -> None:
+        settings, progress = self.settings, self.progress
+        entry = {
+            "epoch": float(number + 1),
+            "train_loss": progress.sums[0] / progress.sums[1],
+            **self.validate(),
+            "learning_rate": settings.rate(
+                progress.step - 1, settings.epochs * self.steps_per_epoch
+            ),
+        }
+        progress.history.append(entry)
+        progress.sums = (0.0, 0)
+        if entry["valid_loss"] < progress.best:
+            progress.best, progress.best_epoch = entry["valid_loss"], number + 1
+            self.best = self.ema.clone()
+        if number + 1 >= settings.epochs:
+            progress.finished = f"all {settings.epochs} epochs done"
+        elif number + 1 - progress.best_epoch >= settings.patience:
+            progress.finished = f"no better validation loss for {settings.patience} epochs"
+
+    # --------------------------------------------------------------- checkpoints
+
+    def _moments(self) -> dict[str, Tensor]:
+        return {k: v for k, v in self.optimiser.state[self.theta].items() if k != "step"}
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        tensors = {"theta": self.theta, "ema": self.ema, "best": self.best, **self._moments()}
+        files.write_tensors(self.checkpoint, tensors, self.progress.__dict__)
+
+    def _restore(self, path: Path) -> None:
+        tensors, info = files.read_tensors(path)
+        if tensors["theta"].shape != self.theta.shape:
+            raise CheckpointError(f"{path} is of another model; use another run folder.")
+        self.progress = replace(Progress(**info), sums=tuple(info["sums"]))
+        finished = self.progress.finished
+        epochs = len(self.progress.history)
+        if finished.startswith("all") and epochs < self.settings.epochs:
+            self.progress.finished = ""  # more epochs are asked for than before
+        device = self.theta.device
+        self.theta.copy_(tensors.pop("theta"))
+        self.ema, self.best = tensors.pop("ema").to(device), tensors.pop("best").to(device)
+        self.optimiser.state[self.theta] = {
+            "step": torch.tensor(float(self.progress.step), device=device),
+            **{k: v.to(device) for k, v in tensors.items()},
+        }
+
+
+def _chunks(items: list[Example], size: int) -> list[list[Example]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]

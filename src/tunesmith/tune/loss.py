@@ -1,0 +1,90 @@
+"""What a step of training makes small.
+
+Both losses are means over the structures of a batch, so that the size of a batch does not change
+what a learning rate means.
+"""
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from tunesmith.core import Settings, Tensor
+from tunesmith.potentials.base import Batch, Evaluation
+from tunesmith.tune.examples import Targets
+
+
+def huber(size: Tensor, delta: float) -> Tensor:
+    """Huber's function of a non-negative size: quadratic to ``delta``, linear beyond."""
+    return torch.where(size < delta, 0.5 * size * size, delta * (size - 0.5 * delta))
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """Length of the last axis with a zero gradient, not NaN, at zero."""
+    squared = vectors.square().sum(-1)
+    zero = squared == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
+
+
+def _mean_over_atoms(values: Tensor, batch: Batch) -> Tensor:
+    total = torch.zeros(len(batch), dtype=values.dtype, device=values.device)
+    return total.index_add(0, batch.index, values) / batch.counts
+
+
+class Huber(Settings):
+    """Huber loss of fine-tuning strategies, appendix A.1 (Batatia et al.).
+
+    L = mean over structures b of w_b [ λ_E h(ΔE_b / n_b) + λ_F mean over atoms h(|ΔF_i|)
+    + λ_S mean over components h(ΔS) ], h Huber's function with δ in eV, eV/Å, eV/Å³. The stress
+    term counts only structures that have a stress label.
+    """
+
+    kind: ClassVar[str] = "huber"
+    energy: float = Field(10.0, ge=0, description="weight λ_E of the energy per atom")
+    forces: float = Field(10.0, ge=0, description="weight λ_F of the forces")
+    stress: float = Field(1.0, ge=0, description="weight λ_S of the stress, where labelled")
+    delta: float = Field(0.01, gt=0, description="where Huber's loss turns linear (eV, eV/Å, …)")
+
+    def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
+        """The loss of a batch, a scalar."""
+        assert out.forces is not None
+        energy = huber(((out.energy - targets.energy) / batch.counts).abs(), self.delta)
+        forces = huber(_norm(out.forces - targets.forces), self.delta)
+        loss = self.energy * energy + self.forces * _mean_over_atoms(forces, batch)
+        if out.stress is not None:
+            labelled = ~targets.stress.isnan().any(-1).any(-1)
+            error = torch.where(labelled[:, None, None], out.stress - targets.stress, 0.0)
+            loss = loss + self.stress * huber(error.abs(), self.delta).mean((-1, -2))
+        return (targets.weight * loss).mean()
+
+
+class MACEUniversal(Settings):
+    """The ``universal`` loss of mace-torch: Huber per component, δ shrinking for large forces.
+
+    Means over components of all atoms of the batch, so large structures count more. δ is
+    multiplied by 1, 0.7, 0.4, 0.1 where |F_ref| is below 100, 200, 300 and above (eV/Å).
+    """
+
+    kind: ClassVar[str] = "mace-universal"
+    energy: float = Field(1.0, ge=0, description="weight of the energy per atom")
+    forces: float = Field(100.0, ge=0, description="weight of the forces")
+    stress: float = Field(1.0, ge=0, description="weight of the stress, where labelled")
+    delta: float = Field(0.01, gt=0, description="where Huber's loss turns linear (eV, eV/Å, …)")
+
+    def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
+        """The loss of a batch, a scalar."""
+        assert out.forces is not None
+        # mace multiplies errors, not losses, by a frame's weight
+        weight = targets.weight
+        energy = huber((weight * (out.energy - targets.energy) / batch.counts).abs(), self.delta)
+        steps = _norm(targets.forces).div(100).floor().clamp(max=3).long()
+        delta = self.delta * targets.forces.new_tensor([1.0, 0.7, 0.4, 0.1])[steps][:, None]
+        error = (weight[batch.index, None] * (out.forces - targets.forces)).abs()
+        forces = torch.where(error < delta, 0.5 * error * error, delta * (error - 0.5 * delta))
+        loss = self.energy * energy.mean() + self.forces * forces.mean()
+        if out.stress is not None:
+            labelled = ~targets.stress.isnan().any(-1).any(-1)
+            difference = torch.where(labelled[:, None, None], out.stress - targets.stress, 0.0)
+            sizes = (weight[:, None, None] * difference).abs()
+            loss = loss + self.stress * huber(sizes, self.delta).mean()
+        return loss
