@@ -13,6 +13,7 @@ from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
 from tunesmith.references import sanity
 from tunesmith.references.base import Engine, harvest, require_package
+from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 from tunesmith.registry import nearest
 
@@ -104,7 +105,7 @@ class AnyASE(Engine):
     def refuse(self, atoms: Atoms) -> None:
         _same_state(atoms, self.charge, self.multiplicity)
 
-    def compute(self, atoms: Atoms, charge: int, multiplicity: int, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
         entry = CALCULATORS.get(self.calculator)
         if entry is None:
             maker = _plugins()[self.calculator].load()
@@ -139,16 +140,16 @@ class GivenCalculator(Engine):
     def refuse(self, atoms: Atoms) -> None:
         _same_state(atoms, self.charge, self.multiplicity)
 
-    def _label_in_scratch(self, atoms: Atoms, charge: int, multiplicity: int) -> Label | Failure:
+    def _label_in_scratch(self, atoms: Atoms, state: State) -> Label | Failure:
         try:
-            raw = self.compute(atoms, charge, multiplicity, False)
+            raw = self.compute(atoms, state, False)
             return sanity.to_label(raw, len(atoms), self._limits[0])
         except CallFailed as failure:
             return Failure(failure.kind, failure.reason)
         except Exception as error:  # whatever a calculator raises is its answer
             return Failure("crashed", f"{type(error).__name__}: {error}")
 
-    def compute(self, atoms: Atoms, charge: int, multiplicity: int, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
         stress = atoms.pbc.all() and _has_stress(self.calculator)
         return harvest(atoms, self.calculator, stress=bool(stress))
 

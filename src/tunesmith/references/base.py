@@ -4,6 +4,7 @@ An engine adds what only it knows: its settings, its `version`, what it must `re
 `compute`.
 """
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from tunesmith.core import Failure, Label, Settings
 from tunesmith.errors import ConfigError, MissingDependencyError
 from tunesmith.references import sanity
+from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed, call
 from tunesmith.units import parse
 
@@ -77,7 +79,7 @@ class Engine(Settings):
         """Raise `CallFailed("refused", …)` for structures this engine would get wrong."""
 
     @abstractmethod
-    def compute(self, atoms: Atoms, charge: int, multiplicity: int, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
         """Run once, in the worker, in a fresh current folder.
 
         Returns energy (eV, the forces' own), forces (eV/Å), and where there are any stress
@@ -96,17 +98,17 @@ class Engine(Settings):
         """Energy, forces and, for three periodic directions, stress; or why there is none."""
         try:
             self.version()
-            charge, multiplicity = sanity.electronic_state(atoms, self.charge, self.multiplicity)
+            state = sanity.electronic_state(atoms, self.charge, self.multiplicity)
             sanity.check_structure(atoms, self.min_distance)
-            sanity.check_guesses(atoms, charge)
+            sanity.check_guesses(atoms, state.charge)
             self.refuse(atoms)
         except MissingDependencyError as missing:
             return Failure("engine-missing", str(missing))
         except CallFailed as failure:
             return Failure(failure.kind, failure.reason)
-        return self._label_in_scratch(bare(atoms), charge, multiplicity)
+        return self._label_in_scratch(bare(atoms), state)
 
-    def _label_in_scratch(self, atoms: Atoms, charge: int, multiplicity: int) -> Label | Failure:
+    def _label_in_scratch(self, atoms: Atoms, state: State) -> Label | Failure:
         deadline = time.monotonic() + self._limits[1]
         try:
             folder = make_scratch(self.scratch, self.kind)
@@ -114,7 +116,7 @@ class Engine(Settings):
             return Failure("refused", f"reference.scratch: no folder can be made there: {error}.")
         keep = True
         try:
-            label = self._try(folder / "first", deadline, atoms, charge, multiplicity)
+            label = self._try(folder / "first", deadline, atoms, state)
             keep = False
             return label
         except CallFailed as failure:
@@ -224,6 +226,21 @@ def require_program(command: str, install: str) -> None:
             f"the program of reference.command = {command!r} is not on the PATH; install it "
             f"with: {install}"
         )
+
+
+def version_in(command: str, arguments: str, pattern: str, install: str) -> str:
+    """The version a program prints, found by ``pattern``'s first group.
+
+    Raises `MissingDependencyError` when there is no such program or it says nothing of the kind.
+    """
+    require_program(command, install)
+    said = first_words((*shlex.split(command), *shlex.split(arguments)))
+    if not (match := re.search(pattern, said)):
+        raise MissingDependencyError(
+            f"reference.command = {command!r} does not start the program it should (it says "
+            f"{said.strip()[-80:]!r}); install it with: {install}"
+        )
+    return match[1]
 
 
 @cache

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
 from tunesmith.references.base import Engine, require_package
+from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 
 
@@ -82,9 +83,9 @@ class PySCF(Engine):
                 "for a molecule, or use cp2k or espresso.",
             )
 
-    def compute(self, atoms: Atoms, charge: int, multiplicity: int, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
         """One SCF: the gradient is made from it."""
-        field = self.mean_field(atoms, charge, multiplicity)
+        field = self.mean_field(atoms, state.charge, state.multiplicity)
         if safer:
             field = field.newton()  # second order: slower steps that go downhill
             field.max_cycle = 4 * self.max_cycle

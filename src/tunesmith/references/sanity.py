@@ -3,6 +3,7 @@
 Raises `CallFailed`, which `Engine.label` turns into a `Failure`.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,17 @@ def whole(value: Any, name: str) -> int:
     raise CallFailed("refused", f"{name} is {value!r}, which is no whole number.")
 
 
-def electronic_state(atoms: Atoms, charge: int, multiplicity: int | None) -> tuple[int, int]:
-    """(charge, multiplicity 2S+1): of the structure where it states them, else the settings'.
+@dataclass(frozen=True)
+class State:
+    """charge in e; multiplicity 2S+1; stated: whether anybody asked for that multiplicity."""
+
+    charge: int
+    multiplicity: int
+    stated: bool = False
+
+
+def electronic_state(atoms: Atoms, charge: int, multiplicity: int | None) -> State:
+    """Charge and multiplicity: the structure's where it states them, else the settings'.
 
     A multiplicity nobody states is the lowest the number of electrons allows, 1 or 2.
     """
@@ -71,7 +81,7 @@ def electronic_state(atoms: Atoms, charge: int, multiplicity: int | None) -> tup
             f"{electrons} electrons (charge {charge:+d}) cannot have multiplicity {chosen}; give "
             f"atoms.info['multiplicity'] = 2S+1, here {lowest} or {lowest + 2}, …",
         )
-    return charge, chosen
+    return State(charge, chosen, stated is not None)
 
 
 def check_guesses(atoms: Atoms, charge: int) -> None:

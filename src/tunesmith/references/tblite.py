@@ -7,6 +7,7 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from pydantic import Field
 
 from tunesmith.references.base import Engine, harvest, refuse_partly_periodic, require_package
+from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 
 
@@ -32,13 +33,13 @@ class TBLite(Engine):
     def refuse(self, atoms: Atoms) -> None:
         refuse_partly_periodic(atoms, "tblite")  # it would silently make it periodic in all three
 
-    def compute(self, atoms: Atoms, charge: int, multiplicity: int, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
         from tblite.ase import TBLite as Calculator
 
         calculator = Calculator(
             method=self.method,
-            charge=charge,
-            multiplicity=multiplicity,
+            charge=state.charge,
+            multiplicity=state.multiplicity,
             accuracy=self.accuracy,
             electronic_temperature=self.electronic_temperature,
             max_iterations=4 * self.max_iterations if safer else self.max_iterations,
