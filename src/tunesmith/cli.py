@@ -132,10 +132,10 @@ def tune(
     given = {"model.source": model, "data.train": train, "data.valid": valid}
     shortcuts = {path: value for path, value in given.items() if value}
     settings = config.load(config.TuneConfig, config_file, set_ or (), shortcuts)
-    from tunesmith.tune.job import tune as run_job
+    from tunesmith.tune.job import fine_tune
 
     with terminal.only_results():
-        summary = run_job(settings, out, terminal.notes())
+        summary = fine_tune(settings, out, terminal.notes())
     terminal.give(summary, json, lambda screen: screen.print(f"done: {out / 'final.model'}"))
 
 

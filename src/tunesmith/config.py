@@ -17,6 +17,7 @@ from tunesmith import settings, units, yamltext
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest
+from tunesmith.settings import build, merged, plain
 
 # --------------------------------------------------------------------------- sections
 
@@ -25,13 +26,13 @@ def _kind_of(section: str) -> Any:
     """Validator of a field that holds the object of a section with a ``kind``."""
 
     def convert(value: Any) -> Any:
-        return value if isinstance(value, BaseModel) else settings.build(Settings, value, section)
+        return value if isinstance(value, BaseModel) else build(Settings, value, section)
 
     return BeforeValidator(convert)
 
 
 def _default(section: str) -> Any:
-    return Field(default_factory=lambda: settings.build(Settings, None, section))
+    return Field(default_factory=lambda: build(Settings, None, section))
 
 
 def _one_or_more(value: Any) -> Any:
@@ -166,12 +167,12 @@ def load(
     the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
-    return settings.build(cls, settings.merged(raw, overrides, shortcuts or {}))
+    return build(cls, merged(raw, overrides, shortcuts or {}))
 
 
 def dump(config: Settings) -> str:
     """The resolved configuration as YAML; loads back to an equal object."""
-    return yamltext.write(settings.plain(config))
+    return yamltext.write(plain(config))
 
 
 def template(name: str, overrides: Sequence[str] = ()) -> str:
@@ -183,7 +184,7 @@ def template(name: str, overrides: Sequence[str] = ()) -> str:
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
     cls, needed = TEMPLATES[name]
-    config = settings.build(cls, settings.merged(needed, overrides, {}))
+    config = build(cls, merged(needed, overrides, {}))
     return (
         "\n".join([f"# tunesmith {name} --config FILE: every setting", *_lines(config, "")]) + "\n"
     )
@@ -194,14 +195,14 @@ def _lines(config: BaseModel, path: str) -> list[str]:
     lines = []
     if path in SECTIONS:
         kinds = ", ".join(SECTIONS[path].names())
-        lines.append(f"{indent}kind: {settings.plain(config)['kind']}  # one of {kinds}")
+        lines.append(f"{indent}kind: {plain(config)['kind']}  # one of {kinds}")
     for key, field in type(config).model_fields.items():
         value, here = getattr(config, key), settings.join(path, key)
         if isinstance(value, BaseModel):
             lines += [f"{indent}{key}:", *_lines(value, here)]
             continue
         comment = ("needed: " if field.is_required() else "") + (field.description or "")
-        text = f"{indent}{key}: {yamltext.inline(settings.plain(value))}"
+        text = f"{indent}{key}: {yamltext.inline(plain(value))}"
         one_line = f"{text}  # {comment}" if comment else text
         lines += [one_line] if len(one_line) <= 100 else [f"{indent}# {comment}", text]
     return lines
