@@ -1,0 +1,22 @@
+"""tunesmith: uncertainty-aware fine-tuning of foundation interatomic potentials."""
+
+import importlib
+from typing import Any
+
+#: what ``import tunesmith`` offers, and where it lives; imported when first used
+_PUBLIC = {
+    "Calculator": "tunesmith.uncertainty.calculator",
+    "LabelStore": "tunesmith.data.store",
+    "evaluate": "tunesmith.report.evaluate",
+    "fine_tune": "tunesmith.tune.job",
+    "open_model": "tunesmith.uncertainty.ensemble",
+    "read_frames": "tunesmith.data.formats",
+    "write_frames": "tunesmith.data.formats",
+}
+__all__ = list(_PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'tunesmith' has no attribute {name!r}")

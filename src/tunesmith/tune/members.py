@@ -1,0 +1,67 @@
+"""Members on disk: one safetensors file, the base named by source and hash."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tunesmith import files
+from tunesmith.core import Base, E0s, Members
+from tunesmith.errors import CheckpointError, RunFolderError
+from tunesmith.potentials import zoo
+from tunesmith.potentials.base import Potential
+from tunesmith.registry import SUBSPACES
+
+FILE = Path("members") / "members.safetensors"
+
+
+def save(members: Members, run: Path) -> None:
+    """Write members to a run folder. Raises `RunFolderError` where that is not possible."""
+    settings: Any = members.subspace
+    tensors = {f"moved/{k}": v for k, v in members.moved.items()}
+    tensors |= {f"noise/{k}": v for k, v in members.noise.items()}
+    info = {
+        "base": asdict(members.base),
+        "subspace": {"kind": settings.kind, **settings.model_dump()},
+        "e0s": {**asdict(members.e0s), "values": list(members.e0s.values.items())},
+    }
+    files.write_tensors(run / FILE, tensors, info)
+
+
+def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Potential, Members]:
+    """The base potential and members of a run folder.
+
+    Raises `RunFolderError` for a folder without members or whose base has changed or gone.
+    """
+    if not (run / FILE).is_file():
+        raise RunFolderError(f"{run} holds no finished fit; finish it with `tunesmith tune`.")
+    tensors, info = files.read_tensors(run / FILE)
+    try:
+        base = Base(**info["base"])
+        e0s = _e0s(info["e0s"])
+        settings = dict(info["subspace"])
+        subspace = SUBSPACES.get(settings.pop("kind"))(**settings)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{run / FILE} cannot be understood ({error}); tune again.") from None
+    potential = zoo.load(base.source, head=base.head, dtype=dtype, device=device)
+    if potential.base.sha256 != base.sha256:
+        raise RunFolderError(
+            f"{base.source} has changed since {run} was tuned from it; restore the old file "
+            "or use the run's final.model."
+        )
+    parts: dict[str, dict[str, Any]] = {"moved": {}, "noise": {}}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition("/")
+        parts[part][key] = tensor.to(device=potential.device, dtype=potential.dtype)
+    weights = potential.weights()
+    return potential, Members(base, weights, subspace, parts["moved"], e0s, parts["noise"])
+
+
+def _e0s(info: dict[str, Any]) -> E0s:
+    rows = info["compositions"]
+    return E0s(
+        values={int(z): float(e) for z, e in info["values"]},
+        method=info["method"],
+        reason=info["reason"],
+        elements=tuple(info["elements"]),
+        compositions=None if rows is None else tuple(tuple(row) for row in rows),
+    )

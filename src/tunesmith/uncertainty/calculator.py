@@ -1,0 +1,63 @@
+"""The ASE calculator of any model: a name, a model file or a run folder."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator as ASECalculator
+from ase.calculators.calculator import all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from tunesmith.uncertainty.ensemble import Ensemble, open_model
+
+
+class Calculator(ASECalculator):
+    """Energy (eV, isolated-atom energies included), forces (eV/Å) and stress (eV/Å³, Voigt).
+
+    With several members also ``energy_std_raw`` (eV) and ``forces_std_raw`` (n, 3) eV/Å, the
+    uncalibrated spread. A model without members has none: asking for it raises ASE's
+    ``PropertyNotImplementedError``.
+
+        atoms.calc = tunesmith.Calculator("run")
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(
+        self,
+        model: str | Path | Ensemble,
+        *,
+        head: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        **ase_options: Any,
+    ) -> None:
+        super().__init__(**ase_options)
+        if not isinstance(model, Ensemble):
+            model = open_model(model, head=head, dtype=dtype, device=device)
+        self.posterior = model
+        names = list(type(self).implemented_properties)
+        if self.posterior.potential.capabilities.stress:
+            names.append("stress")
+        if len(self.posterior) > 1:
+            names += ["energy_std_raw", "forces_std_raw"]
+        self.implemented_properties = names  # type: ignore[misc]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Predict everything the structure allows in one pass."""
+        super().calculate(atoms, properties, system_changes)
+        stress = bool(self.atoms.pbc.all()) and "stress" in (properties or ())
+        prediction = self.posterior.predict([self.atoms], stress=stress)
+        mean, spread = prediction.mean, prediction.std()
+        energy = float(mean.energy[0])
+        self.results = {"energy": energy, "free_energy": energy, "forces": mean.forces}
+        if stress and mean.stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(mean.stress[0])
+        if spread is not None:
+            self.results["energy_std_raw"] = float(spread.energy[0])
+            self.results["forces_std_raw"] = spread.forces
