@@ -1,5 +1,6 @@
 """Hold a model against a file of labels: what `tunesmith evaluate` does, step by step."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from tunesmith import units
 from tunesmith.config import ModelSettings
 from tunesmith.data.checks import require_labels, separate_isolated
 from tunesmith.data.formats import read_frames
-from tunesmith.errors import ConfigError
+from tunesmith.errors import ConfigError, RunFolderError
 from tunesmith.registry import nearest
 from tunesmith.report import plots as pictures
 from tunesmith.report.evaluate import evaluate
@@ -49,6 +50,8 @@ def assess(
     keys: of energy, forces and stress in the file, None: by the usual rules. relative:
     energies within each composition only. plots: folder for pictures. notes: for remarks.
     """
+    if plots is not None:
+        _require_writable(plots)
     frames, found = read_frames(path, energy_key=keys[0], forces_key=keys[1], stress_key=keys[2])
     notes.print(f"{path.name}: {found}")
     frames, isolated = separate_isolated(frames)
@@ -58,9 +61,17 @@ def assess(
     require_labels(frames, posterior.potential.elements)
     evaluation = evaluate(posterior, frames, thresholds=limits, relative_energies=relative)
     if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
         pictures.parity(evaluation, plots / "parity.png")
         notes.print(f"pictures in {plots}")
     return evaluation.summary()
+
+
+def _require_writable(folder: Path) -> None:
+    """Before the work, not after it: that a folder exists or can be made."""
+    nearest_there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not (nearest_there.is_dir() and os.access(nearest_there, os.W_OK)):
+        raise RunFolderError(f"--plots {folder}: cannot write in {nearest_there}; name a folder.")
 
 
 def show(summary: dict[str, Any], screen: Console) -> None:
