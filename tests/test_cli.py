@@ -215,7 +215,10 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
         "--set reference.kind: also given by its own option",
     ),
     (
-        ("label", "frames.xyz", "--reference", "orca", "--out", "l.xyz"),
+        (
+            *("label", "frames.xyz", "--reference", "orca", "--out", "l.xyz"),
+            *("--set", "reference.simple_input=PBE def2-SVP", "--set", "reference.command=no-orca"),
+        ),
         "install",
     ),
     (("tune", "--out", "r"), "data.train: not given"),

@@ -73,3 +73,11 @@ def test_no_command_shows_the_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert terminal.run(app, []) == 0
     shown = capfd.readouterr().out
     assert all(name in shown for name in COMMANDS)
+
+
+def test_the_index_names_every_page() -> None:
+    index = (DOCS.parent / "index.md").read_text()
+    pages = {p.name for p in DOCS.parent.glob("*.md")} - {"index.md"}
+    assert {p for p in pages if f"]({p})" not in index} == set()
+    for target in re.findall(r"\]\(([^)#]+)\)", index):
+        assert (DOCS.parent / target).exists(), f"{target} is linked but not there"

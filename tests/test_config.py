@@ -282,6 +282,17 @@ def test_templates_load_to_the_defaults(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("kind", settings.SECTIONS["reference"].entries)
+def test_every_engine_has_a_template_that_marks_what_is_needed(tmp_path: Path, kind: str) -> None:
+    text = template("label", [f"reference.kind={kind}"])
+    needed = [line.split(":")[0].strip() for line in text.splitlines() if "# needed" in line]
+    fields = settings.SECTIONS["reference"].get(kind).model_fields
+    assert needed == [name for name, field in fields.items() if field.is_required()]
+    if needed:
+        with pytest.raises(ConfigError, match=rf"^reference\.({'|'.join(needed)})"):
+            load(LabelConfig, file(tmp_path, text))
+
+
 def test_templates_take_overrides_and_explain() -> None:
     text = template("tune", ["tune.sampler.epochs=9", "tune.loss=mace-universal"])
     assert "    epochs: 9  # passes over the training set at most\n" in text

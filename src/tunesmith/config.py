@@ -5,6 +5,7 @@ sections that hold a ``kind`` become the object registered under that name. What
 understood is refused with the full path of the setting.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,7 @@ class LabelConfig(Settings):
     reference: Annotated[Any, _kind_of("reference")] = Field(description="who knows the answer")
 
 
-#: name of a template → its class, and stand-ins for what has no default
+#: name of a template → its class, and a start for what has no default
 TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
     "tune": (TuneConfig, {"data": {"train": ["train.xyz"]}}),
     "label": (LabelConfig, {"reference": {"kind": "tblite"}}),
@@ -178,31 +179,34 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of ``"tune"`` or ``"label"`` with its default and what it means, as YAML.
 
-    overrides: texts such as ``"reference.kind=cp2k"``. Raises `ConfigError`, also where a kind
-    has settings without a default and they are not given.
+    overrides: texts such as ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
-    cls, needed = TEMPLATES[name]
-    config = build(cls, merged(needed, overrides, {}))
-    return (
-        "\n".join([f"# tunesmith {name} --config FILE: every setting", *_lines(config, "")]) + "\n"
+    cls, start = TEMPLATES[name]
+    raw = merged(start, overrides, {})
+    with contextlib.suppress(settings.NotGivenError):
+        build(cls, raw)  # whatever else is wrong is said
+    return "\n".join(
+        [f"# tunesmith {name} --config FILE: every setting", *_lines(cls, raw, ""), ""]
     )
 
 
-def _lines(config: BaseModel, path: str) -> list[str]:
+def _lines(cls: type[Settings], value: Any, path: str) -> list[str]:
     indent = "  " * (path.count(".") + 1 if path else 0)
-    lines = []
+    values, lines = settings.section(value, path), []
     if path in SECTIONS:
-        kinds = ", ".join(SECTIONS[path].names())
-        lines.append(f"{indent}kind: {plain(config)['kind']}  # one of {kinds}")
-    for key, field in type(config).model_fields.items():
-        value, here = getattr(config, key), settings.join(path, key)
-        if isinstance(value, BaseModel):
-            lines += [f"{indent}{key}:", *_lines(value, here)]
+        kind, known = values.get("kind", settings.DEFAULT_KINDS.get(path)), SECTIONS[path].names()
+        lines.append(f"{indent}kind: {kind}  # one of {', '.join(known)}")
+        cls = settings.class_of(cls, values, path)
+    for key, field in cls.model_fields.items():
+        here, nested = settings.join(path, key), settings.nested(field.annotation)
+        if here in SECTIONS or nested:
+            lines += [f"{indent}{key}:", *_lines(nested or Settings, values.get(key), here)]
             continue
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
         comment = ("needed: " if field.is_required() else "") + (field.description or "")
-        text = f"{indent}{key}: {yamltext.inline(plain(value))}"
+        text = f"{indent}{key}: {yamltext.inline(plain(values.get(key, default)))}"
         one_line = f"{text}  # {comment}" if comment else text
         lines += [one_line] if len(one_line) <= 100 else [f"{indent}# {comment}", text]
     return lines

@@ -26,6 +26,11 @@ DEFAULT_KINDS = {
 #: sections that may be written as one plain value, and which setting that value is
 SHORTHAND = {"model": "source", "tune.e0": "method"} | dict.fromkeys(SECTIONS, "kind")
 
+
+class NotGivenError(ConfigError):
+    """A setting without a default is absent."""
+
+
 # ------------------------------------------------------------------ mappings to objects
 
 
@@ -137,7 +142,7 @@ def _explained(error: ValidationError, cls: type[Settings], path: str) -> Config
     if kind == "missing":
         field = cls.model_fields.get(str(place[0])) if place else None
         what = f" ({field.description})" if field and field.description else ""
-        return ConfigError(f"{here}: not given, but needed{what}.")
+        return NotGivenError(f"{here}: not given, but needed{what}.")
     if kind in ("value_error", "assertion_error"):
         return ConfigError(f"{here}: {context['error']}")
     wanted = next((w for start, w in _WANTED.items() if kind.startswith(start)), None)
