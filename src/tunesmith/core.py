@@ -5,16 +5,30 @@ full 3×3 tensor inside the package. Arrays of a set of B structures with A atom
 concatenated: energies (B,), forces (A, 3), stress (B, 3, 3).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict
 
-Tensor = torch.Tensor
-Weights = dict[str, Tensor]
+if TYPE_CHECKING:
+    import torch
+
+    Tensor = torch.Tensor
+    Weights = dict[str, Tensor]
+else:
+
+    def __getattr__(name: str) -> Any:
+        # torch takes seconds to import, and who only labels structures never needs it
+        if name in ("Tensor", "Weights"):
+            import torch
+
+            globals().update(Tensor=torch.Tensor, Weights=dict[str, torch.Tensor])
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Settings(BaseModel):
@@ -134,7 +148,7 @@ class Reference(Protocol):
 
 # ----------------------------------------------------------------------- predictions
 
-T = TypeVar("T", np.ndarray, Tensor)
+T = TypeVar("T", np.ndarray, "Tensor")
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,9 @@ print(TBLite().label(molecule("H2O")))
     assert "pip install 'tunesmith[xtb]'" in done.stdout
 
 
-@pytest.mark.parametrize("ending", ["sys.exit()", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize(
+    "ending", [pytest.param("sys.exit()", marks=pytest.mark.slow), "os.kill(os.getpid(), 9)"]
+)
 def test_workers_end_with_their_parent(plugins, tmp_path, ending):
     note = tmp_path / "note"
     script = f"""

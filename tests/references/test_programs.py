@@ -90,20 +90,20 @@ def test_espresso_unconverged(tmp_path):
 
 @pytest.mark.engine
 def test_espresso_spin_and_charge():
-    """A hydrogen atom prefers its spin, and has no electron left when it is charged."""
-    atom = Atoms("H", cell=[6, 6, 6], pbc=True)
-    words = {"occupations": "smearing", "degauss": 0.005, "conv_thr": 1e-7}
-    reference = espresso(
-        kpts=None, input_data=words, pseudopotentials={"H": "H.pbe-kjpaw.UPF"}, charge=0
-    )
+    """A silicon atom is a triplet (Hund); its cation costs some 8 eV."""
+    atom = Atoms("Si", cell=[6, 6, 6], pbc=True)
+    words = {"occupations": "smearing", "degauss": 0.01, "conv_thr": 1e-6, "ecutwfc": 15}
+    reference = espresso(kpts=None, input_data=words)
     plain = reference.label(atom)
-    atom.info["multiplicity"] = 2
-    doublet = reference.label(atom)
+    atom.info["multiplicity"] = 3
+    triplet = reference.label(atom)
     assert isinstance(plain, Label), plain
-    assert isinstance(doublet, Label), doublet
-    assert doublet.energy == pytest.approx(plain.energy - 1.0, abs=0.4)
-    atom.info["multiplicity"] = 1
+    assert isinstance(triplet, Label), triplet
+    assert plain.energy - 1.5 < triplet.energy < plain.energy - 0.3
+    atom.info["multiplicity"] = 2
     assert reference.label(atom).kind == "refused"
+    cation = reference.model_copy(update={"charge": 1}).label(atom)
+    assert cation.energy > triplet.energy + 3
 
 
 @pytest.mark.engine

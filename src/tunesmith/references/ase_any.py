@@ -69,10 +69,12 @@ class AnyASE(Engine):
     kind: ClassVar[str] = "ase"
     install: ClassVar[str] = "see the calculator's page in ASE's documentation"
 
-    calculator: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    trust_convergence: bool = False
-    program_version: str | None = None
+    calculator: str = Field(description="name of the calculator")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="the calculator's own parameters"
+    )
+    trust_convergence: bool = Field(False, description="the calculator stops when unconverged")
+    program_version: str | None = Field(None, description="of a program ASE cannot ask for it")
 
     @model_validator(mode="after")
     def _known(self) -> "AnyASE":
@@ -131,6 +133,18 @@ class GivenCalculator(Engine):
     calculator: Any = Field(exclude=True)
     named: dict[str, Any] = Field(exclude=True)
 
+    @model_validator(mode="after")
+    def _keepable(self) -> "GivenCalculator":
+        unused = sorted({"timeout", "scratch", "threads"} & self.model_fields_set)
+        if unused:
+            raise ConfigError(
+                f"{', '.join(unused)} cannot be kept for a calculator object in this process; use "
+                "a calculator by name (kind: ase) for that."
+            )
+        if not self.named:
+            raise ConfigError("identity is empty; say at least which method this calculator is.")
+        return self
+
     def version(self) -> str:
         return f"ase {ase.__version__}"
 
@@ -160,14 +174,6 @@ def from_calculator(calculator: Any, identity: dict[str, Any], **limits: Any) ->
     identity: whatever tells its numbers from another calculator's, JSON values; labels are found
     again by it. limits: ``max_force``, ``min_distance``, ``charge``, ``multiplicity``.
     """
-    unused = sorted({"timeout", "scratch", "threads"} & set(limits))
-    if unused:
-        raise ConfigError(
-            f"from_calculator: {', '.join(unused)} cannot be kept for a calculator object in this "
-            "process; use a calculator by name (kind: ase) for that."
-        )
-    if not identity:
-        raise ConfigError("from_calculator: identity is empty; say at least which method this is.")
     return GivenCalculator(calculator=calculator, named=identity, **limits)
 
 

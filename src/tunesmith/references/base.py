@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
@@ -49,13 +48,19 @@ class Engine(Settings):
     #: whether a calculation that did not converge may be tried again with ``safer=True``
     can_retry: ClassVar[bool] = False
 
-    charge: int = 0
-    multiplicity: int | None = Field(None, ge=1)
-    max_force: str = "100 eV/Å"
-    min_distance: float = Field(0.4, ge=0)
-    timeout: str = "24 h"
-    scratch: str | None = None
-    threads: int = Field(1, ge=1)
+    charge: int = Field(0, description="total charge, e, of structures without one in their info")
+    multiplicity: int | None = Field(
+        None, ge=1, description="2S+1 of structures without one; none: lowest"
+    )
+    max_force: str = Field("100 eV/Å", description="a larger force is a failure")
+    min_distance: float = Field(
+        0.4, ge=0, description="nearest distance, a fraction of the sum of covalent radii"
+    )
+    timeout: str = Field("24 h", description="wall time of one label, its retry included")
+    scratch: str | None = Field(
+        None, description="where scratch folders are made; none: the system's place"
+    )
+    threads: int = Field(1, ge=1, description="threads of the engine")
     _limits: tuple[float, float] = PrivateAttr()
 
     @model_validator(mode="after")
@@ -234,7 +239,10 @@ def version_in(command: str, arguments: str, pattern: str, install: str) -> str:
     Raises `MissingDependencyError` when there is no such program or it says nothing of the kind.
     """
     require_program(command, install)
-    said = first_words((*shlex.split(command), *shlex.split(arguments)))
+    try:
+        said = first_words((*shlex.split(command), *shlex.split(arguments)))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
     if not (match := re.search(pattern, said)):
         raise MissingDependencyError(
             f"reference.command = {command!r} does not start the program it should (it says "
@@ -260,8 +268,8 @@ def first_words(command: tuple[str, ...]) -> str:
 
 
 def last_lines(path: Path, count: int = 3) -> str:
-    """The end of a program's output, for a message."""
+    """The end of a program's output that holds words, for a message."""
     if not path.is_file():
         return "no output"
-    lines: Sequence[str] = path.read_text(errors="replace").strip().splitlines()[-count:]
-    return " | ".join(line.strip() for line in lines)
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    return " | ".join([line for line in lines if re.search("[A-Za-z]{3}", line)][-count:])

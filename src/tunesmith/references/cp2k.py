@@ -40,17 +40,17 @@ class CP2K(Engine):
     install: ClassVar[str] = "apt-get install cp2k (or conda install -c conda-forge cp2k)"
     can_retry: ClassVar[bool] = True
 
-    command: str = "cp2k.psmp -s"
-    xc: str = "PBE"
-    basis_set: str = "DZVP-MOLOPT-SR-GTH"
-    basis_set_file: str = "BASIS_MOLOPT"
-    pseudo_potential: str = "auto"
-    potential_file: str = "POTENTIAL"
-    cutoff: float = Field(400.0, gt=0)
-    max_scf: int = Field(50, ge=1)
-    eps_scf: float = Field(1e-6, gt=0)
-    uks: bool | None = None
-    inp: str = ""
+    command: str = Field("cp2k.psmp -s", description="what starts CP2K's shell")
+    xc: str = Field("PBE", description="functional")
+    basis_set: str = Field("DZVP-MOLOPT-SR-GTH", description="basis set")
+    basis_set_file: str = Field("BASIS_MOLOPT", description="CP2K's file of basis sets")
+    pseudo_potential: str = Field("auto", description="pseudopotential; auto: the functional's")
+    potential_file: str = Field("POTENTIAL", description="CP2K's file of pseudopotentials")
+    cutoff: float = Field(400.0, gt=0, description="of the finest grid, Ry")
+    max_scf: int = Field(50, ge=1, description="SCF steps at most")
+    eps_scf: float = Field(1e-6, gt=0, description="SCF threshold, CP2K's EPS_SCF")
+    uks: bool | None = Field(None, description="unrestricted; none: for all but singlets")
+    inp: str = Field("", description="CP2K input, added to what is generated")
 
     @model_validator(mode="after")
     def _readable(self) -> "CP2K":

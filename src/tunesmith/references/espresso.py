@@ -46,13 +46,13 @@ class Espresso(Engine):
     install: ClassVar[str] = "apt-get install quantum-espresso (or conda install -c conda-forge qe)"
     can_retry: ClassVar[bool] = True
 
-    command: str = "pw.x"
-    pseudo_dir: str
-    pseudopotentials: dict[str, str]
-    input_data: dict[str, Any]
-    kpts: tuple[int, int, int] | None = None
-    koffset: tuple[int, int, int] = (0, 0, 0)
-    kspacing: float | None = Field(None, gt=0)
+    command: str = Field("pw.x", description="how pw.x is started")
+    pseudo_dir: str = Field(description="folder of the UPF files")
+    pseudopotentials: dict[str, str] = Field(description="element → UPF file")
+    input_data: dict[str, Any] = Field(description="pw.x's own words; ecutwfc (Ry) is needed")
+    kpts: tuple[int, int, int] | None = Field(None, description="k-point grid; none: the Γ point")
+    koffset: tuple[int, int, int] = Field((0, 0, 0), description="its shift, 0 or 1 per direction")
+    kspacing: float | None = Field(None, gt=0, description="k-point spacing, 1/Å, instead of kpts")
 
     @model_validator(mode="after")
     def _complete(self) -> "Espresso":

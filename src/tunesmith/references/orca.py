@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 from ase.io import ParseError
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
 from tunesmith.references.base import Engine, harvest, last_lines, version_in
@@ -25,9 +25,9 @@ class ORCA(Engine):
     install: ClassVar[str] = "your ORCA licence (https://www.faccts.de)"
     can_retry: ClassVar[bool] = True
 
-    command: str = "orca"
-    simple_input: str
-    blocks: str = ""
+    command: str = Field("orca", description="how ORCA is started; its full path for parallel runs")
+    simple_input: str = Field("PBE def2-SVP", description="words of the ! line, without EnGrad")
+    blocks: str = Field("", description="ORCA's %-blocks")
 
     @model_validator(mode="after")
     def _single_point(self) -> "ORCA":

@@ -32,14 +32,14 @@ class PySCF(Engine):
     install: ClassVar[str] = "pip install 'tunesmith[dft]'"
     can_retry: ClassVar[bool] = True
 
-    xc: str = "pbe"
-    basis: str = "def2-svp"
-    density_fit: bool = True
-    grid_level: int = Field(3, ge=0, le=9)
-    grid_response: bool = True
-    conv_tol: float = Field(1e-9, gt=0)
-    max_cycle: int = Field(100, ge=1)
-    max_memory: int = Field(4000, ge=100)  # MB
+    xc: str = Field("pbe", description="a functional PySCF knows, or hf")
+    basis: str = Field("def2-svp", description="basis set")
+    density_fit: bool = Field(True, description="density fitting")
+    grid_level: int = Field(3, ge=0, le=9, description="integration grid, 0 (coarse) to 9")
+    grid_response: bool = Field(True, description="forces include how the grid moves")
+    conv_tol: float = Field(1e-9, gt=0, description="of the energy, Hartree")
+    max_cycle: int = Field(100, ge=1, description="SCF cycles at most")
+    max_memory: int = Field(4000, ge=100, description="MB")
 
     @model_validator(mode="after")
     def _known(self) -> "PySCF":

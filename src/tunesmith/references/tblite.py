@@ -22,10 +22,10 @@ class TBLite(Engine):
     install: ClassVar[str] = "pip install 'tunesmith[xtb]'"
     can_retry: ClassVar[bool] = True
 
-    method: Literal["GFN1-xTB", "GFN2-xTB"] = "GFN2-xTB"
-    accuracy: float = Field(1.0, gt=0)
-    electronic_temperature: float = Field(300.0, gt=0)
-    max_iterations: int = Field(250, ge=1)
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN2-xTB", description="GFN1-xTB or GFN2-xTB")
+    accuracy: float = Field(1.0, gt=0, description="tblite's accuracy; smaller is tighter")
+    electronic_temperature: float = Field(300.0, gt=0, description="of the electrons, K")
+    max_iterations: int = Field(250, ge=1, description="self-consistency steps at most")
 
     def version(self) -> str:
         return require_package("tblite", "tblite", self.install)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, ReadError
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
 from tunesmith.references.base import (
@@ -52,10 +52,10 @@ class VASP(Engine):
     install: ClassVar[str] = "your VASP licence (https://www.vasp.at)"
     can_retry: ClassVar[bool] = True
 
-    command: str = "vasp_std"
-    settings: dict[str, Any]
-    program_version: str
-    pp_path: str | None = None
+    command: str = Field("vasp_std", description="how VASP is started")
+    settings: dict[str, Any] = Field(description="keywords of ASE's Vasp calculator")
+    program_version: str = Field(description="VASP's version as OUTCAR states it, as 6.4.2")
+    pp_path: str | None = Field(None, description="folder of potpaw_PBE and the like")
 
     @model_validator(mode="after")
     def _known(self) -> "VASP":
