@@ -104,15 +104,18 @@ def main() -> None:
         examples(potential, valid, e0s),
         args.seed,
     )
-    print(f"{len(train)} frames, {mean:.1f} neighbours, scale {network['scale']:.3f} eV/Å", flush=True)
+    print(
+        f"{len(train)} frames, {mean:.1f} neighbours, scale {network['scale']:.3f} eV/Å", flush=True
+    )
     started = time.time()
 
     def report(entry: dict[str, float], left: float) -> None:
+        energy = entry["valid_energy_mae_meV_per_atom"]
+        force = entry["valid_force_mae_meV_per_A"]
         print(
             f"epoch {entry['epoch']:.0f}: train {entry['train_loss']:.4f} "
-            f"valid {entry['valid_loss']:.4f}, {entry['valid_energy_mae_meV_per_atom']:.2f} meV/atom, "
-            f"{entry['valid_force_mae_meV_per_A']:.1f} meV/Å, {(time.time() - started) / 60:.1f} min, "
-            f"{left / 60:.1f} min left",
+            f"valid {entry['valid_loss']:.4f}, {energy:.2f} meV/atom, {force:.1f} meV/Å, "
+            f"{(time.time() - started) / 60:.1f} min, {left / 60:.1f} min left",
             flush=True,
         )
 

@@ -7,13 +7,14 @@ from typing import Any
 _PUBLIC = {
     "Calculator": "tunesmith.uncertainty.calculator",
     "LabelStore": "tunesmith.data.store",
+    "TuneConfig": "tunesmith.config",
     "evaluate": "tunesmith.report.evaluate",
     "fine_tune": "tunesmith.tune.job",
     "open_model": "tunesmith.uncertainty.ensemble",
     "read_frames": "tunesmith.data.formats",
     "write_frames": "tunesmith.data.formats",
 }
-__all__ = list(_PUBLIC)  # noqa: PLE0605
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

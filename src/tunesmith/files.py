@@ -36,7 +36,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) 
         save_file(plain, part, metadata=metadata)
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        raise RunFolderError(f"cannot write {path} ({error}); choose a folder you may write to.") from None
+        raise RunFolderError(
+            f"cannot write {path} ({error}); choose a folder you may write to."
+        ) from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

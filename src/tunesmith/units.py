@@ -64,7 +64,9 @@ def parse(text: str, dimension: str, *, field: str = "value") -> Quantity:
     example = f"'1 {BASE_UNIT[dimension]}'"
     match = _NUMBER.fullmatch(str(text))
     if match is None or not match[2]:
-        raise UnitError(f"{field}: {text!r} needs a number and a unit of {dimension}, as {example}.")
+        raise UnitError(
+            f"{field}: {text!r} needs a number and a unit of {dimension}, as {example}."
+        )
     unit, per = match[2], None
     if dimension == "energy" and (found := _PER.fullmatch(unit)):
         unit, per = found[1], found[2]

@@ -45,7 +45,9 @@ def test_updates_are_those_of_plain_mace_and_torch():
         order = torch.randperm(7, generator=g).tolist()
         for i in range(0, 7, 3):
             batch, targets = collate(task.potential, [task.train[j] for j in order[i : i + 3]])
-            out = module(task.potential._inputs(batch, batch.positions.clone(), None), training=True)
+            out = module(
+                task.potential._inputs(batch, batch.positions.clone(), None), training=True
+            )
             loss = _plain_huber(out["energy"], out["forces"], batch, targets)
             optimiser.zero_grad()
             loss.backward()

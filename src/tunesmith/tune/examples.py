@@ -56,11 +56,11 @@ def examples(potential: Potential, frames: list[Frame], e0s: E0s) -> list[Exampl
 def collate(potential: Potential, chosen: list[Example]) -> tuple[Batch, Targets]:
     """Several examples as one batch on the potential's device."""
     nothing = torch.full((3, 3), torch.nan, dtype=potential.dtype)
-    to = {"dtype": potential.dtype, "device": potential.device}
+    dtype, device = potential.dtype, potential.device
     targets = Targets(
-        energy=torch.tensor([e.energy for e in chosen], **to),
+        energy=torch.tensor([e.energy for e in chosen], dtype=dtype, device=device),
         forces=torch.cat([e.forces for e in chosen]).to(potential.device),
-        stress=torch.stack([nothing if e.stress is None else e.stress for e in chosen]).to(**to),
-        weight=torch.tensor([e.weight for e in chosen], **to),
+        stress=torch.stack([nothing if e.stress is None else e.stress for e in chosen]).to(device),
+        weight=torch.tensor([e.weight for e in chosen], dtype=dtype, device=device),
     )
     return potential.batch([e.graph for e in chosen]), targets

@@ -1,6 +1,5 @@
 """A whole fine-tuning, from files to a run folder; the same call resumes it."""
 
-import hashlib
 import json
 import time
 from importlib.metadata import version
@@ -11,29 +10,28 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from tunesmith import config as configuration
 from tunesmith import files
 from tunesmith.config import TuneConfig
 from tunesmith.core import E0s, Frame, Members
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s, needs_prediction
 from tunesmith.data.formats import read_frames
-from tunesmith.errors import DataError, ModelError, RunFolderError
-from tunesmith.potentials import mace_files
+from tunesmith.errors import DataError, ModelError
+from tunesmith.potentials import mace_files, zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
+from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import Fit, Problem
 from tunesmith.tune.examples import examples
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
-
-#: what may differ when a run is resumed: more work of the same kind, and where it is done
-MAY_CHANGE = ("tune.sampler.epochs", "tune.sampler.checkpoint_every", "execute")
+from tunesmith.uncertainty.ensemble import Ensemble
 
 
-def fine_tune(config: TuneConfig, out: str | Path, console: Console | None = None) -> dict[str, Any]:
+def fine_tune(
+    config: TuneConfig, out: str | Path, console: Console | None = None
+) -> dict[str, Any]:
     """Fine-tune as ``config`` says, into the folder ``out``; returns the run's summary.
 
     The folder then holds final.model (the model package's own format), members/, config.yaml,
@@ -47,16 +45,19 @@ def fine_tune(config: TuneConfig, out: str | Path, console: Console | None = Non
     console = console or Console(stderr=True, quiet=True)
     torch.set_num_threads(config.execute.threads)
     started = time.monotonic()
+    known = folder.stored(out, config)
     train, valid, isolated = _frames(config, console)
     start = _open(config)
     for part in (train, valid):
         checks.require_labels(part, start.potential.elements)
-    identity = _identity(config, start.potential, train + valid + isolated)
-    if (done := _claimed(out, config, identity)) is not None:
-        console.print(f"{out} is finished; nothing to do.")
-        return done
+    identity = folder.identity(start.potential, train + valid + isolated)
+    if known is not None:
+        folder.require_same(out, known["identity"], identity)
+        if (done := folder.summary(out, config, known["config"])) is not None:
+            console.print(f"{out} is finished; nothing to do.")
+            return done
     e0s = _align(config, start, train, isolated, console)
-    _claim(out, config, identity)
+    folder.claim(out, config, identity)
     problem = Problem(
         start.potential,
         config.tune.subspace,
@@ -99,14 +100,14 @@ def fine_tune(config: TuneConfig, out: str | Path, console: Console | None = Non
 def _frames(config: TuneConfig, console: Console) -> tuple[list[Frame], list[Frame], list[Frame]]:
     """Training, validation and isolated-atom frames."""
     data = config.data
-    keys = {
-        "energy_key": data.energy_key,
-        "forces_key": data.forces_key,
-        "stress_key": data.stress_key,
-    }
 
     def read(name: str) -> list[Frame]:
-        frames, used = read_frames(name, **keys)
+        frames, used = read_frames(
+            name,
+            energy_key=data.energy_key,
+            forces_key=data.forces_key,
+            stress_key=data.stress_key,
+        )
         console.print(f"{name}: {len(frames)} structures; {used}")
         return frames
 
@@ -123,13 +124,10 @@ def _frames(config: TuneConfig, console: Console) -> tuple[list[Frame], list[Fra
 
 
 def _open(config: TuneConfig) -> Ensemble:
+    """The foundation model; a run folder stands for its final.model."""
     model = config.model
-    start = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    if len(start) > 1:
-        raise ModelError(
-            f"{model.source} holds {len(start)} members; start from its final.model instead."
-        )
-    return start
+    potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    return Ensemble(potential, [potential.weights()], E0s(potential.e0s))
 
 
 def _align(
@@ -156,71 +154,6 @@ def _align(
     )
     console.print(e0s.reason)
     return e0s
-
-
-# ----------------------------------------------------------------------- the run folder
-
-
-def _identity(config: TuneConfig, potential: Potential, frames: list[Frame]) -> dict[str, str]:
-    """What a checkpoint is only good for: this model and these labels, to the bit."""
-    total = hashlib.sha256()
-    for frame in frames:
-        assert frame.label is not None
-        arrays = (frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array)
-        for array in (*arrays, np.array(frame.label.energy), frame.label.forces):
-            total.update(np.ascontiguousarray(array).tobytes())
-        total.update(repr((frame.weight, frame.atoms.pbc.tolist())).encode())
-        if frame.label.stress is not None:
-            total.update(np.ascontiguousarray(frame.label.stress).tobytes())
-    return {"model": potential.base.sha256, "data": total.hexdigest()}
-
-
-def _flat(values: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(values, dict):
-        items = {k: v for key, value in values.items() for k, v in _flat(value, f"{path}.{key}").items()}
-        return items or {path[1:]: {}}
-    return {path[1:]: values}
-
-
-def _claimed(out: Path, config: TuneConfig, identity: dict[str, str]) -> dict[str, Any] | None:
-    """Check that a folder is new or of this very run; its summary if it is finished."""
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; choose another name for the run's folder.")
-    stamp = out / "checkpoint" / "identity.json"
-    if not stamp.exists():
-        if out.exists() and any(out.iterdir()):
-            raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
-        return None
-    try:
-        stored = json.loads(stamp.read_text())
-        old, known = _flat(stored["config"]), stored["identity"]
-    except (OSError, ValueError, KeyError):
-        raise RunFolderError(f"{stamp} is damaged; choose another folder.") from None
-    new = _flat(configuration.plain(config))
-    changed = sorted(
-        key
-        for key in old.keys() | new.keys()
-        if old.get(key) != new.get(key) and not key.startswith((*MAY_CHANGE, "data.", "model.source"))
-    )
-    if changed:
-        raise RunFolderError(
-            f"{out} was made with another {changed[0]} ({old.get(changed[0])}, now "
-            f"{new.get(changed[0])}); choose another folder or the old setting."
-        )
-    for key, what in (("model", "another model"), ("data", "other data")):
-        if known.get(key) != identity[key]:
-            raise RunFolderError(f"{out} was made with {what}; choose another folder.")
-    summary = out / "summary.json"
-    if summary.exists() and old.get("tune.sampler.epochs") == new.get("tune.sampler.epochs"):
-        return dict(json.loads(summary.read_text()))
-    return None
-
-
-def _claim(out: Path, config: TuneConfig, identity: dict[str, str]) -> None:
-    """Write what the run is before any work is done."""
-    stamp = {"identity": identity, "config": configuration.plain(config)}
-    files.write_text(out / "checkpoint" / "identity.json", json.dumps(stamp, indent=1))
-    files.write_text(out / "config.yaml", configuration.dump(config))
 
 
 # ------------------------------------------------------------------------------ the fit

@@ -1,7 +1,7 @@
 """The ASE calculator of any model: a name, a model file or a run folder."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator as ASECalculator
@@ -21,7 +21,11 @@ class Calculator(ASECalculator):
         atoms.calc = tunesmith.Calculator("run")
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    implemented_properties = [  # noqa: RUF012
+        "energy",
+        "free_energy",
+        "forces",
+    ]
 
     def __init__(
         self,
@@ -41,7 +45,7 @@ class Calculator(ASECalculator):
             names.append("stress")
         if len(self.posterior) > 1:
             names += ["energy_std_raw", "forces_std_raw"]
-        self.implemented_properties = names  # type: ignore[misc]
+        self.implemented_properties = names
 
     def calculate(
         self,
@@ -51,6 +55,7 @@ class Calculator(ASECalculator):
     ) -> None:
         """Predict everything the structure allows in one pass."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         stress = bool(self.atoms.pbc.all()) and "stress" in (properties or ())
         prediction = self.posterior.predict([self.atoms], stress=stress)
         mean, spread = prediction.mean, prediction.std()

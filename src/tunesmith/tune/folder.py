@@ -1,0 +1,89 @@
+"""A run's folder knows which run it is: its settings, its model and its data, to the bit."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunesmith import files
+from tunesmith.config import TuneConfig, dump
+from tunesmith.core import Frame
+from tunesmith.errors import RunFolderError
+from tunesmith.potentials.base import Potential
+from tunesmith.settings import plain
+
+#: what may differ when a run is resumed: more work of the same kind, and where it is done
+MAY_CHANGE = ("tune.sampler.epochs", "tune.sampler.checkpoint_every", "execute")
+
+
+def identity(potential: Potential, frames: list[Frame]) -> dict[str, str]:
+    """What a checkpoint is only good for: this model and these labels, to the bit."""
+    total = hashlib.sha256()
+    for frame in frames:
+        assert frame.label is not None
+        arrays = (frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array)
+        for array in (*arrays, np.array(frame.label.energy), frame.label.forces):
+            total.update(np.ascontiguousarray(array).tobytes())
+        total.update(repr((frame.weight, frame.atoms.pbc.tolist())).encode())
+        if frame.label.stress is not None:
+            total.update(np.ascontiguousarray(frame.label.stress).tobytes())
+    return {"model": potential.base.sha256, "data": total.hexdigest()}
+
+
+def _flat(values: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(values, dict):
+        parts = [_flat(value, f"{path}.{key}") for key, value in values.items()]
+        return {k: v for part in parts for k, v in part.items()} or {path[1:]: {}}
+    return {path[1:]: values}
+
+
+def stored(out: Path, config: TuneConfig) -> dict[str, Any] | None:
+    """What the folder says of its run, None for a new one; refuses other settings than its own."""
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out} is a file; choose another name for the run's folder.")
+    stamp = out / "checkpoint" / "identity.json"
+    if not stamp.exists():
+        if out.exists() and any(out.iterdir()):
+            raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
+        return None
+    try:
+        found = json.loads(stamp.read_text())
+        old = _flat(found["config"])
+        of = {key: str(found["identity"][key]) for key in ("model", "data")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunFolderError(f"{stamp} is damaged; choose another folder.") from None
+    new = _flat(plain(config))
+    # data and model are compared by content, not by the names of their files
+    free = (*MAY_CHANGE, "data.", "model.source")
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key) and not key.startswith(free):
+            raise RunFolderError(
+                f"{out} was made with another {key} ({old.get(key)}, now {new.get(key)}); "
+                "choose another folder or the old setting."
+            )
+    return {"config": old, "identity": of}
+
+
+def require_same(out: Path, old: dict[str, str], new: dict[str, str]) -> None:
+    for key, what in (("model", "another model"), ("data", "other data")):
+        if old[key] != new[key]:
+            raise RunFolderError(f"{out} was made with {what}; choose another folder.")
+
+
+def summary(out: Path, config: TuneConfig, old: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of a finished run, unless more epochs are asked for now."""
+    if old.get("tune.sampler.epochs") != _flat(plain(config))["tune.sampler.epochs"]:
+        return None
+    try:
+        return dict(json.loads((out / "summary.json").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def claim(out: Path, config: TuneConfig, identity: dict[str, str]) -> None:
+    """Write what the run is before any work is done."""
+    stamp = {"identity": identity, "config": plain(config)}
+    files.write_text(out / "checkpoint" / "identity.json", json.dumps(stamp, indent=1))
+    files.write_text(out / "config.yaml", dump(config))

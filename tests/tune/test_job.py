@@ -1,0 +1,185 @@
+"""A whole fine-tuning through files: what it writes, resumes and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import e0s, molecules, potential
+
+from tunesmith import Calculator, config, fine_tune
+from tunesmith.core import Frame, Label
+from tunesmith.data.formats import write_frames
+from tunesmith.errors import CheckpointError, DataError, RunFolderError
+from tunesmith.potentials import mace_files
+from tunesmith.tune import adamw
+from tunesmith.uncertainty.ensemble import open_model
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A foundation model file and labelled sets in a folder of their own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    model = potential()
+    model.export(tmp_path / "base.model", model.weights(), model.e0s)
+    write_frames(tmp_path / "train.xyz", molecules(12))
+    write_frames(tmp_path / "test.xyz", molecules(4, seed=8))
+    return tmp_path
+
+
+def settings(folder, *overrides: str, train: str = "train.xyz") -> config.TuneConfig:
+    shortcuts = {"model.source": str(folder / "base.model"), "data.train": str(folder / train)}
+    short = ["tune.sampler.epochs=4", "tune.sampler.learning_rate=0.01", "model.dtype=float64"]
+    given = {o.partition("=")[0] for o in overrides}
+    kept = [s for s in short if s.partition("=")[0] not in given]
+    return config.load(config.TuneConfig, None, [*kept, *overrides], shortcuts)
+
+
+def test_the_tuned_model_is_a_plain_mace_model_with_the_labels_energies(files):
+    summary = fine_tune(settings(files, "tune.sampler.epochs=30"), files / "run")
+    assert (
+        summary["after"]["force_rmse_meV_per_A"] < 0.8 * summary["before"]["force_rmse_meV_per_A"]
+    )
+    frames = molecules(4, seed=8)
+    native = mace_files.calculator(files / "run" / "final.model")
+    ours = Calculator(files / "run", dtype="float64")
+    for frame in frames:
+        energies = []
+        for calculator in (native, ours):
+            atoms = frame.atoms.copy()
+            atoms.calc = calculator
+            energies.append(atoms.get_potential_energy())
+        assert energies[0] == pytest.approx(energies[1], abs=1e-8)
+        # labels are near -2000 eV, the foundation's energies near -100 eV
+        assert energies[0] == pytest.approx(frame.label.energy, abs=2.0)
+    names = " ".join(sorted(p.name for p in (files / "run").iterdir()))
+    assert names == "checkpoint config.yaml final.model learning_curves.png members summary.json"
+    assert json.loads((files / "run" / "summary.json").read_text()) == summary
+
+
+def test_a_run_killed_in_the_middle_gives_the_same_model(files, monkeypatch):
+    fine_tune(settings(files), files / "whole")
+    step = adamw._Run.step
+    calls = 0
+
+    def dies(self, chosen):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return step(self, chosen)
+
+    slow = settings(files, "tune.sampler.checkpoint_every=0 s")
+    with monkeypatch.context() as patch:
+        patch.setattr(adamw._Run, "step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(slow, files / "run")
+    with pytest.raises(RunFolderError, match="no finished fit"):
+        open_model(files / "run")
+    fine_tune(slow, files / "run")
+    a, b = open_model(files / "whole").weights[0], open_model(files / "run").weights[0]
+    assert all((a[k] == b[k]).all() for k in a)
+
+
+def test_a_finished_run_is_not_repeated(files, monkeypatch):
+    first = fine_tune(settings(files), files / "run")
+    monkeypatch.setattr(adamw._Run, "step", None)
+    assert fine_tune(settings(files), files / "run") == first
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("tune.sampler.learning_rate=0.02", "tune.sampler.learning_rate"),
+        ("seed=5", "seed"),
+        ("tune.loss.energy=1", "tune.loss.energy"),
+        ("tune.e0=foundation", "tune.e0.method"),
+    ],
+)
+def test_the_folder_of_another_configuration_is_refused(files, change, named):
+    fine_tune(settings(files), files / "run")
+    before = sorted((p, p.stat().st_mtime_ns) for p in (files / "run").rglob("*"))
+    with pytest.raises(RunFolderError, match=named):
+        fine_tune(settings(files, change), files / "run")
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in (files / "run").rglob("*"))
+
+
+def test_other_data_under_the_same_name_is_refused(files):
+    fine_tune(settings(files), files / "run")
+    write_frames(files / "train.xyz", molecules(12, seed=1))
+    with pytest.raises(RunFolderError, match="other data"):
+        fine_tune(settings(files), files / "run")
+
+
+def test_a_changed_model_file_is_refused(files):
+    fine_tune(settings(files), files / "run")
+    model = potential(seed=4)
+    model.export(files / "base.model", model.weights(), model.e0s)
+    with pytest.raises(RunFolderError, match="another model"):
+        fine_tune(settings(files), files / "run")
+    with pytest.raises(RunFolderError, match="has changed"):
+        open_model(files / "run")
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(files):
+    fine_tune(settings(files), files / "run")
+    state = files / "run" / "checkpoint" / "state.safetensors"
+    raw = bytearray(state.read_bytes())
+    raw[-3] ^= 4
+    state.write_bytes(bytes(raw))
+    with pytest.raises(CheckpointError, match="damaged"):
+        fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+
+
+def test_more_epochs_continue_a_finished_run(files):
+    fine_tune(settings(files), files / "run")
+    longer = fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+    assert longer["epochs"] == 6
+    whole = fine_tune(settings(files, "tune.sampler.epochs=6"), files / "whole")
+    assert longer["after"] == whole["after"]
+
+
+def test_a_folder_of_something_else_is_left_alone(files):
+    (files / "mine").mkdir()
+    (files / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(RunFolderError, match="not empty"):
+        fine_tune(settings(files), files / "mine")
+    assert [p.name for p in (files / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_bad_labels_are_refused_before_anything_is_written(files):
+    frames = molecules(6)
+    broken = Label(frames[2].label.energy, np.full_like(frames[2].label.forces, np.nan))
+    frames[2] = Frame(frames[2].atoms, broken, "made#2")
+    write_frames(files / "broken.xyz", frames)
+    with pytest.raises(DataError, match=r"broken\.xyz"):
+        fine_tune(settings(files, train="broken.xyz"), files / "run")
+    assert not (files / "run").exists()
+
+
+def test_offsets_of_the_reference_go_into_the_e0s(files):
+    """Compositions ethanol and methane fix two combinations of three elements."""
+    fine_tune(settings(files), files / "run")
+    tuned = open_model(files / "run", dtype="float64")
+    foundation = potential().e0s
+    shift = {z: tuned.e0s.values[z] - foundation[z] for z in foundation}
+    wanted = {z: e0s().values[z] - foundation[z] for z in foundation}
+    for counts in ({6: 2, 1: 6, 8: 1}, {6: 1, 1: 4}):
+        got = sum(shift[z] * n for z, n in counts.items())
+        assert got == pytest.approx(sum(wanted[z] * n for z, n in counts.items()), abs=1.5)
+    assert tuned.e0s.fixes(np.array([6, 1, 1, 1, 1]))
+    assert not tuned.e0s.fixes(np.array([6, 8]))
+
+
+@pytest.mark.parametrize("source", ["run", "run/final.model"])
+def test_tuning_a_tuned_model_again_starts_from_it(files, source):
+    first = fine_tune(settings(files), files / "run")
+    again = config.load(
+        config.TuneConfig,
+        None,
+        ["tune.sampler.epochs=1", "model.dtype=float64", "tune.e0=foundation"],
+        {"model.source": str(files / source), "data.train": str(files / "train.xyz")},
+    )
+    second = fine_tune(again, files / "second")
+    assert second["before"]["force_rmse_meV_per_A"] == pytest.approx(
+        first["after"]["force_rmse_meV_per_A"], rel=1e-6
+    )
