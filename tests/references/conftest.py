@@ -28,3 +28,8 @@ def plugins(tmp_path_factory):
     for path in added:
         sys.path.remove(path)
     worker.end_all()
+
+
+@pytest.fixture(autouse=True)
+def _failed_folders_go_with_the_test(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
