@@ -4,10 +4,11 @@
 |---|---|---|
 | ``graph(atoms)`` | neighbour list and types, once per structure | `Graph` |
 | ``batch(graphs)`` | several graphs as one disconnected graph | `Batch` |
-| ``evaluate(weights, batch)`` | energy without E0s, forces, stress | (B,) eV, (A, 3) eV/Å, (B, 3, 3) eV/Å³ |
+| ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
 | ``weights()`` | every weight by name, a copy | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
+| ``native(path)`` | the package's own ASE calculator of such a file | |
 
 The energy an evaluation returns is E − ΣE0: float32 resolves it however large the E0s are. Total
 energies are formed outside in float64. Stress: ASE's sign, positive under tension; NaN for
@@ -21,6 +22,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from tunesmith.core import Base, Tensor, Weights
 
@@ -165,6 +167,10 @@ class Potential(Protocol):
     ) -> Evaluation: ...
 
     def features(self, weights: Weights, batch: Batch) -> Tensor: ...
+
+    def native(self, path: Path) -> Calculator:
+        """The package's own ASE calculator of a file that `export` wrote, as precise as it can."""
+        ...
 
     def export(self, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
         """Write a model file of the backend's own package, in float64 where it can."""

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from torch.func import functional_call
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import DataError
 from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace_convolution import fuse
 from tunesmith.potentials.base import (
     Batch,
     Block,
@@ -26,6 +26,7 @@ from tunesmith.potentials.base import (
     Linear,
     WeightNames,
 )
+from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 
 _E0 = "atomic_energies_fn.atomic_energies"
 
@@ -54,7 +55,11 @@ class MACEPotential:
         e0s = module.atomic_energies_fn.atomic_energies.detach().double().cpu().reshape(-1)
         self.e0s = {z: float(e) for z, e in zip(self.elements, e0s, strict=True)}
         self._native = module.cpu()
-        fused = fuse(copy.deepcopy(module))
+        with mace_files.quiet():
+            copied = copy.deepcopy(module)
+        # a module that cannot be fused runs as it is, on edges without padding
+        self._fused = can_fuse(module)
+        fused = fuse(copied) if self._fused else copied
         self._module = fused.to(device=self.device, dtype=dtype).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)
@@ -90,22 +95,15 @@ class MACEPotential:
         counts = torch.tensor([len(g) for g in graphs])
         offsets = (counts.cumsum(0) - counts).tolist()
         edges = torch.cat([g.edges + o for g, o in zip(graphs, offsets, strict=True)], dim=1)
-        n = int(counts.sum())
-        degrees = torch.bincount(edges[1], minlength=n)
-        width = max(1, int(degrees.max()))
-        # place of every edge in the regular layout of `mace_convolution`; the rest is padding
-        first = torch.repeat_interleave(degrees.cumsum(0) - degrees, degrees)
-        place = edges[1] * width + torch.arange(edges.shape[1]) - first
-        atoms = torch.repeat_interleave(torch.arange(n), width)
-        senders = atoms.clone().index_copy_(0, place, edges[0])
-        unit_shifts = torch.zeros(n * width, 3, dtype=self.dtype)
-        unit_shifts.index_copy_(0, place, torch.cat([g.unit_shifts for g in graphs]))
-        padding = torch.ones(n * width, dtype=self.dtype).index_fill_(0, place, 0.0)
+        unit_shifts = torch.cat([g.unit_shifts for g in graphs])
+        padding = torch.zeros(len(unit_shifts), dtype=self.dtype)
+        if self._fused:
+            edges, unit_shifts, padding = regular_layout(edges, unit_shifts, int(counts.sum()))
         to = {"dtype": self.dtype, "device": self.device}
         return Batch(
             positions=torch.cat([g.positions for g in graphs]).to(**to),
             species=torch.cat([g.species for g in graphs]).to(self.device),
-            edges=torch.stack([senders, atoms]).to(self.device),
+            edges=edges.to(self.device),
             unit_shifts=unit_shifts.to(self.device),
             padding=padding.to(self.device),
             cell=torch.stack([g.cell for g in graphs]).to(**to),
@@ -145,9 +143,7 @@ class MACEPotential:
     ) -> Evaluation:
         """Energy without E0s, forces and stress of a batch from the given weights."""
         with torch.enable_grad():
-            positions = batch.positions
-            if forces and not positions.requires_grad:
-                positions = positions.detach().requires_grad_()
+            positions = _differentiable(batch.positions)
             strain = torch.zeros_like(batch.cell).requires_grad_() if stress else None
             energy = self._call(weights, batch, positions, strain)["energy"]
             wanted = [positions] * forces + ([strain] if strain is not None else [])
@@ -172,7 +168,7 @@ class MACEPotential:
 
         mace lays the node features of a layer out irrep by irrep, scalars first.
         """
-        out = self._call(weights, batch, batch.positions, None)
+        out = self._call(weights, batch, _differentiable(batch.positions), None)
         columns, start = [], 0
         for product in self._module.products:
             irreps = product.linear.irreps_out
@@ -190,9 +186,18 @@ class MACEPotential:
             {"compute_force": False},
         )
 
+    def native(self, path: Path) -> Calculator:
+        """`MACECalculator` of an exported file, float64."""
+        return mace_files.calculator(path)
+
     def export(self, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
         """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load."""
         mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
+
+
+def _differentiable(positions: Tensor) -> Tensor:
+    """Positions that take a gradient; mace would mark the batch's own tensor."""
+    return positions if positions.requires_grad else positions.detach().requires_grad_()
 
 
 def _weight_names(module: torch.nn.Module) -> WeightNames:

@@ -49,6 +49,7 @@ class Convolution(torch.nn.Module):
         outputs = sorted(p.i_out for p in paths)
         return (
             bool(paths)
+            and not product.shared_weights
             and all(p.connection_mode == "uvu" and p.has_weight for p in paths)
             and all(product.irreps_in2[p.i_in2].mul == 1 for p in paths)
             and outputs == list(range(len(product.irreps_out)))
@@ -92,11 +93,44 @@ def fuse(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+#: blocks whose edge weights and densities are bias-free functions of the radial features alone,
+#: so that a padded edge adds exactly nothing, whatever the weights
+_PADDABLE = {
+    "RealAgnosticInteractionBlock",
+    "RealAgnosticResidualInteractionBlock",
+    "RealAgnosticDensityInteractionBlock",
+    "RealAgnosticDensityResidualInteractionBlock",
+}
+
+
 def can_fuse(model: torch.nn.Module) -> bool:
-    """Whether all interaction blocks use e3nn tensor products of the known form."""
+    """Whether `fuse` and padded edges leave the function that a MACE module computes unchanged.
+
+    All blocks must use e3nn tensor products of the known form and no fused kernel yet. A padded
+    edge must count for nothing: its radial features vanish with the cutoff, or (``apply_cutoff``
+    off) mace multiplies its weights and its density by the cutoff instead.
+    """
+    masked = not getattr(model.radial_embedding, "apply_cutoff", True)
     return all(
-        not hasattr(b, "conv_fusion") and Convolution.fits(getattr(b, "conv_tp", None))
-        for b in model.interactions
+        not hasattr(block, "conv_fusion")
+        and Convolution.fits(getattr(block, "conv_tp", None))
+        and (masked or type(block).__name__ in _PADDABLE)
+        for block in model.interactions
     )
 
 
+def regular_layout(edges: Tensor, unit_shifts: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Edges (2, n·D), unit shifts and padding (n·D,) of n atoms with D edges each.
+
+    edges: (2, e) sender and receiver, sorted by receiver. A padding edge leads from an atom to
+    itself; D is the largest number of neighbours, at least 1.
+    """
+    degrees = torch.bincount(edges[1], minlength=n)
+    width = max(1, int(degrees.max()))
+    first = torch.repeat_interleave(degrees.cumsum(0) - degrees, degrees)
+    place = edges[1] * width + torch.arange(edges.shape[1]) - first
+    receivers = torch.repeat_interleave(torch.arange(n), width)
+    senders = receivers.clone().index_copy_(0, place, edges[0])
+    shifts = unit_shifts.new_zeros(n * width, 3).index_copy_(0, place, unit_shifts)
+    padding = unit_shifts.new_ones(n * width).index_fill_(0, place, 0.0)
+    return torch.stack([senders, receivers]), shifts, padding

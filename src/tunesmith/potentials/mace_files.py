@@ -1,13 +1,17 @@
 """Reading and writing MACE's own files, and its neighbour list.
 
-Two hazards of mace-torch 0.3.16 are contained here. Importing mace switches torch's safe loading
-off for the whole process (an environment variable): it is put back after the import. And its
-model files are pickles: `load` refuses those nobody vouched for.
+Three habits of mace-torch 0.3.16 are contained here. Importing mace switches torch's safe loading
+off for the whole process (an environment variable): it is put back after the import. Its model
+files are pickles: `load` refuses those nobody vouched for. And it fills the terminal with remarks
+on TorchScript and on packages it can do without: `quiet` drops those, and only those.
 """
 
+import contextlib
 import copy
 import importlib
+import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +29,13 @@ from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
 from tunesmith.potentials.trust import require_trusted, trust
 
 _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+#: beginnings of warnings, and of a printed line, that tell a user of tunesmith nothing
+_REMARKS = (
+    "The TorchScript type system doesn't support instance-level annotations",
+    r"`torch\.jit\.",
+    f"Environment variable {_UNSAFE} detected",
+)
+_PRINTED = "cuequivariance or cuequivariance_torch is not available"
 
 
 @contextmanager
@@ -41,10 +52,23 @@ def unsafe_loading() -> Iterator[None]:
             os.environ[_UNSAFE] = before
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop mace's and TorchScript's remarks for the length of the block; let all else through."""
+    printed = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
+            for remark in _REMARKS:
+                warnings.filterwarnings("ignore", message=remark)
+            yield
+    finally:
+        lines = printed.getvalue().splitlines(keepends=True)
+        sys.stdout.writelines(line for line in lines if not line.startswith(_PRINTED))
+
+
 def module(name: str) -> ModuleType:
-    """Import a module of mace (or e3nn, which must come after mace) without its side effect."""
-    with unsafe_loading(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Import a module of mace (or e3nn, which must come after mace) without its side effects."""
+    with unsafe_loading(), quiet():
         try:
             importlib.import_module("mace")
             return importlib.import_module(name)
@@ -67,26 +91,27 @@ def build(config: dict[str, Any]) -> torch.nn.Module:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        return modules.ScaleShiftMACE(
-            r_max=config["r_max"],
-            num_bessel=config["num_bessel"],
-            num_polynomial_cutoff=config["num_polynomial_cutoff"],
-            max_ell=config["max_ell"],
-            interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
-            interaction_cls_first=blocks["RealAgnosticInteractionBlock"],
-            num_interactions=config["num_interactions"],
-            num_elements=len(config["elements"]),
-            hidden_irreps=o3.Irreps(config["hidden_irreps"]),
-            MLP_irreps=o3.Irreps(config["MLP_irreps"]),
-            atomic_energies=np.array(config["e0s"], float),
-            avg_num_neighbors=config["avg_num_neighbors"],
-            atomic_numbers=list(config["elements"]),
-            correlation=config["correlation"],
-            gate=torch.nn.functional.silu,
-            radial_MLP=list(config["radial_MLP"]),
-            atomic_inter_scale=config["scale"],
-            atomic_inter_shift=config["shift"],
-        )
+        with quiet():
+            return modules.ScaleShiftMACE(
+                r_max=config["r_max"],
+                num_bessel=config["num_bessel"],
+                num_polynomial_cutoff=config["num_polynomial_cutoff"],
+                max_ell=config["max_ell"],
+                interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
+                interaction_cls_first=blocks["RealAgnosticInteractionBlock"],
+                num_interactions=config["num_interactions"],
+                num_elements=len(config["elements"]),
+                hidden_irreps=o3.Irreps(config["hidden_irreps"]),
+                MLP_irreps=o3.Irreps(config["MLP_irreps"]),
+                atomic_energies=np.array(config["e0s"], float),
+                avg_num_neighbors=config["avg_num_neighbors"],
+                atomic_numbers=list(config["elements"]),
+                correlation=config["correlation"],
+                gate=torch.nn.functional.silu,
+                radial_MLP=list(config["radial_MLP"]),
+                atomic_inter_scale=config["scale"],
+                atomic_inter_shift=config["shift"],
+            )
     finally:
         torch.set_default_dtype(default)
 
@@ -100,7 +125,7 @@ def load(path: Path, head: str | None) -> tuple[torch.nn.Module, str, str | None
     digest = require_trusted(path)
     module("mace.modules")
     try:
-        with unsafe_loading():
+        with unsafe_loading(), quiet():
             model = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # a pickle can fail in any way
         detail = str(error).strip().splitlines() or [type(error).__name__]
@@ -108,8 +133,11 @@ def load(path: Path, head: str | None) -> tuple[torch.nn.Module, str, str | None
             f"{path} is not a readable MACE model ({detail[0][:120]}); give a file saved by "
             "mace-torch or tunesmith."
         ) from None
-    if not hasattr(model, "interactions") or not hasattr(model, "atomic_energies_fn"):
-        raise ModelError(f"{path} holds a {type(model).__name__}, not a MACE energy model.")
+    # by name: relatives (dipoles, long-range charges, …) share the attributes, not the physics
+    if type(model).__name__ not in ("MACE", "ScaleShiftMACE"):
+        raise ModelError(
+            f"{path} holds a {type(model).__name__}; give a MACE or ScaleShiftMACE energy model."
+        )
     if hasattr(model, "joint_embedding"):
         raise ModelError(
             f"{path} takes extra inputs ({', '.join(model.embedding_specs)}), which tunesmith "
@@ -132,11 +160,18 @@ def _single_head(model: torch.nn.Module, head: str, path: Path) -> torch.nn.Modu
     default = torch.get_default_dtype()
     torch.set_default_dtype(next(model.parameters()).dtype)
     try:
-        single = tools.remove_pt_head(model, head)
+        with quiet():
+            single = tools.remove_pt_head(model, head)
         batch = _probe(model)
         index = torch.tensor([model.heads.index(head)])
         whole = model({**batch, "head": index}, compute_force=False)["energy"]
         part = single(dict(batch), compute_force=False)["energy"]
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # mace knows how to do it for its common architectures only
+        raise ModelError(
+            f"the head {head!r} of {path} could not be taken out ({str(error)[:80]}); give a "
+            "single-head model."
+        ) from None
     finally:
         torch.set_default_dtype(default)
     if not torch.allclose(whole, part, rtol=1e-5, atol=1e-4):
@@ -172,17 +207,21 @@ def write(source: torch.nn.Module, path: Path, weights: Weights, e0s: list[float
 
     Written beside its place and moved there whole; remembered as trusted, since it is ours.
     """
-    model = copy.deepcopy(source).to(device="cpu", dtype=torch.float64)
+    with quiet():
+        model = copy.deepcopy(source).to(device="cpu", dtype=torch.float64)
     state = model.state_dict()
     for name, value in weights.items():
         state[name].copy_(value.detach().cpu().double())
     state["atomic_energies_fn.atomic_energies"].copy_(
-        torch.tensor(e0s, dtype=torch.float64).reshape(model.atomic_energies_fn.atomic_energies.shape)
+        torch.tensor(e0s, dtype=torch.float64).reshape(
+            model.atomic_energies_fn.atomic_energies.shape
+        )
     )
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model, part)
+        with quiet():
+            torch.save(model, part)
         os.replace(part, path)
     except OSError as error:
         raise RunFolderError(
@@ -210,11 +249,8 @@ def calculator(path: Path, device: str = "cpu") -> Any:
     """mace's own ASE calculator for a file tunesmith wrote (float64)."""
     require_trusted(path)
     native = module("mace.calculators")
-    with unsafe_loading(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return native.MACECalculator(
-            model_paths=str(path), device=device, default_dtype="float64"
-        )
+    with unsafe_loading(), quiet():
+        return native.MACECalculator(model_paths=str(path), device=device, default_dtype="float64")
 
 
 def unknown_elements(unknown: list[int], known: tuple[int, ...], source: str) -> str:

@@ -1,0 +1,1 @@
+"""Contracts that backends of other packages can test themselves against."""

@@ -1,0 +1,227 @@
+"""Checks of what tunesmith's own protocol promises: batches, weights, files, purity."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from tunesmith.core import Weights
+from tunesmith.errors import DataError
+from tunesmith.potentials import zoo
+from tunesmith.potentials.base import Potential
+from tunesmith.testing.compute import (
+    OFFSETS,
+    array,
+    close,
+    features,
+    move,
+    predict,
+    random_direction,
+    slope,
+    tolerance,
+)
+from tunesmith.testing.structures import boxed, crystal, molecule, samples
+
+
+def _mixed(potential: Potential, rng: np.random.Generator) -> list[Atoms]:
+    """Large and small, periodic and not, many neighbours and none."""
+    return [
+        molecule(potential, 7, rng),
+        crystal(potential, rng),
+        molecule(potential, 1, rng),
+        crystal(potential, rng, n=1, triclinic=True),
+        molecule(potential, 2, rng),
+    ]
+
+
+def check_batches(potential: Potential, seed: int = 0) -> None:
+    """Structures in one batch get what each gets alone, in any order."""
+    rng = np.random.default_rng(seed)
+    allowed = tolerance(potential).same
+    frames = _mixed(potential, rng)
+    stress = potential.capabilities.stress
+    together = predict(potential, frames, stress=stress)
+    described = features(potential, frames)
+    start = 0
+    for i, atoms in enumerate(frames):
+        alone = predict(potential, [atoms], stress=stress)
+        part = slice(start, start + len(atoms))
+        close(together.energy[[i]], alone.energy, allowed, "energy in a batch")
+        close(together.forces[part], alone.forces, allowed, "forces in a batch")
+        close(described[part], features(potential, [atoms]), allowed, "features in a batch")
+        if together.stress is not None and alone.stress is not None and atoms.pbc.all():
+            close(together.stress[[i]], alone.stress, allowed, "stress in a batch")
+        start += len(atoms)
+
+
+def check_no_stress_without_cell(potential: Potential, seed: int = 0) -> None:
+    """The stress of a molecule is NaN, also beside a crystal, which has one."""
+    rng = np.random.default_rng(seed)
+    frames = [molecule(potential, 4, rng), crystal(potential, rng)]
+    stress = predict(potential, frames, stress=True).stress
+    assert stress is not None
+    assert np.all(np.isnan(stress[0])), "a molecule has a stress"
+    assert np.all(np.isfinite(stress[1])), "the crystal beside a molecule has no stress"
+
+
+def check_pure(potential: Potential, seed: int = 0) -> None:
+    """Asking changes neither weights nor batch nor structure, and asking again gives the same."""
+    rng = np.random.default_rng(seed)
+    frames = samples(potential, rng)
+    before = [(a.positions.copy(), a.cell.array.copy()) for a in frames]
+    batch = potential.batch([potential.graph(atoms) for atoms in frames])
+    positions = batch.positions.clone()
+    weights, kept = potential.weights(), potential.weights()
+    stress = potential.capabilities.stress
+    first = potential.evaluate(weights, batch, stress=stress)
+    potential.features(weights, batch)
+    second = potential.evaluate(weights, batch, stress=stress)
+    assert torch.equal(first.energy, second.energy), "a second evaluation differs"
+    assert not batch.positions.requires_grad, "the batch has been marked for gradients"
+    assert torch.equal(batch.positions, positions), "the batch has been changed"
+    assert all(torch.equal(w, kept[k]) for k, w in weights.items()), "weights have been changed"
+    for atoms, (places, cell) in zip(frames, before, strict=True):
+        assert np.array_equal(atoms.positions, places), "the structure has been changed"
+        assert np.array_equal(atoms.cell.array, cell), "the cell has been changed"
+    bent = move(weights, random_direction(potential, seed), 0.05)
+    changed = potential.evaluate(bent, batch)
+    assert not torch.equal(changed.energy, first.energy), "the weights passed in are not used"
+    again = potential.evaluate(potential.weights(), batch)
+    assert torch.equal(again.energy, first.energy), "weights passed in have stuck"
+
+
+def check_names(potential: Potential, seed: int = 0) -> None:
+    """Names cover the weights once, and a linear layer's blocks lie apart inside its weight."""
+    weights = potential.weights()
+    names = [*potential.names.trainable(), *potential.names.scale]
+    assert len(set(names)) == len(names), "a weight has two parts"
+    assert set(names) == set(weights), "names and weights differ"
+    for linear in potential.linears:
+        used = np.zeros(weights[linear.weight].numel(), int)
+        for block in linear.blocks:
+            rows, columns = block.shape
+            used[block.start : block.start + rows * columns] += 1
+            assert block.start + rows * columns <= used.size, f"{linear.weight}: block too long"
+        assert used.max(initial=0) <= 1, f"{linear.weight}: blocks overlap"
+
+
+def check_functional_weights(potential: Potential, seed: int = 0) -> None:
+    """Evaluating with other weights is the same as loading a file that holds them."""
+    rng = np.random.default_rng(seed)
+    allowed = tolerance(potential).same
+    frames = samples(potential, rng)
+    bent = _bent(potential, seed)
+    e0s = {z: e - 0.25 * i for i, (z, e) in enumerate(potential.e0s.items())}
+    stress = potential.capabilities.stress
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bent.model"
+        potential.export(path, bent, e0s)
+        precision = "float64" if potential.dtype == torch.float64 else "float32"
+        copy = zoo.load(str(path), dtype=precision)
+    expected = predict(potential, frames, weights=bent, stress=stress)
+    found = predict(copy, frames, stress=stress)
+    close(found.energy, expected.energy, allowed, "energy of a loaded copy")
+    close(found.forces, expected.forces, allowed, "forces of a loaded copy")
+    if found.stress is not None and expected.stress is not None:
+        close(found.stress[1:], expected.stress[1:], allowed, "stress of a loaded copy")
+    close(list(copy.e0s.values()), list(e0s.values()), 1e-12, "E0s of a loaded copy")
+    untouched = predict(potential, frames)
+    assert np.abs(untouched.forces - expected.forces).max() > 1e-4, "bent weights change nothing"
+
+
+def check_native(potential: Potential, seed: int = 0) -> None:
+    """The package's own calculator of an exported file: absolute energy, forces, stress."""
+    rng = np.random.default_rng(seed)
+    allowed = tolerance(potential).same
+    bent = _bent(potential, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bent.model"
+        potential.export(path, bent, potential.e0s)
+        native = potential.native(path)
+    for atoms in [*samples(potential, rng), molecule(potential, 1, rng)]:
+        ours = predict(potential, [atoms], weights=bent, stress=potential.capabilities.stress)
+        total = ours.energy + sum(potential.e0s[int(z)] for z in atoms.numbers)
+        atoms.calc = native
+        close(total, np.array([atoms.get_potential_energy()]), allowed, "energy of the package")
+        close(ours.forces, atoms.get_forces(), allowed, "forces of the package")
+        if ours.stress is not None and atoms.pbc.all():
+            close(ours.stress[0], atoms.get_stress(voigt=False), allowed, "its stress")
+
+
+def _bent(potential: Potential, seed: int) -> Weights:
+    return move(potential.weights(), random_direction(potential, seed), 0.1)
+
+
+def check_weight_gradients(potential: Potential, seed: int = 0) -> None:
+    """d/dθ of functions of energy, forces and stress against finite differences in θ."""
+    rng = np.random.default_rng(seed)
+    allowed = tolerance(potential)
+    frames = samples(potential, rng)
+    batch = potential.batch([potential.graph(atoms) for atoms in frames])
+    crystals = [i for i, atoms in enumerate(frames) if atoms.pbc.all()]
+    shapes = {"energy": (len(frames),), "forces": (sum(map(len, frames)), 3)}
+    if potential.capabilities.stress:
+        shapes["stress"] = (len(crystals), 3, 3)
+    parts = {
+        name: torch.from_numpy(rng.normal(size=shape)).to(potential.device, potential.dtype)
+        for name, shape in shapes.items()
+    }
+
+    def projected(weights: Weights, part: str, create_graph: bool = False) -> torch.Tensor:
+        out = potential.evaluate(weights, batch, stress=part == "stress", create_graph=create_graph)
+        value = getattr(out, part)
+        # volumes bring the stress to the size of an energy
+        value = 100 * value[crystals] if part == "stress" else value
+        return (parts[part] * value.square() if part == "forces" else parts[part] * value).sum()
+
+    start, direction = potential.weights(), random_direction(potential, seed)
+    for part in parts:
+        leaves = {k: start[k].clone().requires_grad_() for k in direction}
+        result = projected({**start, **leaves}, part, create_graph=True)
+        gradients = torch.autograd.grad(result, list(leaves.values()), allow_unused=True)
+        found = sum(
+            (g * direction[k]).sum()
+            for k, g in zip(leaves, gradients, strict=True)
+            if g is not None
+        )
+        values = [projected(move(start, direction, o * allowed.step), part) for o in OFFSETS]
+        rate = slope(array(torch.stack(values)), allowed.step)
+        assert abs(rate) > 1e-4, f"the {part} do not depend on the weights"
+        close(array(torch.as_tensor(found)), rate, allowed.derivative, f"d {part} / d weights")
+
+
+def check_vmap(potential: Potential, seed: int = 0) -> None:
+    """`torch.func.vmap` over stacked weights gives what each set gives alone."""
+    rng = np.random.default_rng(seed)
+    frames = samples(potential, rng)
+    batch = potential.batch([potential.graph(atoms) for atoms in frames])
+    sets = [_bent(potential, seed + i) for i in range(3)]
+    stacked = {k: torch.stack([s[k] for s in sets]) for k in sets[0]}
+
+    def both(weights: Weights) -> tuple[torch.Tensor, torch.Tensor]:
+        out = potential.evaluate(weights, batch)
+        assert out.forces is not None
+        return out.energy, out.forces
+
+    energy, forces = torch.func.vmap(both)(stacked)
+    for i, weights in enumerate(sets):
+        alone = predict(potential, frames, weights=weights)
+        close(array(energy[i]), alone.energy, tolerance(potential).same, "energy under vmap")
+        close(array(forces[i]), alone.forces, tolerance(potential).same, "forces under vmap")
+
+
+def check_unknown_element(potential: Potential, seed: int = 0) -> None:
+    """An element the model was not made for is refused by name."""
+    z = next((z for z in range(1, 119) if z not in potential.elements), None)
+    if z is None:
+        return
+    stranger = boxed(potential, Atoms([z]))
+    message = None
+    try:
+        potential.graph(stranger)
+    except DataError as error:
+        message = str(error)
+    assert message is not None, "an unknown element is accepted"
+    assert stranger.symbols[0] in message, "the message does not name the element"
