@@ -17,7 +17,7 @@ from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s, needs_prediction
 from tunesmith.data.formats import read_frames
 from tunesmith.errors import DataError, ModelError
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
@@ -213,7 +213,7 @@ def _check_export(path: Path, tuned: Ensemble, frames: list[Frame]) -> None:
 
     Ours may compute in float32, so the tolerance is its rounding: 1e-5 eV per atom, 1e-3 eV/Å.
     """
-    native = mace_files.calculator(path)
+    native = tuned.potential.native(path)
     for frame in frames:
         atoms = frame.atoms.copy()
         ours = tuned.predict([atoms]).mean
