@@ -28,6 +28,9 @@ from tunesmith.tune.adamw import Fit, Problem
 from tunesmith.tune.examples import examples
 from tunesmith.uncertainty.ensemble import Ensemble
 
+#: the trainer's checkpoint in a run's folder
+STATE = Path("checkpoint") / "state.safetensors"
+
 
 def fine_tune(
     config: TuneConfig, out: str | Path, console: Console | None = None
@@ -57,6 +60,8 @@ def fine_tune(
             console.print(f"{out} is finished; nothing to do.")
             return done
     e0s = _align(config, start, train, isolated, console)
+    if (state := out / STATE).exists():
+        files.read_tensors(state)  # a damaged one is refused before anything is written
     folder.claim(out, config, identity)
     problem = Problem(
         start.potential,
@@ -179,7 +184,7 @@ def _fit(config: TuneConfig, problem: Problem, out: Path, console: Console) -> F
             f"epoch {epoch}: loss {entry['train_loss']:.4f}; {errors}at most {left:.0f} s left"
         )
 
-    fit: Fit = config.tune.sampler.fit(problem, out / "checkpoint" / "state.safetensors", report)
+    fit: Fit = config.tune.sampler.fit(problem, out / STATE, report)
     learning_curves(fit.history, out / "learning_curves.png")
     console.print(f"{fit.finished}; best epoch {fit.best_epoch}")
     return fit

@@ -7,6 +7,7 @@ import torch
 from ase import Atoms
 
 from tunesmith.core import E0s, Prediction, Quantities, Weights
+from tunesmith.errors import ModelError
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Batch, Evaluation, Potential
 from tunesmith.tune import members as members_file
@@ -86,6 +87,8 @@ def open_model(
     Raises `ModelError` or `RunFolderError` in one sentence.
     """
     if Path(source).expanduser().is_dir():
+        if head is not None:
+            raise ModelError(f"{source} is a run folder, which has one head; leave head out.")
         potential, members = members_file.load(
             Path(source).expanduser(), dtype=dtype, device=device
         )
