@@ -1,5 +1,7 @@
 """A tiny MACE and tiny labelled sets for the tests of training."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from ase import Atoms
@@ -28,10 +30,14 @@ NETWORK = {
 }
 
 
-def potential(dtype: torch.dtype = torch.float64, seed: int = 3) -> MACEPotential:
+@cache
+def _module(seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
-    base = Base("tiny", "0" * 64, "mace")
-    return MACEPotential(mace_files.build(NETWORK), base, dtype=dtype)
+    return mace_files.build(NETWORK)
+
+
+def potential(dtype: torch.dtype = torch.float64, seed: int = 3) -> MACEPotential:
+    return MACEPotential(_module(seed), Base("tiny", "0" * 64, "mace"), dtype=dtype)
 
 
 def molecules(n: int, seed: int = 0) -> list[Frame]:
