@@ -27,6 +27,7 @@ from tunesmith.potentials.base import (
     WeightNames,
 )
 from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
+from tunesmith.potentials.mace_files import NativeModule
 
 _E0 = "atomic_energies_fn.atomic_energies"
 
@@ -42,7 +43,7 @@ class MACEPotential:
 
     def __init__(
         self,
-        module: torch.nn.Module,
+        module: NativeModule,
         base: Base,
         *,
         dtype: torch.dtype = torch.float32,
@@ -99,14 +100,13 @@ class MACEPotential:
         padding = torch.zeros(len(unit_shifts), dtype=self.dtype)
         if self._fused:
             edges, unit_shifts, padding = regular_layout(edges, unit_shifts, int(counts.sum()))
-        to = {"dtype": self.dtype, "device": self.device}
         return Batch(
-            positions=torch.cat([g.positions for g in graphs]).to(**to),
+            positions=torch.cat([g.positions for g in graphs]).to(self.device, self.dtype),
             species=torch.cat([g.species for g in graphs]).to(self.device),
             edges=edges.to(self.device),
             unit_shifts=unit_shifts.to(self.device),
             padding=padding.to(self.device),
-            cell=torch.stack([g.cell for g in graphs]).to(**to),
+            cell=torch.stack([g.cell for g in graphs]).to(self.device, self.dtype),
             index=torch.repeat_interleave(torch.arange(len(graphs)), counts).to(self.device),
             counts=counts.to(self.device),
             periodic=torch.tensor([g.periodic for g in graphs], device=self.device),
@@ -200,7 +200,7 @@ def _differentiable(positions: Tensor) -> Tensor:
     return positions if positions.requires_grad else positions.detach().requires_grad_()
 
 
-def _weight_names(module: torch.nn.Module) -> WeightNames:
+def _weight_names(module: NativeModule) -> WeightNames:
     parameters = [name for name, p in module.named_parameters() if p.numel()]
     state = module.state_dict()
 
@@ -217,17 +217,18 @@ def _weight_names(module: torch.nn.Module) -> WeightNames:
     )
 
 
-def _linears(module: torch.nn.Module) -> list[Linear]:
+def _linears(module: NativeModule) -> list[Linear]:
     found = []
     for name, layer in module.named_modules():
         kind = type(layer).__name__
         if kind == "Linear" and hasattr(layer, "instructions"):
             blocks, start = [], 0
             for path in layer.instructions:
+                if path.i_in < 0:  # a bias, kept in another tensor
+                    continue
                 rows, columns = path.path_shape
                 irrep = str(layer.irreps_in[path.i_in].ir)
-                if path.i_in >= 0:
-                    blocks.append(Block(start, (rows, columns), irrep))
+                blocks.append(Block(start, (rows, columns), irrep))
                 start += rows * columns
             found.append(Linear(f"{name}.weight", tuple(blocks)))
         elif kind == "_Layer":

@@ -13,7 +13,7 @@ with C the Wigner 3j symbol of the path; its derivatives of any order are matrix
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import module
+from tunesmith.potentials.mace_files import NativeModule, module
 
 
 class Convolution(torch.nn.Module):
@@ -23,7 +23,7 @@ class Convolution(torch.nn.Module):
     tensor product, all of whose paths must be 'uvu' with weights given per edge.
     """
 
-    def __init__(self, product: torch.nn.Module) -> None:
+    def __init__(self, product: NativeModule) -> None:
         super().__init__()
         o3 = module("e3nn.o3")
         self.irreps_in = [(m, ir.dim) for m, ir in product.irreps_in1]
@@ -43,7 +43,7 @@ class Convolution(torch.nn.Module):
         self.order = [slots.index(i) for i in range(len(slots))]
 
     @staticmethod
-    def fits(product: torch.nn.Module) -> bool:
+    def fits(product: NativeModule) -> bool:
         """Whether a tensor product is of the form this class computes."""
         paths = getattr(product, "instructions", ())
         outputs = sorted(p.i_out for p in paths)
@@ -85,7 +85,7 @@ class Convolution(torch.nn.Module):
         return torch.cat([messages[k] for k in self.order], dim=1)
 
 
-def fuse(model: torch.nn.Module) -> torch.nn.Module:
+def fuse(model: NativeModule) -> NativeModule:
     """Give every interaction block of a MACE module this convolution, in place."""
     for block in model.interactions:
         block.conv_tp = Convolution(block.conv_tp)
@@ -103,7 +103,7 @@ _PADDABLE = {
 }
 
 
-def can_fuse(model: torch.nn.Module) -> bool:
+def can_fuse(model: NativeModule) -> bool:
     """Whether `fuse` and padded edges leave the function that a MACE module computes unchanged.
 
     All blocks must use e3nn tensor products of the known form and no fused kernel yet. A padded

@@ -8,6 +8,7 @@ on TorchScript and on packages it can do without: `quiet` drops those, and only 
 
 import contextlib
 import copy
+import functools
 import importlib
 import io
 import os
@@ -28,12 +29,16 @@ from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
 from tunesmith.potentials.trust import require_trusted, trust
 
+#: a torch.nn.Module of mace or e3nn, whose attributes torch's types do not know
+NativeModule = Any
+
 _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 #: beginnings of warnings, and of a printed line, that tell a user of tunesmith nothing
 _REMARKS = (
     "The TorchScript type system doesn't support instance-level annotations",
     r"`torch\.jit\.",
     f"Environment variable {_UNSAFE} detected",
+    "To copy construct from a tensor, it is recommended",
 )
 _PRINTED = "cuequivariance or cuequivariance_torch is not available"
 
@@ -79,7 +84,7 @@ def module(name: str) -> ModuleType:
             ) from None
 
 
-def build(config: dict[str, Any]) -> torch.nn.Module:
+def build(config: dict[str, Any]) -> NativeModule:
     """A ScaleShiftMACE from a JSON-able description, weights drawn from torch's generator.
 
     Keys: r_max (Å), num_bessel, num_polynomial_cutoff, max_ell, hidden_irreps, MLP_irreps,
@@ -116,7 +121,7 @@ def build(config: dict[str, Any]) -> torch.nn.Module:
         torch.set_default_dtype(default)
 
 
-def load(path: Path, head: str | None) -> tuple[torch.nn.Module, str, str | None]:
+def load(path: Path, head: str | None) -> tuple[NativeModule, str, str | None]:
     """A trusted ``.model`` file as a single-head module, its sha256, and the head's name or None.
 
     Raises `TrustError` for an untrusted file, `ModelError` for one that is no MACE model or whose
@@ -148,13 +153,13 @@ def load(path: Path, head: str | None) -> tuple[torch.nn.Module, str, str | None
         if head not in (None, heads[0]):
             raise ModelError(f"{path} has one head, {heads[0]!r}; leave head out.")
         return model, digest, None
-    if head not in heads:
+    if head is None or head not in heads:
         problem = "has several heads" if head is None else f"has no head {head!r}"
         raise ModelError(f"{path} {problem}; set model.head to one of {', '.join(heads)}.")
     return _single_head(model, head, path), digest, head
 
 
-def _single_head(model: torch.nn.Module, head: str, path: Path) -> torch.nn.Module:
+def _single_head(model: NativeModule, head: str, path: Path) -> NativeModule:
     """One head of a multi-head model as a model of its own, checked to give the same energy."""
     tools = module("mace.tools.scripts_utils")
     default = torch.get_default_dtype()
@@ -182,7 +187,7 @@ def _single_head(model: torch.nn.Module, head: str, path: Path) -> torch.nn.Modu
     return single
 
 
-def _probe(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _probe(model: NativeModule) -> dict[str, torch.Tensor]:
     """Two atoms of each of the first four elements on a line, as a batch of one structure."""
     dtype = next(model.parameters()).dtype
     species = [int(z) for z in model.atomic_numbers[:4]] * 2
@@ -202,7 +207,7 @@ def _probe(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def write(source: torch.nn.Module, path: Path, weights: Weights, e0s: list[float]) -> None:
+def write(source: NativeModule, path: Path, weights: Weights, e0s: list[float]) -> None:
     """Save a copy of ``source`` with other weights and E0s as a float64 ``.model`` file.
 
     Written beside its place and moved there whole; remembered as trusted, since it is ours.
@@ -245,10 +250,25 @@ def neighbours(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.
     return edges, unit_shifts.astype(float), cell
 
 
+@functools.cache
+def _calculators() -> ModuleType:
+    """mace.calculators for our own use.
+
+    It is taken off the list of imported modules again: a user's own import of it must run as if we
+    had not been there, since it switches on what its calculators need to load a file.
+    """
+    before = set(sys.modules)
+    found = module("mace.calculators")
+    for name in set(sys.modules) - before:
+        if name.startswith("mace.calculators"):
+            del sys.modules[name]
+    return found
+
+
 def calculator(path: Path, device: str = "cpu") -> Any:
     """mace's own ASE calculator for a file tunesmith wrote (float64)."""
     require_trusted(path)
-    native = module("mace.calculators")
+    native = _calculators()
     with unsafe_loading(), quiet():
         return native.MACECalculator(model_paths=str(path), device=device, default_dtype="float64")
 

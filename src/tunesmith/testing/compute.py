@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import ArrayLike
 
 from tunesmith.core import Quantities, Tensor, Weights
 from tunesmith.potentials.base import Potential
@@ -60,7 +61,7 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
 
 
-def close(found: np.ndarray, expected: np.ndarray, relative: float, what: str) -> None:
+def close(found: ArrayLike, expected: ArrayLike, relative: float, what: str) -> None:
     """Raise AssertionError unless two arrays agree within ``relative`` × max(1, largest size)."""
     found, expected = np.asarray(found), np.asarray(expected)
     assert found.shape == expected.shape, f"{what}: shapes {found.shape} and {expected.shape}"

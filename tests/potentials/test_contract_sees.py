@@ -1,0 +1,158 @@
+"""The contract itself: what is broken on purpose is seen by the check meant for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from tunesmith.core import Weights
+from tunesmith.potentials.base import Batch, Capabilities, Evaluation, Graph, Potential
+from tunesmith.testing import contract, interface, physics
+
+
+@pytest.fixture(scope="module")
+def sound() -> Potential:
+    return networks.potential(networks.build(hidden_irreps="4x0e+4x1o"))
+
+
+class Broken:
+    """A potential whose one method is replaced by a faulty one."""
+
+    def __init__(self, sound: Potential, **faults: Callable[..., Any]) -> None:
+        self.sound, self.faults = sound, faults
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.faults:
+            return lambda *args, **options: self.faults[name](self.sound, *args, **options)
+        return getattr(self.sound, name)
+
+
+def changed(change: Callable[[Evaluation, Batch], Evaluation]) -> dict[str, Any]:
+    def evaluate(sound: Potential, weights: Weights, batch: Batch, **options: Any) -> Evaluation:
+        return change(sound.evaluate(weights, batch, **options), batch)
+
+    return {"evaluate": evaluate}
+
+
+def per_structure(values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return torch.zeros(len(batch), dtype=values.dtype).index_add(0, batch.index, values)
+
+
+def stress(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+    return changed(lambda o, b: o if o.stress is None else replace(o, stress=change(o.stress)))
+
+
+def nearest_image_only(sound: Potential, atoms: Atoms) -> Graph:
+    graph = sound.graph(atoms)
+    _, first = np.unique(graph.edges.numpy(), axis=1, return_index=True)
+    keep = torch.from_numpy(np.sort(first))
+    return replace(graph, edges=graph.edges[:, keep], unit_shifts=graph.unit_shifts[keep])
+
+
+def wrong_e0s(sound: Potential, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
+    sound.export(path, weights, {z: e + 1e-3 for z, e in e0s.items()})
+
+
+def rounded(sound: Potential, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
+    sound.export(path, {k: w.half().double() for k, w in weights.items()}, e0s)
+
+
+def own_weights(sound: Potential, weights: Weights, batch: Batch, **options: Any) -> Evaluation:
+    return sound.evaluate(sound.weights(), batch, **options)
+
+
+def detached(o: Evaluation, batch: Batch) -> Evaluation:
+    # half of the force has lost its dependence on the weights
+    assert o.forces is not None
+    return replace(o, forces=0.5 * (o.forces + o.forces.detach()))
+
+
+def shuffled(o: Evaluation, batch: Batch) -> Evaluation:
+    order = torch.arange(len(batch.index), dtype=o.energy.dtype)
+    return replace(o, energy=o.energy + 1e-4 * per_structure(order, batch))
+
+
+def seen_far(o: Evaluation, batch: Batch) -> Evaluation:
+    return replace(o, energy=o.energy + 1e-4 * batch.positions.std())
+
+
+def leaning(o: Evaluation, batch: Batch) -> Evaluation:
+    return replace(o, energy=o.energy + 1e-4 * per_structure(batch.positions[:, 0], batch))
+
+
+def crowded(o: Evaluation, batch: Batch) -> Evaluation:
+    return replace(o, energy=o.energy + 1e-4 * len(batch))
+
+
+def boxless(o: Evaluation, batch: Batch) -> Evaluation:
+    return o if o.stress is None else replace(o, stress=o.stress.nan_to_num())
+
+
+def bad_names(sound: Potential) -> Weights:
+    return dict(list(sound.weights().items())[1:])
+
+
+FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
+    "forces 0.1 % off": (
+        physics.check_forces,
+        changed(lambda o, b: replace(o, forces=1.001 * o.forces)),
+    ),
+    "stress of the wrong sign": (physics.check_stress, stress(lambda s: -s)),
+    "stress without shear": (physics.check_stress, stress(lambda s: s * torch.eye(3))),
+    "features that turn": (
+        physics.check_rotation,
+        {"features": lambda p, w, b: p.features(w, b) + 1e-4 * b.positions[:, :1]},
+    ),
+    "an energy that leans": (physics.check_rotation, changed(leaning)),
+    "an energy that leans, moved": (physics.check_translation, changed(leaning)),
+    "the first atom's element": (
+        physics.check_permutation,
+        changed(lambda o, b: replace(o, energy=o.energy + 1e-4 * b.species[0])),
+    ),
+    "energy of the image": (physics.check_wrapping, changed(leaning)),
+    "nearest images only": (physics.check_small_cells, {"graph": nearest_image_only}),
+    "sight without end": (physics.check_fragments, changed(seen_far)),
+    "an atom that knows its place": (physics.check_one_atom, changed(leaning)),
+    "neighbours in the batch": (interface.check_batches, changed(crowded)),
+    "batch order": (interface.check_batches, changed(shuffled)),
+    "a molecule's stress": (interface.check_no_stress_without_cell, changed(boxless)),
+    "weights not used": (interface.check_pure, {"evaluate": own_weights}),
+    "weights without a name": (interface.check_names, {"weights": bad_names}),
+    "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
+    "half a gradient": (interface.check_weight_gradients, changed(detached)),
+    "E0s off in the file": (interface.check_native, {"export": wrong_e0s}),
+    "any element will do": (
+        interface.check_unknown_element,
+        {"graph": lambda p, atoms: p.graph(Atoms([p.elements[0]]))},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_seen(sound: Potential, name: str) -> None:
+    check, faults = FAULTS[name]
+    check(sound)
+    with pytest.raises(AssertionError):
+        check(Broken(sound, **faults))
+
+
+def test_every_check_has_a_fault() -> None:
+    tried = {check for check, _ in FAULTS.values()}
+    assert {c.run for c in contract.CHECKS} - tried == {interface.check_vmap}
+
+
+def test_skips_are_listed_with_their_reason() -> None:
+    poor = Capabilities(float64=False, stress=False, needs_cell=True, vmap=False)
+    listed = contract.checks(poor)
+    assert len(listed) == len(contract.CHECKS)
+    reasons = {p.id: p.marks[0].kwargs["reason"] for p in listed if p.marks}
+    assert set(reasons) == {"stress", "no_stress_without_cell", "vmap"}
+    assert "no stress" in reasons["stress"]
+    rich = Capabilities(float64=True, stress=True, needs_cell=False, vmap=True)
+    assert not any(p.marks for p in contract.checks(rich))
