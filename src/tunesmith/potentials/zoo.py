@@ -62,7 +62,7 @@ def load(
     dtype: str = "float32",
     device: str = "cpu",
 ) -> Potential:
-    """A potential from a name or a model file.
+    """A potential from a name, a model file or a run folder (its final.model).
 
     Raises `ModelError` (unknown name, missing or unreadable file, head not named), `TrustError`
     for a pickle nobody vouched for, `MissingDependencyError` without the model's package.
@@ -72,6 +72,10 @@ def load(
             raise ModelError("organic-xs has a single head; leave model.head out.")
         return embedded("organic_xs", source, dtype=dtype, device=device)
     path = Path(source).expanduser()
+    if path.is_dir():
+        path = path / "final.model"
+        if not path.is_file():
+            raise ModelError(f"{source} holds no final.model; finish it with `tunesmith tune`.")
     if not path.is_file():
         names = [e.name for e in known() if "." not in e.name]
         raise ModelError(
@@ -101,6 +105,18 @@ def embedded(folder: str, name: str, *, dtype: str, device: str) -> Potential:
         state[key].copy_(value)
     base = Base(name, digest, "mace")
     return MACEPotential(module, base, dtype=_dtype(dtype), device=_device(device))
+
+
+def shipped_frames(model: str, which: str) -> Path:
+    """A file of labelled frames shipped with an embedded model.
+
+    which: "replay" (drawn from its training molecules) or "forgetting" (other molecules of the
+    same kind, to measure what fine-tuning forgot). Raises `ModelError` where there is none.
+    """
+    path = Path(__file__).parent / model.replace("-", "_") / f"{which}.xyz"
+    if which not in ("replay", "forgetting") or not path.is_file():
+        raise ModelError(f"{model} ships no {which!r} frames; organic-xs has replay and forgetting.")
+    return path
 
 
 def _dtype(name: str) -> torch.dtype:
