@@ -27,7 +27,7 @@ class Tolerance:
 def tolerance(potential: Potential) -> Tolerance:
     """The tolerance that the precision a potential computes in allows."""
     if potential.dtype == torch.float64:
-        return Tolerance(same=1e-9, derivative=1e-6, step=1e-3)
+        return Tolerance(same=1e-9, derivative=1e-6, step=2e-4)
     return Tolerance(same=3e-5, derivative=5e-3, step=1e-2)
 
 

@@ -1,0 +1,100 @@
+"""MACE behind the protocol: closed forms, names of layers, the embedded model's files."""
+
+from importlib import resources
+
+import networks
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from tunesmith.errors import ModelError
+from tunesmith.potentials import mace_files, zoo
+from tunesmith.testing import compute
+
+
+@pytest.fixture(scope="module")
+def module() -> torch.nn.Module:
+    return networks.build(hidden_irreps="4x0e+4x1o")
+
+
+def test_a_lone_atom_has_its_e0_and_the_shift(module: torch.nn.Module) -> None:
+    """No neighbour, no message: what is left of the formula is the shift."""
+    potential = networks.potential(module)
+    assert list(potential.e0s.values()) == networks.E0S
+    frames = [Atoms([z]) for z in potential.elements]
+    compute.close(compute.energies(potential, frames), np.full(3, -0.5), 1e-12, "energy")
+
+
+def test_e0s_never_meet_float32(module: torch.nn.Module) -> None:
+    single, double = (networks.potential(module, d) for d in (torch.float32, torch.float64))
+    assert single.e0s == double.e0s
+    atoms = molecule("CH3CH2OH")
+    found, expected = (compute.energies(p, [atoms])[0] for p in (single, double))
+    # total energies of −4100 eV would differ by 2e-4
+    assert found == pytest.approx(expected, abs=2e-6)
+
+
+def test_blocks_of_linear_layers_are_their_matrices(module: torch.nn.Module) -> None:
+    """Each layer computed from its blocks alone, irrep by irrep: y = xW / √(number of inputs)."""
+    potential = networks.potential(module)
+    native = dict(module.named_modules())
+    weights = potential.weights()
+    assert {"readouts.0.linear.weight", "interactions.1.linear_up.weight"} <= {
+        linear.weight for linear in potential.linears
+    }
+    generator = torch.Generator().manual_seed(0)
+    for linear in potential.linears:
+        layer = native[linear.weight.removesuffix(".weight")]
+        if not hasattr(layer, "irreps_in"):  # a radial layer: one scalar block, as it stands
+            assert [b.shape for b in linear.blocks] == [tuple(weights[linear.weight].shape)]
+            continue
+        x = torch.randn(5, layer.irreps_in.dim, generator=generator, dtype=torch.float64)
+        expected = layer(x)
+        slots = zip(layer.irreps_in, layer.irreps_in.slices(), strict=True)
+        inputs = {str(ir): x[:, s] for (_, ir), s in slots}
+        found = {str(ir): torch.zeros(5, m * ir.dim).double() for m, ir in layer.irreps_out}
+        for block in linear.blocks:
+            rows, columns = block.shape
+            matrix = weights[linear.weight][block.start :][: rows * columns].view(rows, columns)
+            vectors = inputs[block.irrep].view(5, rows, -1)
+            out = torch.einsum("nic,ij->njc", vectors, matrix) / rows**0.5
+            found[block.irrep] = found[block.irrep] + out.reshape(5, -1)
+        irreps = [str(ir) for _, ir in layer.irreps_in]
+        if len(set(irreps)) == len(irreps):
+            torch.testing.assert_close(torch.cat(list(found.values()), 1), expected)
+
+
+def test_a_bias_is_no_block_of_the_weight() -> None:
+    readout = mace_files.module("mace.modules").blocks.NonLinearBiasReadoutBlock
+    potential = networks.potential(networks.native(readout_cls=readout))
+    assert any(n.endswith("linear_mid.bias") for n in potential.names.readouts)
+    linear = next(x for x in potential.linears if x.weight.endswith("linear_mid.weight"))
+    assert [b.shape for b in linear.blocks] == [(4, 4)]
+
+
+def test_features_are_all_scalars_of_all_layers(module: torch.nn.Module) -> None:
+    potential = networks.potential(module)
+    assert compute.features(potential, [molecule("CH4")]).shape == (5, 8)
+
+
+def test_precision_and_device_must_exist() -> None:
+    with pytest.raises(ModelError, match="float32 or float64"):
+        zoo.load("organic-xs", dtype="float16")
+    with pytest.raises(ModelError, match="use cpu"):
+        zoo.load("organic-xs", device="nowhere")
+
+
+def test_the_embedded_model_in_the_precision_most_users_run() -> None:
+    atoms = molecule("CH3CH2OH")
+    single, double = (
+        compute.predict(zoo.load("organic-xs", dtype=d), [atoms]) for d in ("float32", "float64")
+    )
+    compute.close(single.energy / 9, double.energy / 9, 1e-5, "energy per atom")
+    compute.close(single.forces, double.forces, 1e-4, "forces")
+
+
+def test_what_is_embedded_is_no_pickle() -> None:
+    folder = resources.files("tunesmith.potentials") / "organic_xs"
+    assert not [f.name for f in folder.iterdir() if f.name.endswith((".model", ".pt", ".pkl"))]
