@@ -15,7 +15,7 @@ show() {
 }
 no_tune() { # $1: the exit code
     if [ "$1" = 2 ]; then
-        echo "If $run is of an older version of the model or the data: rm -r $run, and again." >&2
+        echo "If $run is of an older demo, model or data set, remove it (rm -r $run) and run the demo again." >&2
     fi
     exit "$1"
 }
@@ -36,7 +36,8 @@ show tunesmith evaluate organic-xs $data/ethanol-test.xyz --relative --json >run
 
 step "Fine-tuning"
 show tunesmith tune --model organic-xs --train $data/ethanol-train.xyz --out $run \
-    --set tune.sampler.epochs=150 --set tune.sampler.schedule=cosine || no_tune $?
+    --set tune.sampler.epochs=200 --set tune.sampler.learning_rate=0.003 \
+    --set tune.sampler.schedule=cosine || no_tune $?
 
 step "After: errors of the tuned model"
 show tunesmith evaluate $run $data/ethanol-test.xyz --plots $run --json >runs/ethanol-after.json
