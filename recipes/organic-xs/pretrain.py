@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of generate.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and result")
     parser.add_argument("--hidden", default=NETWORK["hidden_irreps"], help="hidden irreps")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--ema", type=float, default=0.999)
