@@ -115,7 +115,9 @@ def shipped_frames(model: str, which: str) -> Path:
     """
     path = Path(__file__).parent / model.replace("-", "_") / f"{which}.xyz"
     if which not in ("replay", "forgetting") or not path.is_file():
-        raise ModelError(f"{model} ships no {which!r} frames; organic-xs has replay and forgetting.")
+        raise ModelError(
+            f"{model} ships no {which!r} frames; organic-xs has replay and forgetting."
+        )
     return path
 
 
