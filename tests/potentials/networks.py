@@ -1,5 +1,6 @@
 """Small MACE networks with random weights, one per thing that may differ."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ SMALL: dict[str, Any] = {
 }
 
 
+@cache
 def build(seed: int = 0, **changes: Any) -> torch.nn.Module:
-    """What tunesmith itself builds, with other settings."""
+    """What tunesmith itself builds, with other settings; shared, as nothing changes a module."""
     torch.manual_seed(seed)
     return mace_files.build(SMALL | changes)
 

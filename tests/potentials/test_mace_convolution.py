@@ -13,10 +13,10 @@ from tunesmith.potentials.mace_convolution import Convolution, can_fuse, regular
 from tunesmith.testing import compute, interface, structures
 
 FUSED: dict[str, Callable[[], torch.nn.Module]] = {
-    "plain-mace": lambda: networks.native("MACE"),
-    "zbl-gaussian": lambda: networks.native(pair_repulsion=True, radial_type="gaussian"),
-    "density-agnesi": lambda: networks.native(**networks.DENSITY, distance_transform="Agnesi"),
-    "cutoff-on-weights": lambda: networks.native(**networks.DENSITY, apply_cutoff=False),
+    "plain-mace-zbl": lambda: networks.native("MACE", pair_repulsion=True, radial_type="gaussian"),
+    "density-agnesi": lambda: networks.native(
+        **networks.DENSITY, apply_cutoff=False, distance_transform="Agnesi"
+    ),
     "l3-three-layers": lambda: networks.native(
         max_ell=3, num_interactions=3, hidden_irreps="2x0e+2x1o+2x2e"
     ),
