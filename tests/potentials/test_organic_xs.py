@@ -10,8 +10,8 @@ from tunesmith.potentials import zoo
 from tunesmith.report.evaluate import evaluate
 from tunesmith.uncertainty.ensemble import open_model
 
-#: GFN2-xTB errors on unseen molecules, all kinds of frames; about 1.5 times the card's numbers
-ENERGY, FORCE = 12.0, 250.0
+#: GFN2-xTB errors on unseen molecules, about 1.3 times the card's: energy meV/atom, force meV/Å
+MD, ALL = (9.0, 130.0), (10.0, 220.0)
 
 
 def test_errors_on_unseen_molecules():
@@ -20,12 +20,10 @@ def test_errors_on_unseen_molecules():
     require_labels(frames, model.potential.elements)
     md = [f for f in frames if f.config_type in ("md300", "md500", "md800")]
     assert len(md) > 100
-    summary = evaluate(model, md).summary()
-    assert summary["energy_rmse_meV_per_atom"] < 5
-    assert summary["force_rmse_meV_per_A"] < 100
-    summary = evaluate(model, frames[::2]).summary()
-    assert summary["energy_rmse_meV_per_atom"] < ENERGY
-    assert summary["force_rmse_meV_per_A"] < FORCE
+    for chosen, (energy, force) in ((md, MD), (frames, ALL)):
+        summary = evaluate(model, chosen).summary()
+        assert summary["energy_rmse_meV_per_atom"] < energy
+        assert summary["force_rmse_meV_per_A"] < force
 
 
 def test_replay_and_forgetting_share_no_molecule_and_hold_no_demo_molecule():

@@ -26,6 +26,7 @@ from tunesmith.potentials.base import (
     Linear,
     WeightNames,
 )
+from tunesmith.potentials.mace_contraction import join
 from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_files import NativeModule
 
@@ -60,7 +61,7 @@ class MACEPotential:
             copied = copy.deepcopy(module)
         # a module that cannot be fused runs as it is, on edges without padding
         self._fused = can_fuse(module)
-        fused = fuse(copied) if self._fused else copied
+        fused = join(fuse(copied) if self._fused else copied)
         self._module = fused.to(device=self.device, dtype=dtype).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)

@@ -18,7 +18,7 @@ def evaluate(
     *,
     thresholds: Mapping[str, float | Quantity] | None = None,
     relative_energies: bool = False,
-    batch_size: int = 32,
+    batch_size: int = 8,
 ) -> Evaluation:
     """Predict every labelled frame and compare.
 

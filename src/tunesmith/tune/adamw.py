@@ -221,7 +221,7 @@ class _Run:
         weights = problem.subspace.expand(self.weights, self.vector.split(self.ema))
         loss = energy = forces = 0.0
         atoms = 0
-        for chosen in _chunks(problem.valid, max(16, self.settings.batch_size)):
+        for chosen in _chunks(problem.valid, max(8, self.settings.batch_size)):
             batch, targets = collate(problem.potential, chosen)
             out = problem.potential.evaluate(weights, batch, stress=problem.stress)
             assert out.forces is not None

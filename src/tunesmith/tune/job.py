@@ -146,7 +146,7 @@ def _align(
     settings = config.tune.e0
     predicted = None
     if needs_prediction(settings.method, train, isolated):
-        chunks = [train[i : i + 32] for i in range(0, len(train), 32)]
+        chunks = [train[i : i + 8] for i in range(0, len(train), 8)]
         parts = [start.predict([f.atoms for f in chunk]).mean.energy for chunk in chunks]
         predicted = np.concatenate(parts)
     e0s = choose_e0s(
