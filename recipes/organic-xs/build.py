@@ -12,11 +12,12 @@ from ase.calculators.calculator import CalculationFailed
 from ase.constraints import Hookean
 from ase.data import covalent_radii, vdw_radii
 from ase.optimize import BFGS
-from labels import bond_matrix, calculator
 from rdkit import Chem
 from rdkit.Chem import AllChem
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
+
+from labels import bond_matrix, calculator
 
 
 def parse(smiles: str) -> Chem.Mol:

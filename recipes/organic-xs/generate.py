@@ -19,14 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ase.io
-import molecules
 import numpy as np
+from rdkit import RDLogger
+
+import molecules
+from build import conformers
 from labels import label
 from merge import merge
-from rdkit import RDLogger
 from sample import cluster, contact, md, path, rattle, stretch, tagged
-
-from build import conformers
 
 PARTNERS = ("O", "N", "C", "C=O", "C#N", "CO", "C=C", "[H][H]", "O=C=O", "N#N", "OC=O", "CN")
 TEMPERATURES = (300, 500, 800, 1200, 1500)  # K

@@ -10,6 +10,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+
 from labels import isolated_atoms
 
 VALID_FRACTION = 0.03

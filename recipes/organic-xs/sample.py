@@ -16,11 +16,11 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.mep import NEB
 from ase.optimize import FIRE
-from labels import fragment_count
 from scipy.sparse.csgraph import connected_components, shortest_path
 from scipy.spatial.transform import Rotation
 
 from build import bond_matrix, calculator, path_ends, place, relax
+from labels import fragment_count
 
 EQUILIBRATION = 100  # MD steps before the first frame
 STRIDE = 10  # MD steps between frames

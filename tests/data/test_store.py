@@ -13,8 +13,8 @@ import pytest
 from ase.build import molecule
 from ase.constraints import FixAtoms
 from ase.db import connect
-from crowd import EMTReference, copper
 
+from crowd import EMTReference, copper
 from tunesmith.core import Failure, Frame, Label
 from tunesmith.data.formats import read_frames
 from tunesmith.data.rows import label_key

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
+import networks
 from tunesmith.core import Weights
 from tunesmith.potentials.base import Batch, Capabilities, Evaluation, Graph, Potential
 from tunesmith.testing import contract, interface, physics

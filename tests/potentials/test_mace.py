@@ -2,13 +2,13 @@
 
 from importlib import resources
 
-import networks
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
 
+import networks
 from tunesmith.errors import ModelError
 from tunesmith.potentials import mace_files, zoo
 from tunesmith.testing import compute

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-import networks
 import pytest
 import torch
 
+import networks
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.potentials.mace import MACEPotential

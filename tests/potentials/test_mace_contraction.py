@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import networks
 import pytest
 import torch
 
+import networks
 from tunesmith.potentials import mace_files
 from tunesmith.potentials.mace_contraction import Contraction, join
 

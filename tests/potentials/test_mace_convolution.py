@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import networks
 import numpy as np
 import pytest
 import torch
 
+import networks
 from tunesmith.potentials import mace, mace_files
 from tunesmith.potentials.mace_convolution import Convolution, can_fuse, regular_layout
 from tunesmith.testing import compute, interface, structures

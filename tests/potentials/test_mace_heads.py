@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 import torch
 from ase.build import molecule
 
+import networks
 from tunesmith.errors import ModelError
 from tunesmith.potentials import mace_files, zoo
 from tunesmith.potentials.trust import trust

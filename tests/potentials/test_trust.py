@@ -8,10 +8,10 @@ import sys
 import warnings
 from pathlib import Path
 
-import networks
 import pytest
 import torch
 
+import networks
 from tunesmith.errors import ModelError, TrustError
 from tunesmith.potentials import mace_files, zoo
 from tunesmith.potentials.trust import registry_path, trust

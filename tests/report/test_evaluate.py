@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.units import GPa
-from planted import Planted, committee, frame, plant
 
+from planted import Planted, committee, frame, plant
 from tunesmith.core import E0s
 from tunesmith.errors import ConfigError, DataError, ModelError
 from tunesmith.report.evaluate import evaluate

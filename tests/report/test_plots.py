@@ -5,8 +5,8 @@ import pytest
 from ase import Atoms
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from planted import frame, plant
 
+from planted import frame, plant
 from tunesmith.errors import DataError
 from tunesmith.report import plots
 from tunesmith.report.evaluate import evaluate

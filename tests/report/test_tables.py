@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from planted import Planted, committee, plant
 from rich.console import Console
 
+from planted import Planted, committee, plant
 from tunesmith.report import tables
 from tunesmith.report.evaluate import evaluate
 

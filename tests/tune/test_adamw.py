@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny import crystals, e0s, molecules, potential
 
+from tiny import crystals, e0s, molecules, potential
 from tunesmith import files
 from tunesmith.errors import CheckpointError, TrainingError
 from tunesmith.tune.adamw import AdamW, Problem

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from tiny import e0s, molecules, potential
 
+from tiny import e0s, molecules, potential
 from tunesmith import Calculator, config, fine_tune
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny import crystals, e0s, molecules, potential
 
+from tiny import crystals, e0s, molecules, potential
 from tunesmith.core import Frame
 from tunesmith.potentials import mace_files
 from tunesmith.potentials.base import Evaluation

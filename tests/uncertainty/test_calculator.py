@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import fitted
 import numpy as np
 import pytest
 from ase import units
@@ -14,6 +13,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
+import fitted
 import tunesmith
 from tunesmith.tune import members as members_file
 

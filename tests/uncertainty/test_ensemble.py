@@ -4,13 +4,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import fitted
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
+import fitted
 from tunesmith.core import E0s, Members
 from tunesmith.errors import CheckpointError, DataError, ModelError, RunFolderError
 from tunesmith.potentials import zoo
