@@ -108,7 +108,13 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
     n = 150  # seconds of work: it must not be done before the signal, however busy the machine
     write("frames.xyz", waters(n))
     command = [sys.executable, "-m", "tunesmith", *TBLITE, "--out", "labels.xyz"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # a test run in the background may have been started deaf to Ctrl-C; a user's shell is not
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 120
         while _rows(folder / "labels.db") < 5:
