@@ -94,6 +94,17 @@ def boxless(o: Evaluation, batch: Batch) -> Evaluation:
     return o if o.stress is None else replace(o, stress=o.stress.nan_to_num())
 
 
+def stale_features(sound: Potential, weights: Weights, batch: Batch, **options: Any) -> Evaluation:
+    out = sound.evaluate(weights, batch, **options)
+    old = sound.evaluate(sound.weights(), batch, **options).features
+    return replace(out, features=old)
+
+
+def half_features(o: Evaluation, batch: Batch) -> Evaluation:
+    f = o.features
+    return o if f is None else replace(o, features=0.5 * (f + f.detach()))
+
+
 def bad_names(sound: Potential) -> Weights:
     return dict(list(sound.weights().items())[1:])
 
@@ -123,6 +134,8 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "batch order": (interface.check_batches, changed(shuffled)),
     "a molecule's stress": (interface.check_no_stress_without_cell, changed(boxless)),
     "weights not used": (interface.check_pure, {"evaluate": own_weights}),
+    "features of other weights": (interface.check_features, {"evaluate": stale_features}),
+    "half a gradient of features": (interface.check_weight_gradients, changed(half_features)),
     "weights without a name": (interface.check_names, {"weights": bad_names}),
     "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
     "half a gradient": (interface.check_weight_gradients, changed(detached)),

@@ -163,8 +163,11 @@ class Potential(Protocol):
         *,
         forces: bool = True,
         stress: bool = False,
+        features: bool = False,
         create_graph: bool = False,
-    ) -> Evaluation: ...
+    ) -> Evaluation:
+        """What is asked for, in one pass; ``features`` are those of `features`."""
+        ...
 
     def features(self, weights: Weights, batch: Batch) -> Tensor: ...
 

@@ -140,13 +140,15 @@ class MACEPotential:
         *,
         forces: bool = True,
         stress: bool = False,
+        features: bool = False,
         create_graph: bool = False,
     ) -> Evaluation:
-        """Energy without E0s, forces and stress of a batch from the given weights."""
+        """Energy without E0s, forces, stress, features of a batch from the given weights."""
         with torch.enable_grad():
             positions = _differentiable(batch.positions)
             strain = torch.zeros_like(batch.cell).requires_grad_() if stress else None
-            energy = self._call(weights, batch, positions, strain)["energy"]
+            out = self._call(weights, batch, positions, strain)
+            energy, described = out["energy"], self._scalars(out) if features else None
             wanted = [positions] * forces + ([strain] if strain is not None else [])
             gradients = (
                 torch.autograd.grad(
@@ -157,19 +159,20 @@ class MACEPotential:
             )
         if not create_graph and wanted:
             energy = energy.detach()
+            described = None if described is None else described.detach()
         tensor = None
         if strain is not None:
             volume = torch.linalg.det(batch.cell).abs()[:, None, None]
             # molecules live in a box of mace's own choosing: no stress there
             tensor = torch.where(batch.periodic[:, None, None], gradients[-1] / volume, torch.nan)
-        return Evaluation(energy, -gradients[0] if forces else None, tensor)
+        return Evaluation(energy, -gradients[0] if forces else None, tensor, described)
 
     def features(self, weights: Weights, batch: Batch) -> Tensor:
-        """Scalars after every interaction layer, concatenated (A, layers × channels).
+        """Scalars after every interaction layer, concatenated (A, layers × channels)."""
+        return self._scalars(self._call(weights, batch, _differentiable(batch.positions), None))
 
-        mace lays the node features of a layer out irrep by irrep, scalars first.
-        """
-        out = self._call(weights, batch, _differentiable(batch.positions), None)
+    def _scalars(self, out: dict[str, Tensor]) -> Tensor:
+        """mace lays the node features of a layer out irrep by irrep, scalars first."""
         columns, start = [], 0
         for product in self._module.products:
             irreps = product.linear.irreps_out

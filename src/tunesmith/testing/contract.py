@@ -19,6 +19,7 @@ from typing import Any
 from tunesmith.potentials.base import Capabilities, Potential
 from tunesmith.testing.interface import (
     check_batches,
+    check_features,
     check_functional_weights,
     check_names,
     check_native,
@@ -85,6 +86,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_batches),
     Check(check_no_stress_without_cell, ("stress", "molecules")),
     Check(check_pure),
+    Check(check_features),
     Check(check_names),
     Check(check_functional_weights),
     Check(check_weight_gradients),

@@ -92,6 +92,23 @@ def check_pure(potential: Potential, seed: int = 0) -> None:
     assert torch.equal(again.energy, first.energy), "weights passed in have stuck"
 
 
+def check_features(potential: Potential, seed: int = 0) -> None:
+    """Features of the same pass as energy and forces are those asked for alone, (A, d)."""
+    frames = _mixed(potential, np.random.default_rng(seed))
+    batch = potential.batch([potential.graph(atoms) for atoms in frames])
+    weights, allowed = _bent(potential, seed), tolerance(potential).same
+    alone = potential.features(weights, batch)
+    without = potential.evaluate(weights, batch)
+    assert without.features is None, "features come unasked"
+    for graph in (False, True):
+        out = potential.evaluate(weights, batch, features=True, create_graph=graph)
+        assert out.features is not None, "features are not given"
+        assert out.features.shape == (sum(map(len, frames)), alone.shape[1]), "not (A, d)"
+        assert out.features.requires_grad == graph, "gradients are kept where not asked for"
+        close(array(out.features), array(alone), allowed, "features of the same pass")
+        close(array(out.energy), array(without.energy), allowed, "energy beside features")
+
+
 def check_names(potential: Potential, seed: int = 0) -> None:
     """Names cover the weights once, and a linear layer's blocks lie apart inside its weight."""
     weights = potential.weights()
@@ -155,7 +172,7 @@ def _bent(potential: Potential, seed: int) -> Weights:
 
 
 def check_weight_gradients(potential: Potential, seed: int = 0) -> None:
-    """d/dθ of functions of energy, forces and stress against finite differences in θ."""
+    """d/dθ of functions of energy, forces, stress and features against finite differences in θ."""
     rng = np.random.default_rng(seed)
     allowed = tolerance(potential)
     frames = samples(potential, rng)
@@ -164,13 +181,15 @@ def check_weight_gradients(potential: Potential, seed: int = 0) -> None:
     shapes = {"energy": (len(frames),), "forces": (sum(map(len, frames)), 3)}
     if potential.capabilities.stress:
         shapes["stress"] = (len(crystals), 3, 3)
+    shapes["features"] = tuple(potential.features(potential.weights(), batch).shape)
     parts = {
         name: torch.from_numpy(rng.normal(size=shape)).to(potential.device, potential.dtype)
         for name, shape in shapes.items()
     }
 
     def projected(weights: Weights, part: str, create_graph: bool = False) -> torch.Tensor:
-        out = potential.evaluate(weights, batch, stress=part == "stress", create_graph=create_graph)
+        asked = {key: part == key for key in ("stress", "features")}
+        out = potential.evaluate(weights, batch, **asked, create_graph=create_graph)
         value = getattr(out, part)
         # volumes bring the stress to the size of an energy
         value = 100 * value[crystals] if part == "stress" else value
