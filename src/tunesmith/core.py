@@ -191,6 +191,30 @@ class Prediction:
         )
 
 
+C = TypeVar("C", bound="Calibration")
+
+
+class Calibration(Protocol):
+    """Makes the error bar of one quantity honest, from the errors found so far.
+
+    Frozen: `update` gives a new one. Arrays of one structure are one record.
+    """
+
+    kind: str
+
+    def update(self: C, std: Any, error: Any) -> C:
+        """With one more record: raw std predicted, and the error that came of it."""
+        ...
+
+    def std(self, raw: Any) -> Any:
+        """Calibrated standard deviation of raw ones, any shape."""
+        ...
+
+    def exceedance(self, std: Any, threshold: Any) -> Any:
+        """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
+        ...
+
+
 class Posterior(Protocol):
     """Something that predicts a mean and a variance; nothing downstream asks how it was made."""
 
@@ -226,13 +250,25 @@ class Subspace(Protocol):
 
 
 @dataclass(frozen=True)
+class NoiseScale:
+    """The likelihood's fixed standard deviations: σ_E (eV), σ_S (eV/Å³), and the base scale of
+    the forces' (eV/Å), which a noise head multiplies atom by atom."""
+
+    energy: float
+    forces: float
+    stress: float
+
+
+@dataclass(frozen=True)
 class Members:
     """M models as one base plus what differs, tensors with a leading member axis.
 
     base: what they differ from. weights: the base's full weights (not saved with the members).
     subspace: how ``moved`` is expanded, and subspace_settings to rebuild it. moved: name →
     (M, …). e0s: the isolated-atom energies all members share. noise: name → (M, …), weights of
-    noise heads, apart because they belong to no native model.
+    noise heads, apart because they belong to no native model; noise_scale: of the likelihood
+    they were sampled with, None where there was none. calibration: "energy" and "forces" →
+    `Calibration`, where there is one.
     """
 
     base: Base
@@ -241,6 +277,8 @@ class Members:
     moved: Weights
     e0s: E0s
     noise: Weights = field(default_factory=dict)
+    noise_scale: NoiseScale | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return next(iter(self.moved.values())).shape[0]
@@ -248,6 +286,10 @@ class Members:
     def expand(self, i: int) -> Weights:
         """Full weights of member ``i``."""
         return self.subspace.expand(self.weights, {k: v[i] for k, v in self.moved.items()})
+
+    def noise_of(self, i: int) -> Weights:
+        """Weights of the noise head of member ``i``; empty where there is none."""
+        return {k: v[i] for k, v in self.noise.items()}
 
 
 @dataclass(frozen=True)
