@@ -1,0 +1,113 @@
+"""Where a molecular dynamics run stands: everything its next step depends on, and nothing else.
+
+Å, eV, eV/Å, eV/Å³ (ASE's sign), masses in u, momenta in ASE's unit (sqrt(eV u)). Arrays are never
+written to once they are in a `Walker`, so states may share them.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from tunesmith.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What drives one step: energy in eV, forces (n, 3) eV/Å without constraints, stress (3, 3)
+    eV/Å³ or None."""
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Walker:
+    """One trajectory.
+
+    numbers, masses (n,); positions, momenta (n, 3); cell (3, 3); pbc (3,). energy, forces, stress:
+    the answer at these positions, None before the first step (stress also where nobody gave one).
+    variables: the thermostat's and barostat's, by their names in ASE's integrator. rng: the
+    ``bit_generator.state`` of the walker's own generator. constraints: ASE's ``todict`` of each.
+    info: charge and multiplicity, where the start structure states them. start: which start
+    structure it came from, and start_volume its cell's volume, Å³ (0 without a cell). steps: done
+    so far. restarts: how often it went back to a good frame.
+    """
+
+    numbers: np.ndarray
+    masses: np.ndarray
+    positions: np.ndarray
+    momenta: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+    rng: dict[str, Any]
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    variables: dict[str, np.ndarray] = field(default_factory=dict)
+    constraints: tuple[dict[str, Any], ...] = ()
+    info: dict[str, Any] = field(default_factory=dict)
+    start: int = 0
+    start_volume: float = 0.0
+    steps: int = 0
+    restarts: int = 0
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer at the current positions, None before the first step."""
+        if self.energy is None or self.forces is None:
+            return None
+        return Answer(self.energy, self.forces, self.stress)
+
+    def atoms(self) -> Atoms:
+        """A fresh structure with momenta; no constraints, no calculator."""
+        atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc, info=self.info)
+        atoms.set_masses(self.masses)
+        atoms.set_momenta(self.momenta)
+        return atoms
+
+
+@dataclass(frozen=True)
+class State:
+    """All walkers, and whose turn it is."""
+
+    walkers: tuple[Walker, ...]
+    turn: int = 0
+
+
+#: fields of a walker that are arrays (some may be None), and those that JSON holds exactly
+_ARRAYS = ("numbers", "masses", "positions", "momenta", "cell", "pbc", "forces", "stress")
+_PLAIN = tuple(f.name for f in fields(Walker) if f.name not in (*_ARRAYS, "variables"))
+
+
+def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays by name, and a JSON-able mapping, that together are the state to the bit."""
+    arrays: dict[str, np.ndarray] = {}
+    walkers = []
+    for i, walker in enumerate(state.walkers):
+        for name in _ARRAYS:
+            if (value := getattr(walker, name)) is not None:
+                arrays[f"{i}.{name}"] = value
+        arrays |= {f"{i}.variables.{k}": v for k, v in walker.variables.items()}
+        walkers.append({name: getattr(walker, name) for name in _PLAIN})
+    return arrays, {"turn": state.turn, "walkers": walkers}
+
+
+def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
+    """What `pack` packed. Raises `CheckpointError` where something is missing."""
+    walkers = []
+    try:
+        for i, plain in enumerate(info["walkers"]):
+            start = f"{i}.variables."
+            variables = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+            plain = plain | {"constraints": tuple(plain["constraints"])}
+            values = {name: arrays.get(f"{i}.{name}") for name in _ARRAYS}
+            walkers.append(Walker(variables=variables, **values, **plain))
+        return State(tuple(walkers), info["turn"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the molecular dynamics in the checkpoint is incomplete ({error}); delete the "
+            "checkpoint and run the same command again."
+        ) from None
