@@ -7,6 +7,7 @@ concatenated: energies (B,), forces (A, 3), stress (B, 3, 3).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -35,6 +36,12 @@ class Settings(BaseModel):
     """Base of every object a configuration can name: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def derived_seed(seed: int, *name: object) -> int:
+    """The seed of one part of a run, from the run's one seed and the part's name."""
+    text = repr((seed, *name)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
 
 
 # ----------------------------------------------------------------------------- labels

@@ -19,11 +19,14 @@ from tunesmith import files, units
 from tunesmith.core import Settings, Subspace, Tensor, Weights
 from tunesmith.errors import CheckpointError, TrainingError
 from tunesmith.potentials.base import Potential
-from tunesmith.tune.anchor import NoAnchor
+from tunesmith.tune.anchor import GaussianPrior, NoAnchor
 from tunesmith.tune.examples import Example, collate
+from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber, MACEUniversal
+from tunesmith.tune.vector import Vector
 
-Loss = Huber | MACEUniversal
+Anchor = NoAnchor | GaussianPrior
+Loss = Huber | MACEUniversal | GaussianLikelihood
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Problem:
 
     potential: Potential
     subspace: Subspace
-    anchor: NoAnchor
+    anchor: Anchor
     loss: Loss
     train: list[Example]
     valid: list[Example]
@@ -41,7 +44,7 @@ class Problem:
     @property
     def stress(self) -> bool:
         """Whether any label holds a stress that the loss asks for."""
-        return self.loss.stress > 0 and any(e.stress is not None for e in self.train)
+        return self.loss.wants_stress and any(e.stress is not None for e in self.train)
 
 
 @dataclass
@@ -64,18 +67,6 @@ class Fit:
     history: list[dict[str, float]]
     best_epoch: int
     finished: str
-
-
-class Vector:
-    """Named weights as views into one flat vector, and back."""
-
-    def __init__(self, weights: Weights) -> None:
-        self.shapes = {name: w.shape for name, w in weights.items()}
-        self.flat = torch.cat([w.reshape(-1) for w in weights.values()])
-
-    def split(self, flat: Tensor) -> Weights:
-        parts = flat.split([s.numel() for s in self.shapes.values()])
-        return {n: p.view(s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
 
 class AdamW(Settings):
@@ -140,6 +131,7 @@ class _Run:
         )
         self.vector = Vector(start)
         self.theta = self.vector.flat
+        self.start = self.theta.clone()
         self.ema, self.best = self.theta.clone(), self.theta.clone()
         self.optimiser = torch.optim.AdamW(
             [self.theta],
@@ -163,16 +155,16 @@ class _Run:
         """One update on a batch; returns its loss."""
         settings, problem = self.settings, self.problem
         batch, targets = collate(problem.potential, chosen)
-        # leaves that share the flat vector's memory: one optimiser update moves them all
-        leaves = {n: w.detach().requires_grad_() for n, w in self.vector.split(self.theta).items()}
+        leaf = self.theta.detach().requires_grad_()
         out = problem.potential.evaluate(
-            problem.subspace.expand(self.weights, leaves),
+            problem.subspace.expand(self.weights, self.vector.split(leaf)),
             batch,
             stress=problem.stress,
             create_graph=True,
         )
         loss = problem.loss(out, batch, targets)
-        if (extra := problem.anchor.penalty(leaves)) is not None:
+        n = len(problem.train)
+        if (extra := problem.anchor.penalty(leaf, self.start, n)) is not None:
             loss = loss + extra
         value = loss.item()
         if not math.isfinite(value):
@@ -180,13 +172,7 @@ class _Run:
                 f"the loss is {value} in step {self.progress.step}; "
                 "lower tune.sampler.learning_rate or look for broken labels."
             )
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        flat = torch.cat(
-            [
-                torch.zeros_like(w).view(-1) if g is None else g.reshape(-1)
-                for g, w in zip(gradients, leaves.values(), strict=True)
-            ]
-        )
+        (flat,) = torch.autograd.grad(loss, leaf)
         if settings.clip is not None:
             flat *= (settings.clip / (flat.norm() + 1e-6)).clamp(max=1.0)
         self.theta.grad = flat

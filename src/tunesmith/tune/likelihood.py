@@ -28,6 +28,7 @@ class GaussianLikelihood(Settings):
     kind: ClassVar[str] = "gaussian"
     #: a sampler of posteriors asks for this
     is_likelihood: ClassVar[bool] = True
+    wants_stress: ClassVar[bool] = True
     energy: str | None = Field(
         None, description="σ_E of a structure; null: a tenth of target.energy, else 2.17 meV"
     )

@@ -45,6 +45,10 @@ class Huber(Settings):
     stress: float = Field(1.0, ge=0, description="weight λ_S of the stress, where labelled")
     delta: float = Field(0.01, gt=0, description="where Huber's loss turns linear (eV, eV/Å, …)")
 
+    @property
+    def wants_stress(self) -> bool:
+        return self.stress > 0
+
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
         assert out.forces is not None
@@ -70,6 +74,10 @@ class MACEUniversal(Settings):
     forces: float = Field(100.0, ge=0, description="weight of the forces")
     stress: float = Field(1.0, ge=0, description="weight of the stress, where labelled")
     delta: float = Field(0.01, gt=0, description="where Huber's loss turns linear (eV, eV/Å, …)")
+
+    @property
+    def wants_stress(self) -> bool:
+        return self.stress > 0
 
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""

@@ -6,6 +6,7 @@ sampled with them.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 
@@ -21,7 +22,7 @@ def start(width: int, generator: torch.Generator, dtype: torch.dtype = torch.flo
     """
     sizes = (width, max(32, width // 4), 16, 1)
     weights = {}
-    for i, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(sizes)):
         scale = 0.0 if after == 1 else 1 / math.sqrt(before)
         drawn = torch.randn(after, before, generator=generator, dtype=torch.float64)
         weights[f"{i}.weight"] = (scale * drawn).to(dtype)

@@ -1,0 +1,17 @@
+"""Named weights as one flat vector, the form every sampler works in."""
+
+import torch
+
+from tunesmith.core import Tensor, Weights
+
+
+class Vector:
+    """Named weights as views into one flat vector, and back."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.shapes = {name: w.shape for name, w in weights.items()}
+        self.flat = torch.cat([w.reshape(-1) for w in weights.values()])
+
+    def split(self, flat: Tensor) -> Weights:
+        parts = flat.split([s.numel() for s in self.shapes.values()])
+        return {n: p.view(s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
