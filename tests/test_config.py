@@ -296,7 +296,7 @@ def test_every_engine_has_a_template_that_marks_what_is_needed(tmp_path: Path, k
 def test_templates_take_overrides_and_explain() -> None:
     text = template("tune", ["tune.sampler.epochs=9", "tune.loss=mace-universal"])
     assert "    epochs: 9  # passes over the training set at most\n" in text
-    assert "    kind: mace-universal  # one of huber, mace-universal\n" in text
+    assert "    kind: mace-universal  # one of gaussian, huber, mace-universal\n" in text
     assert "  train: [train.xyz]  # needed: " in text
     assert max(map(len, text.splitlines())) <= 100
     with pytest.raises(ConfigError, match=r"no template 'tunes'; did you mean 'tune'\?"):

@@ -12,28 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tunesmith import settings, units, yamltext
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest
-from tunesmith.settings import build, merged, plain
+from tunesmith.settings import OneOf, build, merged, plain
+
+_KEY = "where energies stand in the files; null: REF_energy, then energy"
+#: of a section whose settings all have defaults: the object of its default kind
+_DEFAULT = Field(default=None, validate_default=True)
 
 # --------------------------------------------------------------------------- sections
-
-
-def _kind_of(section: str) -> Any:
-    """Validator of a field that holds the object of a section with a ``kind``."""
-
-    def convert(value: Any) -> Any:
-        return value if isinstance(value, BaseModel) else build(Settings, value, section)
-
-    return BeforeValidator(convert)
-
-
-def _default(section: str) -> Any:
-    return Field(default_factory=lambda: build(Settings, None, section))
 
 
 def _one_or_more(value: Any) -> Any:
@@ -57,6 +48,17 @@ def _isolated_energies(table: Any) -> Any:
         s: units.parse(e, "energy", field=f"table.{s}").value if isinstance(e, str) else e
         for s, e in table.items()
     }
+
+
+def _positive(dimension: str, path: str) -> AfterValidator:
+    """Validator of a text that is a quantity over zero."""
+
+    def check(text: str | None) -> str | None:
+        if text is not None and units.parse(text, dimension, field=path).value <= 0:
+            raise ConfigError(f"{path}: {text!r} must be over zero.")
+        return text
+
+    return AfterValidator(check)
 
 
 class ModelSettings(Settings):
@@ -87,9 +89,7 @@ class DataSettings(Settings):
     valid_fraction: float = Field(
         default=0.1, gt=0, lt=1, description="share of train held out instead where valid is null"
     )
-    energy_key: str | None = Field(
-        default=None, description="where energies stand in the files; null: REF_energy, then energy"
-    )
+    energy_key: str | None = Field(default=None, description=_KEY)
     forces_key: str | None = Field(default=None, description="the same for forces")
     stress_key: str | None = Field(default=None, description="the same for stress")
 
@@ -117,10 +117,10 @@ class E0Settings(Settings):
 class TuneSettings(Settings):
     """Which weights move, what holds them, how they move, and towards what."""
 
-    subspace: Annotated[Any, _kind_of("tune.subspace")] = _default("tune.subspace")
-    anchor: Annotated[Any, _kind_of("tune.anchor")] = _default("tune.anchor")
-    sampler: Annotated[Any, _kind_of("tune.sampler")] = _default("tune.sampler")
-    loss: Annotated[Any, _kind_of("tune.loss")] = _default("tune.loss")
+    subspace: Annotated[Any, OneOf("tune.subspace", "all")] = _DEFAULT
+    anchor: Annotated[Any, OneOf("tune.anchor", "none")] = _DEFAULT
+    sampler: Annotated[Any, OneOf("tune.sampler", "adamw")] = _DEFAULT
+    loss: Annotated[Any, OneOf("tune.loss", "huber")] = _DEFAULT
     e0: E0Settings = E0Settings()
 
 
@@ -145,13 +145,114 @@ class TuneConfig(Settings):
 class LabelConfig(Settings):
     """Everything `tunesmith label` needs to know."""
 
-    reference: Annotated[Any, _kind_of("reference")] = Field(description="who knows the answer")
+    reference: Annotated[Any, OneOf("reference")] = Field(description="who knows the answer")
+
+
+# ----------------------------------------------------------------------- on the fly
+
+
+class InitialDataSettings(Settings):
+    """Labels there are before the run starts."""
+
+    initial: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+        default=(), description="files of labelled structures to start from; none: the start alone"
+    )
+    energy_key: str | None = Field(default=None, description=_KEY)
+    forces_key: str | None = Field(default=None, description="the same for forces")
+    stress_key: str | None = Field(default=None, description="the same for stress")
+
+    @model_validator(mode="after")
+    def _keys_are_used(self) -> "InitialDataSettings":
+        given = [k for k in ("energy_key", "forces_key", "stress_key") if getattr(self, k)]
+        if given and not self.initial:
+            raise ValueError(f"{given[0]} is given but no initial file; give data.initial too.")
+        return self
+
+
+class PosteriorSettings(TuneSettings):
+    """As for one fit, but every default is that of a posterior by sampling."""
+
+    anchor: Annotated[Any, OneOf("tune.anchor", "gaussian")] = _DEFAULT
+    sampler: Annotated[Any, OneOf("tune.sampler", "sghmc")] = _DEFAULT
+    loss: Annotated[Any, OneOf("tune.loss", "gaussian")] = _DEFAULT
+    e0: E0Settings = E0Settings(method="reestimate")
+
+    @model_validator(mode="after")
+    def _is_a_posterior(self) -> "PosteriorSettings":
+        for name, attribute in (("sampler", "update"), ("loss", "is_likelihood")):
+            chosen = getattr(self, name)
+            if not hasattr(chosen, attribute):
+                raise ConfigError(
+                    f"tune.{name}: {chosen.kind!r} gives no posterior, and without error bars "
+                    f"nothing decides what to label; use {settings.default_kind(type(self), name)}."
+                )
+        return self
+
+
+class LockOutSettings(Settings):
+    """What answers errors that no calibration can cover: longer sampling, twice, four times, …"""
+
+    longer: float = Field(default=2, gt=1, description="sampling is made longer by this factor")
+    most: float = Field(default=8, ge=1, description="at most this much longer; then the run stops")
+
+
+class LoopSettings(Settings):
+    """When a run ends, and what it does when something goes wrong."""
+
+    max_labels: int | None = Field(default=None, ge=1, description="ends after so many labels")
+    rare: Annotated[str | None, _positive("time", "loop.rare")] = Field(
+        default=None, description="ends after this time without a label, as 2 ps"
+    )
+    on_failure: Literal["stop", "skip", "retry"] = Field(
+        default="stop", description="a reference call fails: stop, skip (go on) or retry (later)"
+    )
+    retry_after: Annotated[str, _positive("time", "loop.retry_after")] = Field(
+        default="50 fs", description="for skip and retry: no call before this time has passed"
+    )
+    max_failures: int = Field(default=5, ge=1, description="failed calls in a row that end a run")
+    max_explosions: int = Field(default=3, ge=1, description="explosions in a row that end a run")
+    lock_out: LockOutSettings = LockOutSettings()
+    checkpoint_every: Annotated[str, _positive("wall time", "loop.checkpoint_every")] = Field(
+        default="30 s", description="wall time between checkpoints"
+    )
+
+
+class WorkersSettings(ExecuteSettings):
+    """Where and how the work of a run is done."""
+
+    processes: int = Field(
+        default=2, ge=1, description="that sample chains side by side; changes no number"
+    )
+
+
+class RunConfig(Settings):
+    """Everything `tunesmith run` needs to know."""
+
+    model: ModelSettings = ModelSettings()
+    reference: Annotated[Any, OneOf("reference")] = Field(description="who knows the answer")
+    data: InitialDataSettings = InitialDataSettings()
+    target: Annotated[Any, OneOf("target", "error")] = Field(description="the accuracy wanted")
+    explore: Annotated[Any, OneOf("explore", "md")] = Field(description="where to look")
+    acquire: Annotated[Any, OneOf("acquire", "threshold")] = _DEFAULT
+    tune: PosteriorSettings = Field(default_factory=PosteriorSettings)
+    calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = _DEFAULT
+    loop: LoopSettings = LoopSettings()
+    seed: int = Field(default=0, ge=0, description="the one source of every random number")
+    execute: WorkersSettings = WorkersSettings()
 
 
 #: name of a template → its class, and a start for what has no default
 TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
     "tune": (TuneConfig, {"data": {"train": ["train.xyz"]}}),
     "label": (LabelConfig, {"reference": {"kind": "tblite"}}),
+    "run": (
+        RunConfig,
+        {
+            "reference": {"kind": "pyscf"},
+            "target": {"energy": "0.5 kcal/mol"},
+            "explore": {"start": ["start.xyz"]},
+        },
+    ),
 }
 
 
@@ -163,12 +264,12 @@ def load(
 ) -> settings.C:
     """A configuration from a YAML file (or defaults), changed by command-line settings.
 
-    cls: `TuneConfig` or `LabelConfig`. overrides: texts such as ``"tune.sampler.epochs=50"``.
+    cls: `TuneConfig`, `LabelConfig` or `RunConfig`. overrides: texts such as ``"tune.sampler.epochs=50"``.
     shortcuts: dotted path → value, of the options that have a name of their own. Both win over
     the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
-    return build(cls, merged(raw, overrides, shortcuts or {}))
+    return build(cls, merged(cls, raw, overrides, shortcuts or {}))
 
 
 def dump(config: Settings) -> str:
@@ -177,14 +278,14 @@ def dump(config: Settings) -> str:
 
 
 def template(name: str, overrides: Sequence[str] = ()) -> str:
-    """Every setting of ``"tune"`` or ``"label"`` with its default and what it means, as YAML.
+    """Every setting of ``"tune"``, ``"label"`` or ``"run"`` with its default and what it means, as YAML.
 
     overrides: texts such as ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
     cls, start = TEMPLATES[name]
-    raw = merged(start, overrides, {})
+    raw = merged(cls, start, overrides, {})
     with contextlib.suppress(settings.NotGivenError):
         build(cls, raw)  # whatever else is wrong is said
     return "\n".join(
@@ -192,17 +293,22 @@ def template(name: str, overrides: Sequence[str] = ()) -> str:
     )
 
 
-def _lines(cls: type[Settings], value: Any, path: str) -> list[str]:
+def _lines(
+    cls: type[Settings], value: Any, path: str, default_kind: str | None = None
+) -> list[str]:
     indent = "  " * (path.count(".") + 1 if path else 0)
     values, lines = settings.section(value, path), []
     if path in SECTIONS:
-        kind, known = values.get("kind", settings.DEFAULT_KINDS.get(path)), SECTIONS[path].names()
-        lines.append(f"{indent}kind: {kind}  # one of {', '.join(known)}")
-        cls = settings.class_of(cls, values, path)
+        kind, known = values.get("kind", default_kind), SECTIONS[path].names()
+        cls = settings.class_of(cls, values, path, default_kind)
+        if len(known) > 1 or hasattr(cls, "kind"):
+            lines.append(f"{indent}kind: {kind}  # one of {', '.join(known)}")
     for key, field in cls.model_fields.items():
         here, nested = settings.join(path, key), settings.nested(field.annotation)
         if here in SECTIONS or nested:
-            lines += [f"{indent}{key}:", *_lines(nested or Settings, values.get(key), here)]
+            kind = settings.default_kind(cls, key)
+            lines.append(f"{indent}{key}:")
+            lines += _lines(nested or Settings, values.get(key), here, kind)
             continue
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         comment = ("needed: " if field.is_required() else "") + (field.description or "")

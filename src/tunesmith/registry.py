@@ -59,13 +59,29 @@ REFERENCES = Registry(
     },
 )
 SUBSPACES = Registry("tune.subspace", {"all": "tunesmith.tune.subspace:All"})
-ANCHORS = Registry("tune.anchor", {"none": "tunesmith.tune.anchor:NoAnchor"})
-SAMPLERS = Registry("tune.sampler", {"adamw": "tunesmith.tune.adamw:AdamW"})
+ANCHORS = Registry(
+    "tune.anchor",
+    {
+        "none": "tunesmith.tune.anchor:NoAnchor",
+        "gaussian": "tunesmith.tune.anchor:GaussianPrior",
+    },
+)
+SAMPLERS = Registry(
+    "tune.sampler",
+    {"adamw": "tunesmith.tune.adamw:AdamW", "sghmc": "tunesmith.tune.chains:SGHMC"},
+)
 LOSSES = Registry(
     "tune.loss",
     {
         "huber": "tunesmith.tune.loss:Huber",
         "mace-universal": "tunesmith.tune.loss:MACEUniversal",
+        "gaussian": "tunesmith.tune.likelihood:GaussianLikelihood",
     },
 )
-SECTIONS = {r.section: r for r in (REFERENCES, SUBSPACES, ANCHORS, SAMPLERS, LOSSES)}
+EXPLORERS = Registry("explore", {"md": "tunesmith.explore.md:MD"})
+ACQUIRERS = Registry("acquire", {"threshold": "tunesmith.acquire.threshold:Threshold"})
+CALIBRATIONS = Registry("calibrate", {"gamma": "tunesmith.calibrate.gamma:GammaCalibration"})
+#: has no `kind` of its own; named here because a configuration cannot import what builds on it
+TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
+TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
+SECTIONS = {r.section: r for r in (REFERENCES, *TUNE, EXPLORERS, ACQUIRERS, CALIBRATIONS, TARGETS)}

@@ -5,10 +5,12 @@ understood is refused in one sentence that starts with the full path of the sett
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from tunesmith import yamltext
 from tunesmith.core import Settings
@@ -16,19 +18,46 @@ from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest
 
 C = TypeVar("C", bound=Settings)
-#: the kind of a section that names none
-DEFAULT_KINDS = {
-    "tune.subspace": "all",
-    "tune.anchor": "none",
-    "tune.sampler": "adamw",
-    "tune.loss": "huber",
-}
 #: sections that may be written as one plain value, and which setting that value is
 SHORTHAND = {"model": "source", "tune.e0": "method"} | dict.fromkeys(SECTIONS, "kind")
 
 
 class NotGivenError(ConfigError):
     """A setting without a default is absent."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a field that holds the object of a section with a ``kind``.
+
+    section: its dotted path, which has a registry. default: the kind where none is named; None
+    where one must be.
+    """
+
+    section: str
+    default: str | None = None
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return value
+        return build(Settings, value, self.section, default=self.default)
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self, handler(source))
+
+
+def default_kind(cls: type[Settings], path: str) -> str | None:
+    """The kind that a class of settings gives the section at ``path`` where none is named."""
+    here: type[Settings] | None = cls
+    *parents, last = path.split(".")
+    for key in parents:
+        field = here.model_fields.get(key) if here else None
+        here = nested(field.annotation) if field else None
+    field = here.model_fields.get(last) if here else None
+    kinds = [m.default for m in field.metadata if isinstance(m, OneOf)] if field else []
+    return kinds[0] if kinds else None
 
 
 # ------------------------------------------------------------------ mappings to objects
@@ -56,11 +85,13 @@ def section(value: Any, path: str) -> dict[str, Any]:
     raise ConfigError(f"{path}: {_show(value)} was given, but a section with settings is needed.")
 
 
-def class_of(cls: type[C], values: dict[str, Any], path: str) -> type[C]:
+def class_of(
+    cls: type[C], values: dict[str, Any], path: str, default: str | None = None
+) -> type[C]:
     """The class that describes a section: the registered one where there is a ``kind``."""
     if path not in SECTIONS:
         return cls
-    kind = values.pop("kind", DEFAULT_KINDS.get(path))
+    kind = values.pop("kind", default)
     if not isinstance(kind, str):
         said = "not given" if kind is None else f"{_show(kind)} was given"
         raise ConfigError(f"{path}.kind: {said}; use one of {', '.join(SECTIONS[path].names())}.")
@@ -79,15 +110,15 @@ def nested(annotation: Any) -> type[Settings] | None:
     return found[0] if len(found) == 1 else None
 
 
-def build(cls: type[C], value: Any, path: str = "") -> C:
+def build(cls: type[C], value: Any, path: str = "", *, default: str | None = None) -> C:
     """The frozen object a section describes.
 
     value: the section as read from YAML (a mapping, its shorthand or nothing). path: its dotted
     path, used in messages and to find its registry, in which case ``cls`` may be `Settings`.
-    Raises `ConfigError` in one sentence that starts with the path of the culprit.
+    default: the kind where the section names none. Raises `ConfigError` in one sentence that starts with the path of the culprit.
     """
     values = section(value, path) if path else dict(value)
-    cls = class_of(cls, values, path)
+    cls = class_of(cls, values, path, default)
     fields = cls.model_fields
     for key, field in fields.items():  # an absent section is an empty one: it names what it lacks
         if field.is_required() and (join(path, key) in SECTIONS or nested(field.annotation)):
@@ -101,7 +132,13 @@ def build(cls: type[C], value: Any, path: str = "") -> C:
         if isinstance(given, bool) and types & {int, float} and bool not in types:
             raise ConfigError(f"{here}: {_show(given)} was given, but a number is needed.")
         below = nested(fields[key].annotation)
-        if below and not (given is None and type(None) in types):
+        if (
+            below
+            and get_origin(fields[key].annotation) is tuple
+            and isinstance(given, list | tuple)
+        ):
+            values[key] = tuple(build(below, v, join(here, i)) for i, v in enumerate(given))
+        elif below and not (given is None and type(None) in types):
             values[key] = build(below, given, here)
     try:
         return cls.model_validate(values)
@@ -182,7 +219,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def _place(raw: dict[str, Any], path: str, value: Any) -> None:
+def _place(cls: type[Settings], raw: dict[str, Any], path: str, value: Any) -> None:
     """Write one override into ``raw``; a change of ``kind`` starts its section afresh."""
     *parents, last = path.split(".")
     node, here = raw, ""
@@ -191,16 +228,19 @@ def _place(raw: dict[str, Any], path: str, value: Any) -> None:
         node[key] = section(node.get(key), here)
         node = node[key]
     if here in SECTIONS and last == "kind":
-        before = node.get("kind", DEFAULT_KINDS.get(here))
+        before = node.get("kind", default_kind(cls, here))
         if before not in (None, value):
             node.clear()
     node[last] = value
 
 
 def merged(
-    raw: Mapping[str, Any], overrides: Sequence[str], shortcuts: Mapping[str, Any]
+    cls: type[Settings],
+    raw: Mapping[str, Any],
+    overrides: Sequence[str],
+    shortcuts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A raw configuration with the changes of the command line written into it."""
+    """A raw configuration of ``cls`` with the changes of the command line written into it."""
     merged = dict(raw)
     given = _parse_overrides(overrides)
     for path in shortcuts:
@@ -210,5 +250,5 @@ def merged(
     # command line then does not matter
     everything = {**shortcuts, **given}
     for path in sorted(everything, key=lambda p: (p.count("."), not p.endswith(".kind"))):
-        _place(merged, path, everything[path])
+        _place(cls, merged, path, everything[path])
     return merged
