@@ -264,9 +264,9 @@ def load(
 ) -> settings.C:
     """A configuration from a YAML file (or defaults), changed by command-line settings.
 
-    cls: `TuneConfig`, `LabelConfig` or `RunConfig`. overrides: texts such as ``"tune.sampler.epochs=50"``.
-    shortcuts: dotted path → value, of the options that have a name of their own. Both win over
-    the file. Raises `ConfigError`.
+    cls: `TuneConfig`, `LabelConfig` or `RunConfig`. overrides: texts such as
+    ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a name
+    of their own. Both win over the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
     return build(cls, merged(cls, raw, overrides, shortcuts or {}))
@@ -278,9 +278,9 @@ def dump(config: Settings) -> str:
 
 
 def template(name: str, overrides: Sequence[str] = ()) -> str:
-    """Every setting of ``"tune"``, ``"label"`` or ``"run"`` with its default and what it means, as YAML.
+    """Every setting of a command with its default and what it means, as YAML.
 
-    overrides: texts such as ``"reference.kind=cp2k"``. What has no default is marked as needed.
+    name: ``"tune"``, ``"label"`` or ``"run"``. overrides: texts such as ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")

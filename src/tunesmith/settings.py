@@ -115,7 +115,8 @@ def build(cls: type[C], value: Any, path: str = "", *, default: str | None = Non
 
     value: the section as read from YAML (a mapping, its shorthand or nothing). path: its dotted
     path, used in messages and to find its registry, in which case ``cls`` may be `Settings`.
-    default: the kind where the section names none. Raises `ConfigError` in one sentence that starts with the path of the culprit.
+    default: the kind where the section names none. Raises `ConfigError` in one sentence that
+    starts with the path of the culprit.
     """
     values = section(value, path) if path else dict(value)
     cls = class_of(cls, values, path, default)
