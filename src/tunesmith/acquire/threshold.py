@@ -155,9 +155,9 @@ class Threshold(Settings):
         """Whether to label one structure.
 
         prediction: of that structure alone. calibration: by quantity, "energy" always and, where
-        forces are judged, "forces". gap: simulated time since the last label, fs. A prediction that is
-        no number is labelled, and should make no calibration record. Raises `ModelError` where
-        the posterior has no spread.
+        forces are judged, "forces". gap: simulated time since the last label, fs. A prediction
+        that is no number is labelled, and should make no calibration record. Raises `ModelError`
+        where the posterior has no spread.
         """
         raw = prediction.std()
         if raw is None:
