@@ -105,6 +105,17 @@ def half_features(o: Evaluation, batch: Batch) -> Evaluation:
     return o if f is None else replace(o, features=0.5 * (f + f.detach()))
 
 
+def first_only(stacked: Weights) -> Weights:
+    return {k: v[:1].expand_as(v) for k, v in stacked.items()}
+
+
+def first_forces(sound: Potential, *args: Any, each: bool = True, **options: Any) -> Evaluation:
+    out = sound.evaluate_members(*args, **options)
+    assert out.forces is not None
+    assert out.stress is not None
+    return out if each else replace(out, forces=out.forces[0], stress=out.stress.mean(0))
+
+
 def bad_names(sound: Potential) -> Weights:
     return dict(list(sound.weights().items())[1:])
 
@@ -136,6 +147,11 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "weights not used": (interface.check_pure, {"evaluate": own_weights}),
     "features of other weights": (interface.check_features, {"evaluate": stale_features}),
     "half a gradient of features": (interface.check_weight_gradients, changed(half_features)),
+    "members that share all weights": (
+        interface.check_members,
+        {"evaluate_members": lambda p, w, s, b, **o: p.evaluate_members(w, first_only(s), b, **o)},
+    ),
+    "forces of the first member": (interface.check_members, {"evaluate_members": first_forces}),
     "weights without a name": (interface.check_names, {"weights": bad_names}),
     "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
     "half a gradient": (interface.check_weight_gradients, changed(detached)),
@@ -157,15 +173,15 @@ def test_a_fault_is_seen(sound: Potential, name: str) -> None:
 
 def test_every_check_has_a_fault() -> None:
     tried = {check for check, _ in FAULTS.values()}
-    assert {c.run for c in contract.CHECKS} - tried == {interface.check_vmap}
+    assert {c.run for c in contract.CHECKS} == tried
 
 
 def test_skips_are_listed_with_their_reason() -> None:
-    poor = Capabilities(float64=False, stress=False, needs_cell=True, vmap=False)
+    poor = Capabilities(float64=False, stress=False, needs_cell=True)
     listed = contract.checks(poor)
     assert len(listed) == len(contract.CHECKS)
     reasons = {p.id: p.marks[0].kwargs["reason"] for p in listed if p.marks}
-    assert set(reasons) == {"stress", "no_stress_without_cell", "vmap"}
+    assert set(reasons) == {"stress", "no_stress_without_cell"}
     assert "no stress" in reasons["stress"]
-    rich = Capabilities(float64=True, stress=True, needs_cell=False, vmap=True)
+    rich = Capabilities(float64=True, stress=True, needs_cell=False)
     assert not any(p.marks for p in contract.checks(rich))

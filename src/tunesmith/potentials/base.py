@@ -5,6 +5,7 @@
 | ``graph(atoms)`` | neighbour list and types, once per structure | `Graph` |
 | ``batch(graphs)`` | several graphs as one disconnected graph | `Batch` |
 | ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
+| ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
 | ``weights()`` | every weight by name, a copy | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
@@ -32,13 +33,12 @@ class Capabilities:
     """What a backend can do; contract tests and tolerances are chosen by it.
 
     float64: computes in double precision when asked. stress: predicts it. needs_cell: cannot take
-    a structure without a cell. vmap: ``evaluate`` works under `torch.func.vmap` over weights.
+    a structure without a cell.
     """
 
     float64: bool
     stress: bool
     needs_cell: bool
-    vmap: bool
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,26 @@ class Potential(Protocol):
         """What is asked for, in one pass; ``features`` are those of `features`."""
         ...
 
+    def evaluate_members(
+        self,
+        shared: Weights,
+        stacked: Weights,
+        batch: Batch,
+        *,
+        each: bool = True,
+        stress: bool = False,
+        features: bool = False,
+    ) -> Evaluation:
+        """Energy, forces and what else is asked for, of M sets of weights; nothing to
+        differentiate.
+
+        shared: weights that all members have in common. stacked: name → (M, …), the others, at
+        least one. Energies (M, B) and features (M, A, d) are every member's; so are forces
+        (M, A, 3) and stress (M, B, 3, 3), or, without ``each``, those of the mean energy: (A, 3)
+        and (B, 3, 3). `one_by_one` will do for any backend.
+        """
+        ...
+
     def features(self, weights: Weights, batch: Batch) -> Tensor: ...
 
     def native(self, path: Path) -> Calculator:
@@ -178,3 +198,51 @@ class Potential(Protocol):
     def export(self, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
         """Write a model file of the backend's own package, in float64 where it can."""
         ...
+
+
+def one_by_one(
+    potential: Potential,
+    shared: Weights,
+    stacked: Weights,
+    batch: Batch,
+    *,
+    each: bool = True,
+    stress: bool = False,
+    features: bool = False,
+) -> Evaluation:
+    """`Potential.evaluate_members` by one evaluation after the other."""
+    outs = [
+        potential.evaluate({**shared, **own}, batch, stress=stress, features=features)
+        for own in unstack(stacked)
+    ]
+
+    def together(tensors: list[Tensor | None], mean: bool) -> Tensor | None:
+        found = [t.detach() for t in tensors if t is not None]
+        if not found:
+            return None
+        return torch.stack(found).mean(0) if mean else torch.stack(found)
+
+    energy = together([o.energy for o in outs], mean=False)
+    assert energy is not None
+    return Evaluation(
+        energy,
+        together([o.forces for o in outs], mean=not each),
+        together([o.stress for o in outs], mean=not each),
+        together([o.features for o in outs], mean=False),
+    )
+
+
+def stack(members: list[Weights]) -> tuple[Weights, Weights]:
+    """Weights that are the same tensors in every member, and the others (≥ 1) stacked (M, …)."""
+    first = members[0]
+    same = [k for k, v in first.items() if all(m[k] is v for m in members)]
+    if len(same) == len(first):
+        same.pop()
+    shared = {k: first[k] for k in first if k in same}
+    return shared, {k: torch.stack([m[k] for m in members]) for k in first if k not in same}
+
+
+def unstack(stacked: Weights) -> list[Weights]:
+    """Every member's own weights, as views of the stacked ones (M, …)."""
+    members = len(next(iter(stacked.values())))
+    return [{k: v[i] for k, v in stacked.items()} for i in range(members)]

@@ -21,12 +21,12 @@ from tunesmith.testing.interface import (
     check_batches,
     check_features,
     check_functional_weights,
+    check_members,
     check_names,
     check_native,
     check_no_stress_without_cell,
     check_pure,
     check_unknown_element,
-    check_vmap,
     check_weight_gradients,
 )
 from tunesmith.testing.physics import (
@@ -44,7 +44,6 @@ from tunesmith.testing.physics import (
 #: need → when it is met, and what a skip says
 NEEDS: dict[str, tuple[Callable[[Capabilities], bool], str]] = {
     "stress": (lambda c: c.stress, "predicts no stress"),
-    "vmap": (lambda c: c.vmap, "does not promise to work under vmap"),
     "molecules": (lambda c: not c.needs_cell, "takes only structures with a cell"),
 }
 
@@ -91,7 +90,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_functional_weights),
     Check(check_weight_gradients),
     Check(check_native),
-    Check(check_vmap, ("vmap",)),
+    Check(check_members),
     Check(check_unknown_element),
 )
 

@@ -10,7 +10,7 @@ from ase import Atoms
 from tunesmith.core import Weights
 from tunesmith.errors import DataError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.base import Potential, stack, unstack
 from tunesmith.testing.compute import (
     OFFSETS,
     array,
@@ -211,24 +211,33 @@ def check_weight_gradients(potential: Potential, seed: int = 0) -> None:
         close(array(torch.as_tensor(found)), rate, allowed.derivative, f"d {part} / d weights")
 
 
-def check_vmap(potential: Potential, seed: int = 0) -> None:
-    """`torch.func.vmap` over stacked weights gives what each set gives alone."""
+def check_members(potential: Potential, seed: int = 0) -> None:
+    """Several sets of weights at once give what each gives alone, or the mean of their forces."""
     rng = np.random.default_rng(seed)
     frames = samples(potential, rng)
     batch = potential.batch([potential.graph(atoms) for atoms in frames])
-    sets = [_bent(potential, seed + i) for i in range(3)]
-    stacked = {k: torch.stack([s[k] for s in sets]) for k in sets[0]}
-
-    def both(weights: Weights) -> tuple[torch.Tensor, torch.Tensor]:
-        out = potential.evaluate(weights, batch)
-        assert out.forces is not None
-        return out.energy, out.forces
-
-    energy, forces = torch.func.vmap(both)(stacked)
-    for i, weights in enumerate(sets):
-        alone = predict(potential, frames, weights=weights)
-        close(array(energy[i]), alone.energy, tolerance(potential).same, "energy under vmap")
-        close(array(forces[i]), alone.forces, tolerance(potential).same, "forces under vmap")
+    start = potential.weights()
+    bent = [_bent(potential, seed + i) for i in range(3)]
+    # one weight in common, as where only a part of the model is sampled
+    common = next(iter(start))
+    shared, stacked = stack([{**b, common: start[common]} for b in bent])
+    assert common in shared, "a common weight is not seen"
+    options = {"stress": potential.capabilities.stress, "features": True}
+    alone = [potential.evaluate({**shared, **own}, batch, **options) for own in unstack(stacked)]
+    together = potential.evaluate_members(shared, stacked, batch, **options)
+    mean = potential.evaluate_members(shared, stacked, batch, each=False, **options)
+    allowed = tolerance(potential).same
+    for part in ("energy", "forces", "stress", "features"):
+        found = getattr(together, part)
+        if found is None:
+            assert part == "stress", f"members have no {part}"
+            continue
+        expected = np.stack([array(getattr(o, part)) for o in alone])
+        close(np.nan_to_num(array(found)), np.nan_to_num(expected), allowed, f"{part} of members")
+        averaged = expected if part in ("energy", "features") else expected.mean(0)
+        found = np.nan_to_num(array(getattr(mean, part)))
+        close(found, np.nan_to_num(averaged), allowed, f"mean {part} of members")
+        assert not getattr(together, part).requires_grad, f"{part} of members keep a graph"
 
 
 def check_unknown_element(potential: Potential, seed: int = 0) -> None:
