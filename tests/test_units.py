@@ -27,6 +27,9 @@ EXPECTED = {
     ("2 bohr", "length"): 2 * BOHR,
     ("1 nm", "length"): 10.0,
     ("0.5 ps", "time"): 500.0,
+    ("0.01 / fs", "rate"): 0.01,
+    ("10 1/ps", "rate"): 0.01,
+    ("10 ps^-1", "rate"): 0.01,
     ("300 K", "temperature"): 300.0,
     ("1.5 h", "wall time"): 5400.0,
     ("2 min", "wall time"): 120.0,
@@ -85,6 +88,7 @@ def test_ways_to_write_a_number(text: str, value: float) -> None:
         ("5 eV", "force", "unknown unit 'eV'"),
         ("5 eV/Å per atom", "force", "unknown unit"),
         ("5 mev", "energy", "unknown unit 'mev'"),
+        ("100 fs", "rate", "unknown unit 'fs' of rate"),
         ("nan eV", "energy", "needs a number and a unit"),
     ],
 )

@@ -30,6 +30,7 @@ UNITS: dict[str, dict[str, float]] = {
         "eV/A^3": 1.0,
     },
     "time": {"fs": 1.0, "ps": 1e3, "ns": 1e6},
+    "rate": {"/fs": 1.0, "/ps": 1e-3, "1/fs": 1.0, "1/ps": 1e-3, "fs^-1": 1.0, "ps^-1": 1e-3},
     "temperature": {"K": 1.0},
     "wall time": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0},
 }
@@ -40,6 +41,7 @@ BASE_UNIT = {
     "force": "eV/Å",
     "stress": "eV/Å^3",
     "time": "fs",
+    "rate": "/fs",
     "temperature": "K",
     "wall time": "s",
 }
@@ -71,6 +73,8 @@ def parse(text: str, dimension: str, *, field: str = "value") -> Quantity:
     if dimension == "energy" and (found := _PER.fullmatch(unit)):
         unit, per = found[1], found[2]
     unit = unit.replace("Å³", "Å^3")
+    if dimension == "rate":
+        unit = unit.replace("/ ", "/")  # as people write it: 0.01 / fs
     if unit not in table:
         known = ", ".join(list(table)[:8])
         raise UnitError(f"{field}: unknown unit {unit!r} of {dimension}; use one of {known}.")

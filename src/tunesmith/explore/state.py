@@ -5,7 +5,7 @@ written to once they are in a `Walker`, so states may share them.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -103,7 +103,7 @@ def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
             start = f"{i}.variables."
             variables = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
             plain = plain | {"constraints": tuple(plain["constraints"])}
-            values = {name: arrays.get(f"{i}.{name}") for name in _ARRAYS}
+            values: dict[str, Any] = {name: arrays.get(f"{i}.{name}") for name in _ARRAYS}
             walkers.append(Walker(variables=variables, **values, **plain))
         return State(tuple(walkers), info["turn"])
     except (KeyError, TypeError) as error:
@@ -111,3 +111,15 @@ def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
             f"the molecular dynamics in the checkpoint is incomplete ({error}); delete the "
             "checkpoint and run the same command again."
         ) from None
+
+
+def generator(state: dict[str, Any]) -> np.random.Generator:
+    """A generator that goes on from a saved state."""
+    bits = np.random.PCG64(0)
+    bits.state = cast(Any, state)
+    return np.random.Generator(bits)
+
+
+def saved(rng: np.random.Generator) -> dict[str, Any]:
+    """The state of a generator, JSON-able."""
+    return dict(rng.bit_generator.state)
