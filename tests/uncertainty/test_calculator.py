@@ -1,5 +1,6 @@
 """The ASE calculator: molecular dynamics, stress, spread, and mace's own as the measure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ase.md.verlet import VelocityVerlet
 
 import fitted
 import tunesmith
+from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.tune import members as members_file
 
 
@@ -73,6 +75,33 @@ def test_members_give_a_spread(run: Path) -> None:
     assert atoms.calc.get_property("energy_std_raw", atoms) != pytest.approx(
         np.std(energies, ddof=1), rel=1e-6
     )
+
+
+def test_a_calibrated_run_has_error_bars(base: Path, tmp_path: Path) -> None:
+    """Errors three times the raw spread, often enough: the calibrated spread is three times it."""
+    calibration = {q: GammaCalibration(3, 10) for q in ("energy", "forces")}
+    for _ in range(3000):
+        calibration["energy"] = calibration["energy"].update(0.1, 0.3)
+    members = replace(fitted.members(base, 3, spread=0.02), calibration=calibration, noise={})
+    members_file.save(members, tmp_path / "run")
+    atoms = molecule("CH3OH")
+    atoms.calc = tunesmith.Calculator(tmp_path / "run", dtype="float64")
+    raw = atoms.calc.get_property("energy_std_raw", atoms)
+    assert atoms.calc.get_property("energy_std", atoms) == pytest.approx(3 * raw, rel=0.01)
+    forces = atoms.calc.get_property("forces_std_raw", atoms)
+    # no record yet: the prior alone, sqrt(b / (a − 1))
+    np.testing.assert_allclose(
+        atoms.calc.get_property("forces_std", atoms), np.sqrt(5) * forces, rtol=1e-12
+    )
+
+
+def test_a_run_without_calibration_has_raw_spreads_only(run: Path) -> None:
+    atoms = molecule("CH3OH")
+    atoms.calc = tunesmith.Calculator(run)
+    atoms.get_potential_energy()
+    for name in ("energy_std", "forces_std"):
+        with pytest.raises(PropertyNotImplementedError):
+            atoms.calc.get_property(name, atoms)
 
 
 def test_a_molecule_has_no_stress(base: Path) -> None:

@@ -11,10 +11,12 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 import fitted
-from tunesmith.core import E0s, Members
+from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.core import E0s, Members, NoiseScale
 from tunesmith.errors import CheckpointError, DataError, ModelError, RunFolderError
 from tunesmith.potentials import zoo
 from tunesmith.tune import members as members_file
+from tunesmith.tune import noise
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 
@@ -82,6 +84,74 @@ def test_mean_and_variance_are_those_of_the_members_alone(
     np.testing.assert_allclose(spread.energy, np.std(energy, axis=0, ddof=1), rtol=1e-6)
 
 
+def test_energies_spread_alone(base: Path, four: Members, frames: list[Atoms]) -> None:
+    """The forces of the mean energy are the mean of the members' forces; the rest is not said."""
+    ensemble = Ensemble.of(zoo.load(str(base), dtype="float64"), four)
+    whole = ensemble.predict(frames, stress=True)
+    found = ensemble.predict(frames, stress=True, spread="energy")
+    for key in ("energy", "forces", "stress"):
+        expected = getattr(whole.mean, key)
+        np.testing.assert_allclose(getattr(found.mean, key), expected, rtol=1e-12, atol=1e-12)
+    spread, all_ = found.std(), whole.std()
+    assert spread is not None
+    assert all_ is not None
+    np.testing.assert_allclose(spread.energy, all_.energy, rtol=1e-9)
+    assert spread.forces.shape == all_.forces.shape
+    assert np.isnan(spread.forces).all()
+    assert np.isnan(spread.stress).all()
+    assert all(np.isnan(m.forces).all() for m in found.members or ())
+
+
+def test_noise_is_the_mean_of_what_the_members_say(
+    base: Path, four: Members, frames: list[Atoms]
+) -> None:
+    potential = zoo.load(str(base), dtype="float64")
+    batch = potential.batch([potential.graph(atoms) for atoms in frames])
+    scale = NoiseScale(energy=2e-3, forces=5e-3, stress=3e-4)
+    width = potential.features(potential.weights(), batch).shape[1]
+    generator = torch.Generator().manual_seed(5)
+    heads = []
+    for _ in range(4):
+        head = noise.start(width, generator, torch.float64)
+        heads.append(
+            {k: v + 0.3 * torch.randn(v.shape, generator=generator) for k, v in head.items()}
+        )
+    said = []
+    for i, head in enumerate(heads):
+        x = potential.features(four.expand(i), batch).numpy()
+        for layer in range(3):
+            x = x @ head[f"{layer}.weight"].numpy().T + head[f"{layer}.bias"].numpy()
+            x = x if layer == 2 else x / (1 + np.exp(-x))
+        said.append((5e-3 * np.exp(x[:, 0])) ** 2)
+    stacked = {k: torch.stack([h[k] for h in heads]) for k in heads[0]}
+    ensemble = Ensemble.of(potential, replace(four, noise=stacked, noise_scale=scale))
+    found = ensemble.predict(frames, stress=True)
+    assert found.var_noise is not None
+    assert np.std(said, axis=0).min() > 1e-8
+    for k in range(3):
+        np.testing.assert_allclose(found.var_noise.forces[:, k], np.mean(said, axis=0), rtol=1e-8)
+    np.testing.assert_allclose(found.var_noise.energy, 4e-6)
+    assert found.var_noise.stress is not None
+    np.testing.assert_allclose(found.var_noise.stress[1], 9e-8)
+    assert np.isnan(found.var_noise.stress[[0, 2]]).all()
+    # both variances add up, and a single member has its noise alone
+    assert found.var_model is not None
+    spread = found.std()
+    assert spread is not None
+    np.testing.assert_allclose(spread.energy**2, found.var_model.energy + 4e-6)
+    one = Ensemble(potential, [four.expand(1)], four.e0s, noise_scale=scale, noise=heads[1:2])
+    alone = one.predict(frames).std()
+    assert alone is not None
+    np.testing.assert_allclose(alone.forces[:, 0] ** 2, said[1], rtol=1e-8)
+    # no head: the base scale; heads not asked: not said
+    plain = Ensemble(potential, one.weights, four.e0s, noise_scale=scale).predict(frames).std()
+    assert plain is not None
+    np.testing.assert_allclose(plain.forces, 5e-3)
+    energy = ensemble.predict(frames, spread="energy").var_noise
+    assert energy is not None
+    assert np.isnan(energy.forces).all()
+
+
 def test_one_member_has_no_spread(base: Path, frames: list[Atoms]) -> None:
     found = open_model(base).predict(frames)
     assert (found.var_model, found.var_noise, found.members) == (None, None, None)
@@ -103,6 +173,18 @@ def test_a_run_folder_is_what_was_saved(run: Path, four: Members, frames: list[A
     single = open_model(run, dtype="float32").predict(frames)
     np.testing.assert_allclose(single.mean.energy, expected.mean.energy, rtol=1e-8)
     np.testing.assert_allclose(single.mean.forces, expected.mean.forces, atol=1e-4)
+
+
+def test_calibration_and_noise_come_back_from_the_folder(four: Members, tmp_path: Path) -> None:
+    calibration = {
+        "energy": GammaCalibration(3, 10).update(0.1, 0.2).update(0.3, -0.1),
+        "forces": GammaCalibration(1.5, 4, memory=20).update(np.full(6, 0.1), np.full(6, 0.05)),
+    }
+    members = replace(four, noise_scale=NoiseScale(2e-3, 5e-3, 3e-4), calibration=calibration)
+    members_file.save(members, tmp_path / "run")
+    _, loaded = members_file.load(tmp_path / "run", dtype="float64")
+    assert loaded.calibration == calibration
+    assert loaded.noise_scale == members.noise_scale
 
 
 def test_energies_of_atoms_are_added_outside(base: Path) -> None:

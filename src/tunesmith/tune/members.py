@@ -4,24 +4,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tunesmith import files
-from tunesmith.core import Base, E0s, Members
-from tunesmith.errors import CheckpointError, RunFolderError
+from tunesmith import files, settings
+from tunesmith.core import Base, E0s, Members, NoiseScale, Settings
+from tunesmith.errors import CheckpointError, ConfigError, RunFolderError
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
-from tunesmith.registry import SUBSPACES
 
 FILE = Path("members") / "members.safetensors"
 
 
 def save(members: Members, run: Path) -> None:
     """Write members to a run folder. Raises `RunFolderError` where that is not possible."""
-    settings: Any = members.subspace
     tensors = {f"moved/{k}": v for k, v in members.moved.items()}
     tensors |= {f"noise/{k}": v for k, v in members.noise.items()}
     info = {
         "base": asdict(members.base),
-        "subspace": {"kind": settings.kind, **settings.model_dump()},
+        "subspace": settings.plain(members.subspace),
+        "noise_scale": None if members.noise_scale is None else asdict(members.noise_scale),
+        "calibration": {k: settings.plain(c) for k, c in members.calibration.items()},
         "e0s": {**asdict(members.e0s), "values": list(members.e0s.values.items())},
     }
     files.write_tensors(run / FILE, tensors, info)
@@ -38,9 +38,14 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
     try:
         base = Base(**info["base"])
         e0s = _e0s(info["e0s"])
-        settings = dict(info["subspace"])
-        subspace = SUBSPACES.get(settings.pop("kind"))(**settings)
-    except (KeyError, TypeError) as error:
+        subspace: Any = settings.build(Settings, info["subspace"], "tune.subspace")
+        scale = info.get("noise_scale")
+        noise_scale = None if scale is None else NoiseScale(**scale)
+        calibration = {
+            quantity: settings.build(Settings, values, "calibrate")
+            for quantity, values in info.get("calibration", {}).items()
+        }
+    except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{run / FILE} cannot be understood ({error}); tune again.") from None
     potential = zoo.load(base.source, head=base.head, dtype=dtype, device=device)
     if potential.base.sha256 != base.sha256:
@@ -53,7 +58,9 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
         part, _, key = name.partition("/")
         parts[part][key] = tensor.to(device=potential.device, dtype=potential.dtype)
     weights = potential.weights()
-    return potential, Members(base, weights, subspace, parts["moved"], e0s, parts["noise"])
+    return potential, Members(
+        base, weights, subspace, parts["moved"], e0s, parts["noise"], noise_scale, calibration
+    )
 
 
 def _e0s(info: dict[str, Any]) -> E0s:

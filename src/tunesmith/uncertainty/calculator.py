@@ -14,9 +14,10 @@ from tunesmith.uncertainty.ensemble import Ensemble, open_model
 class Calculator(ASECalculator):
     """Energy (eV, isolated-atom energies included), forces (eV/Å) and stress (eV/Å³, Voigt).
 
-    With several members also ``energy_std_raw`` (eV) and ``forces_std_raw`` (n, 3) eV/Å, the
-    uncalibrated spread. A model without members has none: asking for it raises ASE's
-    ``PropertyNotImplementedError``.
+    A model with several members or with predicted noise also has ``energy_std_raw`` (eV) and
+    ``forces_std_raw`` (n, 3) eV/Å, the uncalibrated spread; a run that calibrated them has
+    ``energy_std`` and ``forces_std``, which can be trusted as standard deviations. What a model
+    does not have raises ASE's ``PropertyNotImplementedError``.
 
         atoms.calc = tunesmith.Calculator("run")
     """
@@ -43,8 +44,9 @@ class Calculator(ASECalculator):
         names = list(type(self).implemented_properties)
         if self.posterior.potential.capabilities.stress:
             names.append("stress")
-        if len(self.posterior) > 1:
+        if len(self.posterior) > 1 or self.posterior.noise_scale is not None:
             names += ["energy_std_raw", "forces_std_raw"]
+            names += [f"{quantity}_std" for quantity in self.posterior.calibration]
         self.implemented_properties = names
 
     def calculate(
@@ -66,3 +68,7 @@ class Calculator(ASECalculator):
         if spread is not None:
             self.results["energy_std_raw"] = float(spread.energy[0])
             self.results["forces_std_raw"] = spread.forces
+            for quantity, calibration in self.posterior.calibration.items():
+                self.results[f"{quantity}_std"] = calibration.std(
+                    self.results[f"{quantity}_std_raw"]
+                )

@@ -1,76 +1,153 @@
-"""Posteriors made of members: mean, and variance over members."""
+"""Posteriors made of members: mean, variance over members, and the members' own noise."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
-import torch
 from ase import Atoms
 
-from tunesmith.core import E0s, Prediction, Quantities, Weights
+from tunesmith.core import (
+    Calibration,
+    E0s,
+    Members,
+    NoiseScale,
+    Prediction,
+    Quantities,
+    Tensor,
+    Weights,
+)
 from tunesmith.errors import ModelError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Batch, Evaluation, Potential
+from tunesmith.potentials.base import Batch, Evaluation, Potential, stack
 from tunesmith.tune import members as members_file
+from tunesmith.tune import noise as noise_head
 
 
 class Ensemble:
-    """M sets of weights of one potential; M = 1 has no spread.
+    """M sets of weights of one potential; M = 1 has no spread over members.
 
-    potential: computes. weights: M full sets. e0s: isolated-atom energies of all members.
+    potential: computes. weights: M full sets; tensors that all of them share are computed with
+    once. e0s: isolated-atom energies of all members. noise_scale: of the likelihood they were
+    sampled with; None: no noise is predicted. noise: weights of every member's noise head, or
+    none. calibration: "energy" and "forces" → `Calibration`, for whoever shows error bars;
+    predictions are raw.
     """
 
-    def __init__(self, potential: Potential, weights: list[Weights], e0s: E0s) -> None:
-        self.potential, self.weights, self.e0s = potential, weights, e0s
+    def __init__(
+        self,
+        potential: Potential,
+        weights: Sequence[Weights],
+        e0s: E0s,
+        *,
+        noise_scale: NoiseScale | None = None,
+        noise: Sequence[Weights] = (),
+        calibration: Mapping[str, Calibration] | None = None,
+    ) -> None:
+        self.potential, self.weights, self.e0s = potential, list(weights), e0s
+        self.noise_scale, self.noise = noise_scale, [w for w in noise if w]
+        self.calibration = dict(calibration or {})
+        self._shared, self._stacked = stack(self.weights)
+
+    @classmethod
+    def of(cls, potential: Potential, members: Members) -> Self:
+        """The posterior that members of this potential are, with their noise and calibration."""
+        all_ = range(len(members))
+        return cls(
+            potential,
+            [members.expand(i) for i in all_],
+            members.e0s,
+            noise_scale=members.noise_scale,
+            noise=[members.noise_of(i) for i in all_],
+            calibration=members.calibration,
+        )
 
     def __len__(self) -> int:
         return len(self.weights)
 
-    def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
+    def predict(
+        self,
+        frames: list[Atoms],
+        *,
+        stress: bool = False,
+        spread: Literal["all", "energy"] = "all",
+    ) -> Prediction:
         """Total energies (E0s included), forces and, if asked, stress of structures.
 
+        spread: "energy" leaves the variances and the members' own values of forces and stress NaN
+        and takes the forces from one backward pass of the mean energy.
         Raises `DataError` for elements the potential does not know.
         """
         graphs = [self.potential.graph(atoms) for atoms in frames]
         batch = self.potential.batch(graphs)
-        zero = np.array([self.e0s.total(g.numbers) for g in graphs])
-        each = tuple(self._member(w, batch, zero, stress) for w in self.weights)
-        counts = np.array([len(g) for g in graphs])
-        if len(each) == 1:
-            return Prediction(each[0], counts)
-        return Prediction(_mean(each), counts, var_model=_variance(each), members=each)
-
-    def _member(self, weights: Weights, batch: Batch, zero: np.ndarray, stress: bool) -> Quantities:
-        out: Evaluation = self.potential.evaluate(weights, batch, stress=stress)
-        assert out.forces is not None
-
-        def array(tensor: torch.Tensor) -> np.ndarray:
-            return tensor.detach().cpu().double().numpy()
-
-        return Quantities(
-            array(out.energy) + zero,
-            array(out.forces),
-            None if out.stress is None else array(out.stress),
+        each = spread == "all"
+        out = self.potential.evaluate_members(
+            self._shared,
+            self._stacked,
+            batch,
+            each=each,
+            stress=stress,
+            features=each and bool(self.noise),
         )
+        zero = np.array([self.e0s.total(g.numbers) for g in graphs])
+        members, mean = self._members(out, zero, each)
+        counts = np.array([len(g) for g in graphs])
+        noise = None if self.noise_scale is None else self._noise(out, batch, self.noise_scale)
+        if len(self) == 1:
+            return Prediction(mean, counts, var_noise=noise)
+        each_member = tuple(
+            Quantities(e, f, None if members.stress is None else members.stress[i])
+            for i, (e, f) in enumerate(zip(members.energy, members.forces, strict=True))
+        )
+        return Prediction(mean, counts, _variance(members), noise, each_member)
+
+    def _members(
+        self, out: Evaluation, zero: np.ndarray, each: bool
+    ) -> tuple[Quantities, Quantities]:
+        """Every member's values, with a leading axis, and their mean."""
+        assert out.forces is not None
+        energy, forces = _array(out.energy) + zero, _array(out.forces)
+        stress = None if out.stress is None else _array(out.stress)
+        if each:
+            members = Quantities(energy, forces, stress)
+            return members, _mean(members)
+        unknown = Quantities(
+            energy,
+            np.full((len(self), *forces.shape), np.nan),
+            None if stress is None else np.full((len(self), *stress.shape), np.nan),
+        )
+        return unknown, Quantities(energy.mean(0), forces, stress)
+
+    def _noise(self, out: Evaluation, batch: Batch, scale: NoiseScale) -> Quantities:
+        """Mean over members of the variances they predict for a label (B.9)."""
+        n, size = len(batch), len(batch.index)
+        if not self.noise:
+            atoms = np.full(size, scale.forces**2)
+        elif out.features is None:
+            atoms = np.full(size, np.nan)
+        else:
+            heads = zip(self.noise, out.features, strict=True)
+            own = [_array(noise_head.variance(w, x, scale.forces)) for w, x in heads]
+            atoms = np.mean(own, axis=0)
+        forces = np.repeat(atoms[:, None], 3, axis=1)
+        stress = None
+        if out.stress is not None:
+            periodic = _array(batch.periodic)[:, None, None]
+            stress = np.where(periodic, scale.stress**2, np.nan) * np.ones((n, 3, 3))
+        return Quantities(np.full(n, scale.energy**2), forces, stress)
 
 
-def _stack(each: tuple[Quantities, ...]) -> Quantities:
-    stresses = [q.stress for q in each if q.stress is not None]
-    return Quantities(
-        np.stack([q.energy for q in each]),
-        np.stack([q.forces for q in each]),
-        np.stack(stresses) if stresses else None,
-    )
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
 
 
-def _mean(each: tuple[Quantities, ...]) -> Quantities:
-    all_ = _stack(each)
+def _mean(all_: Quantities) -> Quantities:
     stress = None if all_.stress is None else all_.stress.mean(0)
     return Quantities(all_.energy.mean(0), all_.forces.mean(0), stress)
 
 
-def _variance(each: tuple[Quantities, ...]) -> Quantities:
+def _variance(all_: Quantities) -> Quantities:
     """Over members, M−1 denominator."""
-    all_ = _stack(each)
     stress = None if all_.stress is None else all_.stress.var(0, ddof=1)
     return Quantities(all_.energy.var(0, ddof=1), all_.forces.var(0, ddof=1), stress)
 
@@ -92,7 +169,6 @@ def open_model(
         potential, members = members_file.load(
             Path(source).expanduser(), dtype=dtype, device=device
         )
-        weights = [members.expand(i) for i in range(len(members))]
-        return Ensemble(potential, weights, members.e0s)
+        return Ensemble.of(potential, members)
     potential = zoo.load(str(source), head=head, dtype=dtype, device=device)
     return Ensemble(potential, [potential.weights()], E0s(potential.e0s))
