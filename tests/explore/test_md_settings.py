@@ -45,6 +45,7 @@ def test_defaults_are_written_out_for_the_ensemble() -> None:
         ({"friction": "100 fs"}, "friction: unknown unit 'fs' of rate"),
         ({"friction": "3 /fs"}, "friction: 3 /fs damps all motion"),
         ({"ensemble": "nve", "friction": "0.1 /fs"}, "friction: ensemble 'nve' has no use for it"),
+        ({"max_volume_change": 2}, "max_volume_change: ensemble 'langevin' has no use for it"),
         ({"pressure": "1 bar"}, "pressure: ensemble 'langevin' has no use"),
         ({"ensemble": "npt", "pressure": "300 K"}, "pressure: unknown unit 'K'"),
         ({"ensemble": "npt", "barostat_time": "1 fs"}, "barostat_time: 1 fs is under 10 timesteps"),

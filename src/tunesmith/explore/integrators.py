@@ -43,7 +43,7 @@ class Ensemble:
     their defaults. variables: attributes of the integrator that live on between steps."""
 
     build: Callable[[Atoms, Bath, np.random.Generator], Any]
-    settings: dict[str, str]
+    settings: dict[str, Any]
     variables: tuple[str, ...] = ()
     stress: bool = False
     constraints: bool = True
@@ -109,7 +109,8 @@ _CHAIN = ("_thermostat._eta", "_thermostat._p_eta")
 _BAROSTAT = ("_barostat._xi", "_barostat._p_xi")
 _FRICTION = {"friction": "0.01 /fs"}
 _THERMOSTAT = {"thermostat_time": "100 fs"}
-_PRESSURE = _THERMOSTAT | {"barostat_time": "1 ps", "pressure": "1 bar"}
+_PRESSURE: dict[str, Any] = {**_THERMOSTAT, "barostat_time": "1 ps", "pressure": "1 bar"}
+_PRESSURE["max_volume_change"] = 3.0
 ENSEMBLES = {
     "nve": Ensemble(_nve, {}),
     "langevin": Ensemble(_langevin, _FRICTION),
