@@ -23,7 +23,8 @@ LEVELS = [
     {"acquire"},
     {"explore"},
     {"report"},
-    {"testing", "labelling", "assessing", "terminal", "tune.job", "loop"},
+    {"testing", "labelling", "assessing", "terminal", "tune.job"},
+    {"loop"},
     {"cli"},
     {"__main__", "__init__"},
 ]

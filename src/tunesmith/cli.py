@@ -139,6 +139,51 @@ def tune(
     terminal.give(summary, json, lambda screen: screen.print(f"done: {out / 'final.model'}"))
 
 
+# -------------------------------------------------------------------------------- run
+
+
+@app.command()
+def run(
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file of settings; see template run.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="The run's folder. [default: runs/CONFIG]"),
+    ] = None,
+    set_: Set = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, time one step, label and update."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Simulate, label where the error may be over the target, and learn.
+
+    The same command resumes an interrupted run, to the same result. The folder then holds every
+    label, the trajectory, final.model, its committee, summary.json and a picture. Exit code 1:
+    ended before what was asked for was done.
+
+    Example: tunesmith run recipes/ethanol.yaml
+    """
+    from tunesmith import config
+
+    settings = config.load(config.RunConfig, config_file, set_ or ())
+    folder = out or Path("runs") / config_file.stem
+    from tunesmith.loop import estimate, job, outputs
+
+    with terminal.only_results():
+        if dry_run:
+            cost = estimate.estimate(settings, folder, terminal.notes())
+        else:
+            summary = job.run(settings, folder, terminal.notes())
+    if dry_run:
+        terminal.give(cost, json, lambda screen: estimate.show(cost, screen))
+        return
+    terminal.give(summary, json, lambda screen: outputs.show(summary, screen))
+    raise typer.Exit(0 if summary["as_asked"] else 1)
+
+
 # --------------------------------------------------------------------------- evaluate
 
 
@@ -226,7 +271,7 @@ def models(json: Json = False) -> None:
 
 @app.command()
 def template(
-    what: Annotated[str, typer.Argument(metavar="tune|label", help="Which configuration.")],
+    what: Annotated[str, typer.Argument(metavar="tune|label|run", help="Which configuration.")],
     set_: Set = None,
     json: Json = False,
 ) -> None:

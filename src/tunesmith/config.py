@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from ase.data import atomic_numbers
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -135,6 +135,12 @@ class ExecuteSettings(Settings):
 class TuneConfig(Settings):
     """Everything `tunesmith tune` needs to know."""
 
+    #: what may differ when a run is resumed: more work of the same kind, and where it is done;
+    #: data and model are compared by content, not by the names of their files
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = (
+        *("tune.sampler.epochs", "tune.sampler.checkpoint_every", "execute"),
+        *("data.", "model.source"),
+    )
     model: ModelSettings = ModelSettings()
     data: DataSettings
     tune: TuneSettings = Field(default_factory=TuneSettings)
@@ -190,10 +196,13 @@ class PosteriorSettings(TuneSettings):
 
 
 class LockOutSettings(Settings):
-    """What answers errors that no calibration can cover: longer sampling, twice, four times, …"""
+    """What answers errors that no error bar explains: longer sampling, twice, four times, …"""
 
     longer: float = Field(default=2, gt=1, description="sampling is made longer by this factor")
-    most: float = Field(default=8, ge=1, description="at most this much longer; then the run stops")
+    most: float = Field(default=8, ge=1, description="but not more than this much longer")
+    patience: int = Field(
+        default=10, ge=0, description="labels in a row at the longest before the run gives up"
+    )
 
 
 class LoopSettings(Settings):
@@ -228,6 +237,11 @@ class WorkersSettings(ExecuteSettings):
 class RunConfig(Settings):
     """Everything `tunesmith run` needs to know."""
 
+    #: as of `TuneConfig`
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = (
+        *("explore.time", "loop.", "execute"),
+        *("data.", "model.source", "explore.start"),
+    )
     model: ModelSettings = ModelSettings()
     reference: Annotated[Any, OneOf("reference")] = Field(description="who knows the answer")
     data: InitialDataSettings = InitialDataSettings()
@@ -280,7 +294,8 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of a command with its default and what it means, as YAML.
 
-    name: ``"tune"``, ``"label"`` or ``"run"``. overrides: texts such as ``"reference.kind=cp2k"``. What has no default is marked as needed.
+    name: ``"tune"``, ``"label"`` or ``"run"``. overrides: texts such as
+    ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")

@@ -42,3 +42,7 @@ class CheckpointError(RunFolderError):
 
 class TrainingError(TunesmithError):
     """Training cannot go on (it diverged, or has nothing to learn from)."""
+
+
+class LabellingError(TunesmithError):
+    """The reference gave no label where a run cannot go on without one."""

@@ -36,7 +36,7 @@ def parity(evaluation: Evaluation, path: Path | str, *, title: str = "") -> None
     _force_parity(force, evaluation, "forces")
     if title:
         figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def parity_before_after(before: Evaluation, after: Evaluation, path: Path | str) -> None:
@@ -51,7 +51,7 @@ def parity_before_after(before: Evaluation, after: Evaluation, path: Path | str)
         wide = (min(low for low, _ in limits), max(high for _, high in limits))
         for ax in row:
             ax.set(xlim=wide, ylim=wide)
-    _save(figure, path)
+    save(figure, path)
 
 
 def learning_curves(history: Sequence[dict[str, Any]], path: Path | str) -> None:
@@ -101,7 +101,7 @@ def learning_curves(history: Sequence[dict[str, Any]], path: Path | str) -> None
             ax.legend(frameon=False)
         if best is not None:
             _mark_best(ax, epochs[best], [series[k][best] for k in keys if k.startswith("valid")])
-    _save(figure, path)
+    save(figure, path)
 
 
 # ------------------------------------------------------------------------------ parity panels
@@ -220,6 +220,7 @@ def _mark_best(ax: Axes, epoch: float, values: list[float]) -> None:
             ax.set_title(f"best epoch {epoch:g}: {value:.4g}", loc="right", fontsize=9)
 
 
-def _save(figure: Figure, path: Path | str) -> None:
+def save(figure: Figure, path: Path | str) -> None:
+    """Write a figure as a file of the kind its name says."""
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1)

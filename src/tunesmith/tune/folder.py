@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,33 @@ import numpy as np
 
 from tunesmith import files
 from tunesmith.config import TuneConfig, dump
-from tunesmith.core import Frame
+from tunesmith.core import Frame, Settings
 from tunesmith.errors import RunFolderError
 from tunesmith.potentials.base import Potential
 from tunesmith.settings import plain
 
-#: what may differ when a run is resumed: more work of the same kind, and where it is done
-MAY_CHANGE = ("tune.sampler.epochs", "tune.sampler.checkpoint_every", "execute")
+#: a folder that holds only this is as good as new
+_KEPT = "labels.db"
 
 
-def identity(potential: Potential, frames: list[Frame]) -> dict[str, str]:
-    """What a checkpoint is only good for: this model and these labels, to the bit."""
+def fingerprint(frames: Sequence[Frame]) -> str:
+    """Of structures and, where they have some, labels: to the bit."""
     total = hashlib.sha256()
     for frame in frames:
-        assert frame.label is not None
-        arrays = (frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array)
-        for array in (*arrays, np.array(frame.label.energy), frame.label.forces):
+        arrays: list[Any] = [frame.atoms.numbers, frame.atoms.positions, frame.atoms.cell.array]
+        if (label := frame.label) is not None:
+            arrays += [np.array(label.energy), label.forces]
+        for array in arrays:
             total.update(np.ascontiguousarray(array).tobytes())
         total.update(repr((frame.weight, frame.atoms.pbc.tolist())).encode())
-        if frame.label.stress is not None:
-            total.update(np.ascontiguousarray(frame.label.stress).tobytes())
-    return {"model": potential.base.sha256, "data": total.hexdigest()}
+        if label is not None and label.stress is not None:
+            total.update(np.ascontiguousarray(label.stress).tobytes())
+    return total.hexdigest()
+
+
+def identity(potential: Potential, frames: Sequence[Frame]) -> dict[str, str]:
+    """What a checkpoint is only good for: this model and these labels, to the bit."""
+    return {"model": potential.base.sha256, "data": fingerprint(frames)}
 
 
 def _flat(values: Any, path: str = "") -> dict[str, Any]:
@@ -39,26 +46,27 @@ def _flat(values: Any, path: str = "") -> dict[str, Any]:
     return {path[1:]: values}
 
 
-def stored(out: Path, config: TuneConfig) -> dict[str, Any] | None:
-    """What the folder says of its run, None for a new one; refuses other settings than its own."""
+def stored(out: Path, config: Settings, may_change: Sequence[str]) -> dict[str, Any] | None:
+    """What the folder says of its run, None for a new one; refuses other settings than its own.
+
+    may_change: starts of the paths of settings that may differ.
+    """
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; choose another name for the run's folder.")
     stamp = out / "checkpoint" / "identity.json"
     if not stamp.exists():
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and any(not p.name.startswith(_KEPT) for p in out.iterdir()):
             raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
         return None
     try:
         found = json.loads(stamp.read_text())
         old = _flat(found["config"])
-        of = {key: str(found["identity"][key]) for key in ("model", "data")}
-    except (OSError, ValueError, KeyError, TypeError):
+        of = {key: str(value) for key, value in found["identity"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunFolderError(f"{stamp} is damaged; choose another folder.") from None
     new = _flat(plain(config))
-    # data and model are compared by content, not by the names of their files
-    free = (*MAY_CHANGE, "data.", "model.source")
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and not key.startswith(free):
+        if old.get(key) != new.get(key) and not key.startswith(tuple(may_change)):
             raise RunFolderError(
                 f"{out} was made with another {key} ({old.get(key)}, now {new.get(key)}); "
                 "choose another folder or the old setting."
@@ -66,9 +74,18 @@ def stored(out: Path, config: TuneConfig) -> dict[str, Any] | None:
     return {"config": old, "identity": of}
 
 
+#: part of an identity → what has changed where it differs
+_OTHER = {
+    "model": "another model",
+    "data": "other data",
+    "reference": "another version of the reference",
+}
+
+
 def require_same(out: Path, old: dict[str, str], new: dict[str, str]) -> None:
-    for key, what in (("model", "another model"), ("data", "other data")):
-        if old[key] != new[key]:
+    """Raise `RunFolderError` where the folder belongs to another model, data or reference."""
+    for key, what in _OTHER.items():
+        if old.get(key) != new.get(key):
             raise RunFolderError(f"{out} was made with {what}; choose another folder.")
 
 
@@ -82,7 +99,7 @@ def summary(out: Path, config: TuneConfig, old: dict[str, Any]) -> dict[str, Any
         return None
 
 
-def claim(out: Path, config: TuneConfig, identity: dict[str, str]) -> None:
+def claim(out: Path, config: Settings, identity: dict[str, str]) -> None:
     """Write what the run is before any work is done."""
     stamp = {"identity": identity, "config": plain(config)}
     files.write_text(out / "checkpoint" / "identity.json", json.dumps(stamp, indent=1))

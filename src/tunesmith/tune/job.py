@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from tunesmith import files
-from tunesmith.config import TuneConfig
+from tunesmith.config import E0Settings, TuneConfig
 from tunesmith.core import E0s, Frame, Members
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s, needs_prediction
@@ -48,7 +48,7 @@ def fine_tune(
     console = console or Console(stderr=True, quiet=True)
     torch.set_num_threads(config.execute.threads)
     started = time.monotonic()
-    known = folder.stored(out, config)
+    known = folder.stored(out, config, config.MAY_CHANGE)
     train, valid, isolated = _frames(config, console)
     start = _open(config)
     for part in (train, valid):
@@ -59,7 +59,8 @@ def fine_tune(
         if (done := folder.summary(out, config, known["config"])) is not None:
             console.print(f"{out} is finished; nothing to do.")
             return done
-    e0s = _align(config, start, train, isolated, console)
+    e0s = align(config.tune.e0, start, train, isolated)
+    console.print(e0s.reason)
     if (state := out / STATE).exists():
         files.read_tensors(state)  # a damaged one is refused before anything is written
     folder.claim(out, config, identity)
@@ -135,21 +136,14 @@ def _open(config: TuneConfig) -> Ensemble:
     return Ensemble(potential, [potential.weights()], E0s(potential.e0s))
 
 
-def _align(
-    config: TuneConfig,
-    start: Ensemble,
-    train: list[Frame],
-    isolated: list[Frame],
-    console: Console,
-) -> E0s:
-    """The isolated-atom energies of the tuned model."""
-    settings = config.tune.e0
+def align(settings: E0Settings, start: Ensemble, train: list[Frame], isolated: list[Frame]) -> E0s:
+    """The isolated-atom energies of a model tuned from ``start``."""
     predicted = None
     if needs_prediction(settings.method, train, isolated):
         chunks = [train[i : i + 8] for i in range(0, len(train), 8)]
         parts = [start.predict([f.atoms for f in chunk]).mean.energy for chunk in chunks]
         predicted = np.concatenate(parts)
-    e0s = choose_e0s(
+    return choose_e0s(
         settings.method,
         frames=train,
         isolated=isolated,
@@ -157,8 +151,6 @@ def _align(
         predicted=predicted,
         table=settings.table,
     )
-    console.print(e0s.reason)
-    return e0s
 
 
 # ------------------------------------------------------------------------------ the fit
@@ -209,11 +201,11 @@ def _finish(
     members_file.save(members, out)
     tuned = Ensemble(potential, [members.expand(0)], e0s)
     potential.export(out / "final.model", tuned.weights[0], e0s.values)
-    _check_export(out / "final.model", tuned, frames[:3])
+    check_export(out / "final.model", tuned, frames[:3])
     return tuned
 
 
-def _check_export(path: Path, tuned: Ensemble, frames: list[Frame]) -> None:
+def check_export(path: Path, tuned: Ensemble, frames: list[Frame]) -> None:
     """Absolute energies and forces of the native calculator against ours.
 
     Ours may compute in float32, so the tolerance is its rounding: 1e-5 eV per atom, 1e-3 eV/Å.

@@ -37,7 +37,7 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
     tensors, info = files.read_tensors(run / FILE)
     try:
         base = Base(**info["base"])
-        e0s = _e0s(info["e0s"])
+        e0s = e0s_of(info["e0s"])
         subspace: Any = settings.build(Settings, info["subspace"], "tune.subspace")
         scale = info.get("noise_scale")
         noise_scale = None if scale is None else NoiseScale(**scale)
@@ -63,7 +63,8 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
     )
 
 
-def _e0s(info: dict[str, Any]) -> E0s:
+def e0s_of(info: dict[str, Any]) -> E0s:
+    """E0s from what JSON holds of them: ``asdict``, values as pairs."""
     rows = info["compositions"]
     return E0s(
         values={int(z): float(e) for z, e in info["values"]},

@@ -1,0 +1,101 @@
+"""How a run begins: the first labels, the energy alignment, the first posterior."""
+
+from dataclasses import replace
+from typing import Any
+
+from ase import Atoms
+
+from tunesmith.core import E0s, Failure, Frame, Members, derived_seed
+from tunesmith.data.rows import label_key
+from tunesmith.errors import DataError, LabellingError
+from tunesmith.loop.labels import Labels
+from tunesmith.loop.loop import Tools, resolved_loss, update
+from tunesmith.loop.prepare import Prepared
+from tunesmith.loop.standing import Standing
+from tunesmith.tune.job import align
+
+_IMPORTED = "initial data"
+
+
+def first_labels(run: Prepared, labels: Labels, tools: Tools) -> tuple[str, ...]:
+    """Keys of the labels a run starts from, all of them in the store by then.
+
+    Those of the initial data; and, of every composition that is not among them, the label of the
+    first start structure. Raises `LabellingError` where the reference cannot label it.
+    """
+    keys = []
+    if run.initial:
+        with tools.watch.part("store"):
+            labels.store.add_all(run.initial, _IMPORTED)
+        identity = {"kind": "imported", "name": _IMPORTED}
+        keys = [label_key(frame.atoms, identity) for frame in run.initial]
+    known = {_composition(frame.atoms) for frame in run.initial}
+    for number, atoms in enumerate(run.structures):
+        if _composition(atoms) in known:
+            continue
+        known.add(_composition(atoms))
+        keys.append(_label_start(run, labels, tools, number, atoms))
+    return tuple(keys)
+
+
+def _label_start(run: Prepared, labels: Labels, tools: Tools, number: int, atoms: Atoms) -> str:
+    tools.screen.busy("labelling the start structure")
+    with tools.interrupts.at_once():
+        label = labels.get(atoms, origin=f"start structure {number}", failures_count=False)
+    if isinstance(label, Failure):
+        raise LabellingError(
+            f"start structure {number} ({atoms.get_chemical_formula()}) cannot be labelled "
+            f"({label.kind}: {label.reason}); correct it or the reference."
+        )
+    if run.config.explore.needs_stress and label.stress is None:
+        raise DataError(
+            f"explore.ensemble: {run.config.explore.ensemble} needs a stress, but the reference "
+            f"{run.config.reference.kind} gives none; use another reference or ensemble."
+        )
+    return labels.key(atoms)
+
+
+def _composition(atoms: Atoms) -> str:
+    return str(atoms.get_chemical_formula("hill"))
+
+
+def alignment(run: Prepared, frames: list[Frame]) -> E0s:
+    """The run's isolated-atom energies. Raises `DataError` where they leave a structure open."""
+    e0s = align(run.config.tune.e0, run.foundation, frames, run.isolated)
+    for atoms in run.structures:
+        if not e0s.fixes(atoms.numbers):
+            raise DataError(
+                f"the labels do not fix the total energy of {atoms.get_chemical_formula()} "
+                f"({e0s.reason}); set tune.e0 to reestimate, or add isolated atoms of its elements."
+            )
+    return e0s
+
+
+def untaught(run: Prepared, e0s: E0s) -> Members:
+    """The members before their first update."""
+    tune = run.config.tune
+    members: Members = tune.sampler.start(
+        run.potential,
+        tune.subspace,
+        resolved_loss(run.config),
+        e0s,
+        seed=derived_seed(run.config.seed, "tune"),
+    )
+    return members
+
+
+def first_standing(
+    run: Prepared, keys: tuple[str, ...], frames: list[Frame], e0s: E0s, tools: Tools
+) -> Standing:
+    """Where a run stands before its first step: the members know the first labels."""
+    law: Any = run.config.calibrate
+    at = Standing(
+        explorer=run.state,
+        good=(run.state, run.state),
+        members=untaught(run, e0s),
+        calibration={"energy": law, "forces": law},
+        keys=keys,
+    )
+    tools.screen.busy("the first posterior")
+    members = update(run.config, run.potential, at, frames, tools, resolved_loss(run.config))
+    return replace(at, members=members, updates=1)

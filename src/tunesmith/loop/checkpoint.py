@@ -1,0 +1,107 @@
+"""The checkpoint of a run: small, and enough to go on to the bit.
+
+``checkpoint/state.safetensors`` holds the `Standing` without members; those stand beside it in
+``members-N.safetensors``, N the number of updates, written only when they have changed. The small
+file names the large one and is replaced atomically, after it: a kill leaves one good pair.
+"""
+
+import contextlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunesmith import files
+from tunesmith.core import Members, Settings
+from tunesmith.errors import CheckpointError
+from tunesmith.loop.standing import PLAIN, Record, Standing
+from tunesmith.settings import build, plain
+from tunesmith.tune import members as members_file
+
+FOLDER = "checkpoint"
+STATE = "state.safetensors"
+
+
+def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> None:
+    """Write where a run stands. explorer: packs its own states. seconds: wall time by part."""
+    folder = run / FOLDER
+    heavy = folder / f"members-{at.updates}.safetensors"
+    if not heavy.exists():
+        moved = {f"moved/{k}": v for k, v in at.members.moved.items()}
+        noise = {f"noise/{k}": v for k, v in at.members.noise.items()}
+        files.write_tensors(heavy, moved | noise, {"updates": at.updates})
+    tensors: dict[str, torch.Tensor] = {}
+    infos = []
+    for i, state in enumerate((at.explorer, *at.good)):
+        arrays, info = explorer.pack(state)
+        # ascontiguousarray would turn numbers into vectors
+        tensors |= {f"{i}/{k}": torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+        infos.append(info)
+    info = {
+        **{name: getattr(at, name) for name in PLAIN},
+        "e0s": {**asdict(at.members.e0s), "values": list(at.members.e0s.values.items())},
+        "explorer": infos,
+        "calibration": plain(at.calibration),
+        "records": [asdict(record) for record in at.records],
+        "seconds": seconds,
+    }
+    files.write_tensors(folder / STATE, tensors, info)
+    _clean(folder, heavy)
+
+
+def _clean(folder: Path, heavy: Path) -> None:
+    """Remove members of other updates, and what a kill left half written."""
+    for old in (*folder.glob("members-*.safetensors"), *folder.glob("*.part")):
+        if old != heavy:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def exists(run: Path) -> bool:
+    return (run / FOLDER / STATE).exists()
+
+
+def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, float]]:
+    """Where a run stands, and its wall time by part until then.
+
+    start: the members before the first update, whose E0s are replaced by the run's. Raises
+    `CheckpointError` for a damaged one.
+    """
+    tensors, info = files.read_tensors(run / FOLDER / STATE)
+    try:
+        path = run / FOLDER / f"members-{info['updates']}.safetensors"
+        heavy, _ = files.read_tensors(path)
+        e0s = members_file.e0s_of(info["e0s"])
+        states = [
+            explorer.unpack(
+                {k[2:]: v.numpy() for k, v in tensors.items() if k.startswith(f"{i}/")}, packed
+            )
+            for i, packed in enumerate(info["explorer"])
+        ]
+        values: dict[str, Any] = {k: info[k] for k in PLAIN} | {"keys": tuple(info["keys"])}
+        standing = Standing(
+            explorer=states[0],
+            good=(states[1], states[2]),
+            members=replace(
+                start,
+                e0s=e0s,
+                moved={k: heavy[f"moved/{k}"].to(v) for k, v in start.moved.items()},
+                noise={k: heavy[f"noise/{k}"].to(v) for k, v in start.noise.items()},
+            ),
+            calibration={
+                name: build(Settings, value, "calibrate")
+                for name, value in info["calibration"].items()
+            },
+            records=tuple(Record(**record) for record in info["records"]),
+            **values,
+        )
+        seconds = {k: float(v) for k, v in info["seconds"].items()}
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"{run / FOLDER / STATE} cannot be understood ({error}); it may be of another version "
+            "of tunesmith."
+        ) from None
+    _clean(run / FOLDER, path)  # of an update that will be repeated, perhaps with other settings
+    return standing, seconds

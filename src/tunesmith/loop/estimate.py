@@ -1,0 +1,126 @@
+"""What a run will cost: one step, one label and a part of one update, timed."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tunesmith.config import RunConfig
+from tunesmith.explore.state import Answer
+from tunesmith.loop import begin
+from tunesmith.loop.interrupts import Interrupts
+from tunesmith.loop.job import may_change
+from tunesmith.loop.labels import Labels
+from tunesmith.loop.loop import Tools, resolved_loss
+from tunesmith.loop.prepare import Prepared, prepare
+from tunesmith.loop.screen import Screen, duration
+from tunesmith.loop.standing import Standing
+from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.workers import executor
+from tunesmith.tune import folder
+from tunesmith.uncertainty.ensemble import Ensemble
+
+#: MD steps timed; steps of each chain timed, after as many to warm up
+_STEPS, _CHAIN = 20, 40
+#: numbers of labels the total is estimated for
+LABELS = (20, 50, 100)
+
+
+def estimate(config: RunConfig, out: Path, console: Console) -> dict[str, Any]:
+    """Check a run as a real one would, label its start, and time its parts; seconds.
+
+    The label is kept in the run's store, where the run will find it. Raises what a run would.
+    """
+    known = folder.stored(out, config, may_change(config))
+    ready = prepare(config, console.print)
+    if known is not None:
+        folder.require_same(out, known["identity"], ready.identity)
+    screen = Screen(console)
+    settings = config.execute
+    try:
+        with Interrupts() as interrupts, executor(settings.processes, settings.threads) as pool:
+            return _timed(ready, out, Tools(Stopwatch(), interrupts, screen, pool))
+    finally:
+        screen.close()
+
+
+def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    config = ready.config
+    labels = Labels(out, config.reference, tools.watch)
+    keys = begin.first_labels(ready, labels, tools)
+    frames = labels.frames(keys)
+    seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]
+    members = begin.untaught(ready, begin.alignment(ready, frames))
+    step = _step(ready, Ensemble.of(ready.potential, members))
+    tools.screen.busy("timing a part of an update")
+    at = Standing(ready.state, (ready.state, ready.state), members)
+    update = _update(ready, at, frames, tools)
+    walkers = len(ready.state.walkers)
+    md = step * config.explore.total_steps * walkers
+    label = seconds[-1] if seconds else None
+    per_label = update + (label or 0.0)
+    return {
+        "step_s": step,
+        "label_s": label,
+        "update_s": update,
+        "md_s": md,
+        "total_s": {str(n): md + n * per_label for n in LABELS},
+        "labels_kept_in": str(labels.path),
+    }
+
+
+def _step(ready: Prepared, ensemble: Ensemble) -> float:
+    """Seconds of one step, the criterion left out."""
+    explorer, state = ready.config.explore, ready.state
+
+    def answer(walker: int, atoms: Any) -> Answer:
+        mean = ensemble.predict([atoms], stress=explorer.needs_stress, spread="energy").mean
+        stress = None if mean.stress is None else mean.stress[0]
+        return Answer(float(mean.energy[0]), mean.forces, stress)
+
+    state = explorer.step(state, answer)
+    began = time.perf_counter()
+    for _ in range(_STEPS):
+        state = explorer.step(state, answer)
+    return (time.perf_counter() - began) / _STEPS
+
+
+def _update(ready: Prepared, at: Standing, frames: list[Any], tools: Tools) -> float:
+    """Seconds of one update, from a part of its steps on the batches of a longer run."""
+    sampler = ready.config.tune.sampler
+    full = (frames * sampler.batch_size)[: max(sampler.batch_size, 1)]
+    short = sampler.model_copy(update={"steps": _CHAIN, "first_steps": None})
+    tune = ready.config.tune.model_copy(update={"sampler": short})
+    config = ready.config.model_copy(update={"tune": tune})
+    loss = resolved_loss(config)
+
+    def once(settings: Any) -> float:
+        began = time.perf_counter()
+        with tools.interrupts.at_once():
+            settings.update(
+                at.members, ready.potential, config.tune.anchor, loss, full,
+                seed=0, number=1, executor=tools.executor,
+            )  # fmt: skip
+        return time.perf_counter() - began
+
+    once(short)  # starts the workers
+    some = once(short)
+    more = once(short.model_copy(update={"steps": 2 * _CHAIN}))
+    return max(some, (more - some) / _CHAIN * sampler.steps)
+
+
+def show(cost: dict[str, Any], screen: Console) -> None:
+    """For people."""
+    label = cost["label_s"]
+    said = duration_or_ms(label) if label is not None else "not measured (none was needed)"
+    screen.print(f"one MD step {duration_or_ms(cost['step_s'])}, in all {duration(cost['md_s'])}")
+    screen.print(f"one label {said}")
+    screen.print(f"one update {duration_or_ms(cost['update_s'])}")
+    for n, total in cost["total_s"].items():
+        screen.print(f"with {n} labels the run takes about {duration(total)}")
+    screen.print(f"labels made by now are kept in {cost['labels_kept_in']}", markup=False)
+
+
+def duration_or_ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms" if seconds < 1 else duration(seconds)

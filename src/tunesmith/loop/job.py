@@ -1,0 +1,105 @@
+"""A whole on-the-fly run, from a configuration to a run folder; the same call resumes it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tunesmith.config import RunConfig
+from tunesmith.core import E0s
+from tunesmith.loop import begin, checkpoint, outputs
+from tunesmith.loop.interrupts import Interrupts
+from tunesmith.loop.labels import Labels
+from tunesmith.loop.loop import Loop, Tools
+from tunesmith.loop.prepare import Prepared, prepare
+from tunesmith.loop.screen import Screen
+from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.workers import executor
+from tunesmith.references.base import NO_NUMBERS
+from tunesmith.tune import folder
+
+
+def run(config: RunConfig, out: str | Path, console: Console | None = None) -> dict[str, Any]:
+    """Explore, label where the error may be over the target, learn; returns the run's summary.
+
+    The folder ``out`` then holds labels, trajectory, the tuned model, its committee, a picture.
+    Called again it resumes, to the same result to the bit at the same number of threads, or, when
+    finished, only returns the summary. A longer ``explore.time`` extends a finished run.
+
+    Raises `TunesmithError`s of one sentence; what was done by then is kept.
+    """
+    out = Path(out)
+    console = console or Console(stderr=True, quiet=True)
+    known = folder.stored(out, config, may_change(config))
+    ready = prepare(config, console.print)
+    if known is not None:
+        folder.require_same(out, known["identity"], ready.identity)
+    screen, settings = Screen(console), config.execute
+    try:
+        with Interrupts() as interrupts, executor(settings.processes, settings.threads) as pool:
+            return _run(ready, out, Tools(Stopwatch(), interrupts, screen, pool))
+    finally:
+        screen.close()
+
+
+def may_change(config: RunConfig) -> tuple[str, ...]:
+    """Starts of the paths of settings that may differ when a run is resumed."""
+    free = (f"reference.{name}" for name in (*NO_NUMBERS, "max_memory"))
+    return (*config.MAY_CHANGE, *free)
+
+
+def _run(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    loop = opened(ready, out, tools)
+    if (end := loop.end()) is not None and (done := _finished(out, loop)) is not None:
+        tools.screen.say(f"{out} is finished: {end.reason}.")
+        return done
+    end = loop.run()
+    tools.screen.say(f"{end.reason}.")
+    tools.screen.busy("writing results")
+    return outputs.write(ready, loop, end)
+
+
+def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
+    """The loop where it stands: at its checkpoint, else after its first labels and update."""
+    config = ready.config
+    labels = Labels(out, config.reference, tools.watch)
+    if checkpoint.exists(out):
+        start = begin.untaught(ready, E0s(ready.potential.e0s))
+        at, seconds = checkpoint.load(out, config.explore, start)
+        tools.watch.add(seconds)
+        frames = labels.frames(at.keys)
+        tools.screen.say(f"going on at {1e-3 * at.clock:.4f} ps with {len(at.keys)} labels ({out})")
+        folder.claim(out, config, ready.identity)
+        return Loop(config, ready.potential, labels, frames, at, out, tools)
+    keys = begin.first_labels(ready, labels, tools)
+    frames = labels.frames(keys)
+    e0s = begin.alignment(ready, frames)
+    folder.claim(out, config, ready.identity)
+    _announce(ready, e0s, tools)
+    at = begin.first_standing(ready, keys, frames, e0s, tools)
+    loop = Loop(config, ready.potential, labels, frames, at, out, tools)
+    loop.save()
+    return loop
+
+
+def _announce(ready: Prepared, e0s: E0s, tools: Tools) -> None:
+    """What is asked for, in other units too."""
+    target = ready.config.target
+    tools.screen.say(e0s.reason)
+    for formula, atoms in {a.get_chemical_formula(): a for a in ready.structures}.items():
+        if (k := target.energy_of(atoms)) is not None:
+            tools.screen.say(
+                f"{formula}: a label where P(|energy error| > {target.energy} = {1e3 * k:.4g} meV "
+                f"= {1e3 * k / len(atoms):.3g} meV/atom) is over {100 * target.probability:g} %"
+            )
+
+
+def _finished(out: Path, loop: Loop) -> dict[str, Any] | None:
+    """The summary of just this end, where it is written."""
+    try:
+        summary = dict(json.loads((out / "summary.json").read_text()))
+    except (OSError, ValueError):
+        return None
+    same = (summary.get("steps"), summary.get("updates")) == (loop.at.steps, loop.at.updates)
+    return summary if same else None

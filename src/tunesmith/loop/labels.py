@@ -1,0 +1,99 @@
+"""A run's label store and its one reference, with the time each of them takes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from tunesmith.core import Failure, Frame, Label, Reference
+from tunesmith.data.rows import canonical, label_key
+from tunesmith.data.store import LabelStore
+from tunesmith.errors import CheckpointError
+from tunesmith.loop.stopwatch import Stopwatch
+
+FILE = "labels.db"
+
+
+class Labels:
+    """Labels of structures, from the store where they are known, else from the reference."""
+
+    def __init__(self, run: Path, reference: Reference, watch: Stopwatch) -> None:
+        self.path = run / FILE
+        run.mkdir(parents=True, exist_ok=True)
+        self.store = LabelStore(self.path)
+        self.identity = reference.identity()
+        self._reference, self._watch = _Watched(reference, self.identity, watch), watch
+
+    def key(self, atoms: Atoms) -> str:
+        """Under which the label of a structure by the run's reference is stored."""
+        return label_key(bare(atoms), self.identity)
+
+    def get(
+        self,
+        atoms: Atoms,
+        *,
+        origin: str,
+        extra: Mapping[str, Any] | None = None,
+        failures_count: bool = True,
+    ) -> Label | Failure:
+        """The label of a structure.
+
+        failures_count: whether a failure on record is an answer, so that a repeated run goes the
+        same way; otherwise the reference is asked again.
+        """
+        structure = bare(atoms)
+        with self._watch.part("store"):
+            known = self.store.find(label_key(structure, self.identity))
+            if isinstance(known, Label):
+                return known
+            # a missing engine may have been installed since
+            if failures_count and known is not None and known.kind != "engine-missing":
+                return known
+            return self.store.label(structure, self._reference, origin=origin, extra=extra)
+
+    def frames(self, keys: tuple[str, ...]) -> list[Frame]:
+        """Labelled frames by key. Raises `CheckpointError` where one has gone."""
+        with self._watch.part("store"):
+            entries = {
+                label_key(e.frame.atoms, e.identity): e
+                for e in self.store.entries()
+                if isinstance(e.outcome, Label)
+            }
+        if missing := [k for k in keys if k not in entries]:
+            raise CheckpointError(
+                f"{self.path} lacks {len(missing)} labels that the run has learnt from; restore "
+                "it, or choose another folder."
+            )
+        return [_labelled(entries[k].frame, entries[k].outcome) for k in keys]
+
+    def calls(self) -> int:
+        """How often the reference has answered, failures included."""
+        ours = canonical(self.identity)
+        return sum(canonical(e.identity) == ours for e in self.store.entries())
+
+
+class _Watched:
+    """A reference whose time is counted, and whose version is asked for once."""
+
+    def __init__(self, reference: Reference, identity: dict[str, Any], watch: Stopwatch) -> None:
+        self.kind, self._reference = reference.kind, reference
+        self._identity, self._watch = identity, watch
+
+    def identity(self) -> dict[str, Any]:
+        return self._identity
+
+    def label(self, atoms: Atoms) -> Label | Failure:
+        with self._watch.part("reference"):
+            return self._reference.label(atoms)
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """What a label may depend on: no momenta, masses, constraints."""
+    return Atoms(
+        atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info)
+    )
+
+
+def _labelled(frame: Frame, outcome: Any) -> Frame:
+    return Frame(frame.atoms, outcome, frame.origin, frame.weight, frame.config_type)

@@ -1,0 +1,189 @@
+"""What a run leaves behind: the tuned model, its committee, labels, a summary, a picture."""
+
+import json
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+from rich.console import Console
+
+from tunesmith import files
+from tunesmith.core import Frame, Members, Weights
+from tunesmith.data.formats import write_frames
+from tunesmith.loop.loop import End, Loop
+from tunesmith.loop.prepare import Prepared
+from tunesmith.loop.records import statistics
+from tunesmith.potentials.base import Potential
+from tunesmith.report import onthefly
+from tunesmith.tune import members as members_file
+from tunesmith.tune.job import check_export
+from tunesmith.uncertainty.ensemble import Ensemble
+
+#: frames of the trajectory that decide which weights stand for the ensemble
+_JUDGES = 20
+
+
+def write(ready: Prepared, loop: Loop, end: End) -> dict[str, Any]:
+    """Write everything into the run's folder; returns the summary."""
+    at, out = loop.at, loop.out
+    members = replace(at.members, calibration=at.calibration)
+    members_file.save(members, out)
+    write_frames(out / "labels.extxyz", loop.frames)
+    judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in loop.frames]
+    chosen = _export(out, ready.potential, members, judges)
+    summary = _summary(ready, loop, end, chosen)
+    onthefly.picture(at.records, out / "onthefly.png", simulated=at.clock, target=_k(ready))
+    files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _frames(path: Path) -> list[Atoms]:
+    """Some of a trajectory, evenly spaced."""
+    if path.stat().st_size == 0:
+        return []
+    images = ase.io.read(path, ":")
+    wanted = np.unique(np.linspace(0, len(images) - 1, _JUDGES).round().astype(int))
+    return [_bare(images[i]) for i in wanted]
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+# ---------------------------------------------------------------------------- models
+
+
+def _export(out: Path, potential: Potential, members: Members, judges: list[Atoms]) -> str:
+    """Write members/*.model and final.model, each checked; says which weights the latter has."""
+    ensemble = Ensemble.of(potential, members)
+    frames = [Frame(atoms, None, f"trajectory frame {i}") for i, atoms in enumerate(judges[:3])]
+    e0s = members.e0s
+
+    def export(path: Path, weights: Weights) -> None:
+        potential.export(path, weights, e0s.values)
+        check_export(path, Ensemble(potential, [weights], e0s), frames)
+
+    for i, weights in enumerate(ensemble.weights):
+        export(out / "members" / f"member-{i}.model", weights)
+    name, weights = nearest(ensemble, judges)
+    export(out / "final.model", weights)
+    return name
+
+
+def nearest(ensemble: Ensemble, judges: list[Atoms]) -> tuple[str, Weights]:
+    """Of the mean weights and the members, what comes closest to the ensemble's mean.
+
+    Distance: squared differences of energy and force components on ``judges``, in units of the
+    likelihood's scales, each averaged.
+    """
+    candidates = {"the mean of the members' weights": _mean_weights(ensemble.weights)}
+    candidates |= {f"member {i}": w for i, w in enumerate(ensemble.weights)}
+    scale = ensemble.noise_scale
+    energy, force = (scale.energy, scale.forces) if scale else (1e-3, 1e-3)
+    means = [ensemble.predict([atoms]).mean for atoms in judges]
+
+    def distance(weights: Weights) -> float:
+        single = Ensemble(ensemble.potential, [weights], ensemble.e0s)
+        total = 0.0
+        for atoms, mean in zip(judges, means, strict=True):
+            own = single.predict([atoms]).mean
+            total += float(np.mean((own.energy - mean.energy) ** 2)) / energy**2
+            total += float(np.mean((own.forces - mean.forces) ** 2)) / force**2
+        return total
+
+    name = min(candidates, key=lambda n: distance(candidates[n]))
+    return name, candidates[name]
+
+
+def _mean_weights(weights: list[Weights]) -> Weights:
+    return {
+        name: torch.stack([w[name].double() for w in weights]).mean(0).to(first)
+        for name, first in weights[0].items()
+    }
+
+
+# --------------------------------------------------------------------------- summary
+
+
+def _k(ready: Prepared) -> float | None:
+    """The energy target, eV; the largest, where structures differ."""
+    found = [ready.config.target.energy_of(atoms) for atoms in ready.structures]
+    return max((k for k in found if k is not None), default=None)
+
+
+def _summary(ready: Prepared, loop: Loop, end: End, chosen: str) -> dict[str, Any]:
+    at, config = loop.at, ready.config
+    seconds = loop.tools.watch.read()
+    parts = ("reference", "update", "md", "store", "checkpoint", "other")
+    return {
+        "model": config.model.source,
+        "reference": config.reference.kind,
+        "ended": end.reason,
+        "as_asked": end.well,
+        "md_time_ps": 1e-3 * at.clock,
+        "steps": at.steps,
+        "labels": len(at.keys),
+        "threshold_eV": _k(ready),
+        **statistics(at.records, config.target.probability),
+        "reference_calls": loop.labels.calls(),
+        "failed_calls": at.failed,
+        "explosions": at.exploded,
+        "updates": at.updates,
+        "members": len(at.members),
+        "calibration_energy": float(at.calibration["energy"].std(1.0)),
+        "e0": {"method": at.members.e0s.method, "reason": at.members.e0s.reason},
+        "final_model": str(loop.out / "final.model"),
+        "final_model_is": chosen,
+        "wall_time_s": {name: round(seconds.get(name, 0.0), 2) for name in parts},
+        "seed": config.seed,
+        "tunesmith": version("tunesmith"),
+        "torch": torch.__version__,
+    }
+
+
+def show(summary: dict[str, Any], screen: Console) -> None:
+    """For people: what was done, how good it is, where the time went, what there is now."""
+    rows = _rows(summary)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        screen.print(f"{name:<{width}}  {value}", markup=False)
+    if not summary["as_asked"]:
+        screen.print(f"stopped early: {summary['ended']}.", markup=False)
+
+
+def _rows(s: dict[str, Any]) -> list[tuple[str, str]]:
+    def meV(value: float | None, unit: str = "meV") -> str:
+        return "–" if value is None else f"{value:.1f} {unit}"
+
+    rows = [
+        ("simulated", f"{s['md_time_ps']:.3f} ps, {s['steps']} steps"),
+        ("labels", f"{s['labels']}, {s['interventions']} of them asked for on the way"),
+    ]
+    if s["threshold_eV"] is not None:
+        over, n = s["interventions_over_threshold"], s["interventions"]
+        share = f"{over} of {n}" if n else "–"
+        rows.append((f"errors over {1e3 * s['threshold_eV']:.1f} meV when asked", share))
+    rows += [
+        ("energy RMSE when asked, tuned", meV(s["rmse_tuned_meV"])),
+        ("the same, untuned", meV(s["rmse_untuned_meV"])),
+        ("force RMSE when asked, tuned", meV(s["force_rmse_tuned_meV_per_A"], "meV/Å")),
+        ("the same, untuned", meV(s["force_rmse_untuned_meV_per_A"], "meV/Å")),
+    ]
+    if s["coverage_95"] is not None:
+        rows.append(("errors within the 95 % interval", f"{100 * s['coverage_95']:.0f} %"))
+    if s["explosions"] or s["failed_calls"]:
+        rows.append(("explosions, failed calls", f"{s['explosions']}, {s['failed_calls']}"))
+    times = ", ".join(f"{k} {v:.0f} s" for k, v in s["wall_time_s"].items())
+    folder = Path(s["final_model"]).parent
+    return [
+        *rows,
+        ("time", times),
+        ("tuned model", f"{s['final_model']} ({s['final_model_is']})"),
+        ("committee", f"{folder / 'members'}/*.model ({s['members']})"),
+        ("picture", str(folder / "onthefly.png")),
+    ]

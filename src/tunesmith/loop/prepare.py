@@ -1,0 +1,149 @@
+"""Everything that can be checked before a run costs anything."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase import units as u
+
+from tunesmith.config import RunConfig
+from tunesmith.core import E0s, Frame, derived_seed
+from tunesmith.data import checks
+from tunesmith.data.formats import read_frames
+from tunesmith.data.images import read_images
+from tunesmith.data.rows import canonical
+from tunesmith.errors import ConfigError
+from tunesmith.loop.loop import resolved_loss
+from tunesmith.potentials import zoo
+from tunesmith.potentials.base import Potential
+from tunesmith.tune import folder
+from tunesmith.uncertainty.ensemble import Ensemble
+
+#: how far σ_E must be over the rounding of a potential energy in float32, and over the noise that
+#: the convergence of the reference leaves in its energies
+_OVER_ROUNDING, _OVER_NOISE = 4.0, 1.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run works on.
+
+    structures: with constraints; the explorer's. initial, isolated: labelled frames there are
+    already. state: the explorer's, before the first step. identity: of all that decides results.
+    """
+
+    config: RunConfig
+    potential: Potential
+    foundation: Ensemble
+    structures: list[Atoms]
+    initial: list[Frame]
+    isolated: list[Frame]
+    state: Any
+    identity: dict[str, str]
+
+
+def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
+    """Read and check; writes nothing.
+
+    Raises `DataError`, `ConfigError`, `ModelError` and their kin, one sentence each, where a run
+    cannot work.
+    """
+    torch.set_num_threads(config.execute.threads)
+    model = config.model
+    potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
+    frames, structures = _starts(config, potential)
+    state = config.explore.init(structures, derived_seed(config.seed, "explore"))
+    for atoms in structures:
+        config.acquire.limits(config.target, atoms, 0)
+    initial, isolated = _initial(config, potential, say)
+    reference = config.reference.identity()  # an engine that is missing says so here
+    _check_resolution(config, foundation, structures)
+    _check_noise(config, reference)
+    identity = folder.identity(potential, [*frames, *initial, *isolated])
+    identity["reference"] = canonical(reference)
+    return Prepared(config, potential, foundation, structures, initial, isolated, state, identity)
+
+
+def _starts(config: RunConfig, potential: Potential) -> tuple[list[Frame], list[Atoms]]:
+    """Start structures as frames, for messages and identity, and with their constraints."""
+    frames: list[Frame] = []
+    structures: list[Atoms] = []
+    for name in config.explore.start:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read, _ = read_frames(name)
+            images = read_images(Path(name))
+        for frame, image in zip(read, images, strict=True):
+            atoms = frame.atoms.copy()
+            atoms.set_constraint([c.copy() for c in image.constraints])
+            frames.append(Frame(frame.atoms, None, frame.origin))
+            structures.append(atoms)
+    checks.check_structures(frames, potential.elements)
+    return frames, structures
+
+
+def _initial(
+    config: RunConfig, potential: Potential, say: Callable[[str], None]
+) -> tuple[list[Frame], list[Frame]]:
+    data, frames = config.data, []
+    for name in data.initial:
+        read, used = read_frames(
+            name,
+            energy_key=data.energy_key,
+            forces_key=data.forces_key,
+            stress_key=data.stress_key,
+        )
+        say(f"{name}: {len(read)} structures; {used}")
+        frames += read
+    if not frames:
+        return [], []
+    checks.require_labels(frames, potential.elements)
+    return checks.separate_isolated(frames)
+
+
+# -------------------------------------------------------------- is the target within reach
+
+
+def _check_resolution(config: RunConfig, foundation: Ensemble, structures: list[Atoms]) -> None:
+    """σ_E, which the members are asked to learn, must be over the rounding of their energies."""
+    if foundation.potential.dtype != torch.float32:
+        return
+    sigma = resolved_loss(config).scale.energy
+    for atoms in structures:
+        energy = float(foundation.predict([atoms]).mean.energy[0])
+        bound = abs(energy - foundation.e0s.total(atoms.numbers))
+        rounding = float(np.finfo(np.float32).eps) * bound
+        if sigma < _OVER_ROUNDING * rounding:
+            raise ConfigError(
+                f"target.energy: σ_E, a tenth of it, is {1e3 * sigma:.3g} meV, but single "
+                f"precision resolves the {bound:.0f} eV of {atoms.get_chemical_formula()} only to "
+                f"{1e3 * rounding:.2g} meV; ask for at least "
+                f"{1e4 * _OVER_ROUNDING * rounding:.2g} meV, or set model.dtype to float64."
+            )
+
+
+def convergence(reference: dict[str, Any]) -> float | None:
+    """eV to which a reference's energies are converged, from its identity; None: not known."""
+    kind = reference["kind"]
+    if kind == "pyscf":
+        return float(reference["conv_tol"]) * u.Hartree
+    if kind == "tblite":
+        return float(reference["accuracy"]) * 1e-6 * u.Hartree
+    return None
+
+
+def _check_noise(config: RunConfig, reference: dict[str, Any]) -> None:
+    """σ_E must be over what the reference itself leaves open."""
+    sigma, noise = resolved_loss(config).scale.energy, convergence(reference)
+    if noise is not None and sigma < _OVER_NOISE * noise:
+        raise ConfigError(
+            f"target.energy: σ_E, a tenth of it, is {1e3 * sigma:.3g} meV, less than the "
+            f"{1e3 * noise:.2g} meV to which {reference['kind']} converges its energies; ask for "
+            f"at least {1e4 * _OVER_NOISE * noise:.2g} meV, or converge the reference better."
+        )

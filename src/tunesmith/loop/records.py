@@ -1,0 +1,83 @@
+"""What is kept of a label that was asked for on the way, and what the records say together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tunesmith.acquire.threshold import Decision, Limits
+from tunesmith.core import Label, Prediction, Quantities
+from tunesmith.loop.standing import Record, Standing
+
+
+def record_of(
+    key: str,
+    walker: int,
+    time: float,
+    at: Standing,
+    predicted: Prediction,
+    untuned: Quantities,
+    label: Label,
+    limits: Limits,
+    decision: Decision,
+) -> Record:
+    """The record of one label; the calibration of ``at`` is the one from before it."""
+    std = predicted.std()
+    assert std is not None
+    raw, error = float(std.energy[0]), float(predicted.mean.energy[0]) - label.energy
+    law = at.calibration["energy"]
+    known = bool(np.isfinite([raw, error]).all())
+    return Record(
+        key=key,
+        walker=walker,
+        time=time,
+        clock=at.clock,
+        why=decision.reason,
+        predicted=float(predicted.mean.energy[0]),
+        labelled=label.energy,
+        untuned=float(untuned.energy[0]),
+        raw_std=raw if known else None,
+        std=float(law.std(raw)) if known else None,
+        probability=decision.probability,
+        tail=float(law.exceedance(raw, abs(error))) if known else None,
+        threshold=limits.energy,
+        force_rmse=_rms(predicted.mean.forces - label.forces),
+        untuned_force_rmse=_rms(untuned.forces - label.forces),
+    )
+
+
+def statistics(records: Sequence[Record], probability: float) -> dict[str, Any]:
+    """What the interventions say of the run's accuracy; None where there is nothing to say.
+
+    RMSE over the interventions, each model's mean error removed; and as they are (``_raw``).
+    """
+    known = [r for r in records if r.tail is not None]
+    tuned = np.array([r.error for r in known])
+    untuned = np.array([r.untuned - r.labelled for r in known])
+    tails = [r.tail for r in known if r.tail is not None]
+    judged = [r for r in known if r.threshold is not None]
+    over = sum(abs(r.error) > r.threshold for r in judged if r.threshold is not None)
+
+    def rmse(errors: np.ndarray, less: float) -> float | None:
+        return 1e3 * _rms(errors - less) if len(errors) else None
+
+    return {
+        "interventions": len(records),
+        "interventions_over_threshold": over if judged else None,
+        "probability": probability,
+        "rmse_tuned_meV": rmse(tuned, tuned.mean() if len(tuned) else 0.0),
+        "rmse_untuned_meV": rmse(untuned, untuned.mean() if len(untuned) else 0.0),
+        "rmse_tuned_raw_meV": rmse(tuned, 0.0),
+        "rmse_untuned_raw_meV": rmse(untuned, 0.0),
+        "force_rmse_tuned_meV_per_A": _over([r.force_rmse for r in known]),
+        "force_rmse_untuned_meV_per_A": _over([r.untuned_force_rmse for r in known]),
+        "coverage_95": float(np.mean(np.array(tails) >= 0.05)) if tails else None,
+    }
+
+
+def _over(rms: list[float]) -> float | None:
+    return 1e3 * _rms(np.array(rms)) if rms else None
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

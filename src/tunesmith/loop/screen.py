@@ -1,0 +1,105 @@
+"""What a run says while it goes on: a live line on a terminal, a line now and then elsewhere."""
+
+import time
+from collections import deque
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tunesmith.acquire.threshold import Decision
+from tunesmith.loop.standing import Record, Standing
+
+#: s between lines where there is no terminal, and between changes of the live line
+_QUIET, _LIVE = 15.0, 0.25
+#: s of the past that tell how long the rest will take
+_WINDOW = 180.0
+
+
+class Screen:
+    """Progress on ``console``; `close` it at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        if console.is_terminal and not console.quiet:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._shown = time.monotonic()
+        self._past: deque[tuple[float, float]] = deque()
+        self._line = ""
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text, markup=False)
+
+    def busy(self, what: str) -> None:
+        """What takes long just now."""
+        if self._live is not None:
+            self._show(f"{self._line} · {what}" if self._line else what)
+
+    def label(self, record: Record, label_seconds: float, update_seconds: float) -> None:
+        """A label was made and learnt."""
+        error = f"error {1e3 * record.error:+.1f} meV"
+        if record.std is not None:
+            error += f", predicted ± {1e3 * record.std:.1f} meV"
+        self.say(
+            f"{1e-3 * record.time:8.4f} ps  label: {record.why}; {error}; "
+            f"label {label_seconds:.1f} s, learnt in {update_seconds:.1f} s"
+        )
+        self._shown = time.monotonic()
+
+    def step(self, explorer: Any, at: Standing, decision: Decision | None) -> None:
+        """A step was made."""
+        now = time.monotonic()
+        if now - self._shown < (_QUIET if self._live is None else _LIVE):
+            return
+        self._shown = now
+        done = sum(w.steps for w in at.explorer.walkers)
+        whole = explorer.total_steps * len(at.explorer.walkers)
+        self._line = _line(explorer, at, decision, self._left(now, done, whole))
+        if self._live is None:
+            self.say(self._line)
+        else:
+            self._show(self._line)
+
+    def _show(self, line: str) -> None:
+        assert self._live is not None
+        self._live.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
+
+    def _left(self, now: float, done: int, whole: int) -> float | None:
+        """Seconds to go at the speed of the last minutes, labels included."""
+        self._past.append((now, done))
+        while now - self._past[0][0] > _WINDOW:
+            self._past.popleft()
+        passed, steps = now - self._past[0][0], done - self._past[0][1]
+        return (whole - done) * passed / steps if steps > 0 else None
+
+
+def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | None) -> str:
+    walkers = at.explorer.walkers
+    now, steps = sum(map(explorer.time_of, walkers)), sum(w.steps for w in walkers)
+    whole = now / max(steps, 1) * explorer.total_steps * len(walkers)
+    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{len(at.records)} labels"]
+    if decision is not None:
+        parts.append(
+            f"σ {1e3 * decision.energy_std:.2f} meV, P(over) {100 * decision.probability:.2g} %"
+        )
+    if left is not None:
+        parts.append(f"about {duration(left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits: 12 s, 3 min, 1.4 h, 2.1 d."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            digits = 1 if unit != "min" and seconds < 10 * size else 0
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"

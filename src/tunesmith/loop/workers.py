@@ -1,0 +1,49 @@
+"""Processes that share the work of an update, and never outlive the run."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing.connection import Connection
+
+import torch
+
+
+@contextlib.contextmanager
+def executor(processes: int, threads: int) -> Iterator[Executor | None]:
+    """Something chains can be submitted to; None, which means here and now, for one process.
+
+    Processes are started with the first task, each with ``threads`` threads. They end with the
+    block, whatever they are doing, and also when this process is killed: each waits for the end
+    of a pipe whose other end only this process holds.
+    """
+    if processes == 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(processes, context, _begin, (theirs, threads))
+    try:
+        yield pool
+    except BaseException:
+        ours.close()  # whatever they are doing, nobody wants it any more
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        ours.close()
+
+
+def _begin(life: Connection, threads: int) -> None:
+    """What a worker does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent answers it
+    torch.set_num_threads(threads)
+    threading.Thread(target=_until, args=(life,), daemon=True).start()
+
+
+def _until(life: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        life.recv_bytes()
+    os._exit(0)

@@ -1,0 +1,84 @@
+"""The picture of an on-the-fly run: when it asked, how wrong it was, whether it knew."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tunesmith.report.plots import COLOURS, GREY, save
+
+
+class Asked(Protocol):
+    """One label that was asked for: the fields of a run's record that are drawn (fs, eV)."""
+
+    @property
+    def clock(self) -> float: ...
+    @property
+    def labelled(self) -> float: ...
+    @property
+    def untuned(self) -> float: ...
+    @property
+    def std(self) -> float | None: ...
+    @property
+    def error(self) -> float: ...
+
+
+def picture(
+    records: Sequence[Asked],
+    path: Path | str,
+    *,
+    simulated: float,
+    target: float | None = None,
+) -> None:
+    """Labels over time; errors against the target, untuned beside; error against its bar.
+
+    simulated: fs in all. target: eV, None where no energy was asked for.
+    """
+    figure = Figure(figsize=(12.6, 4.2), layout="constrained")
+    count, error, honest = figure.subplots(1, 3)
+    known = [r for r in records if r.std is not None]
+    times = 1e-3 * np.array([r.clock for r in known])
+    _count(count, records, 1e-3 * simulated)
+    _errors(error, known, times, target)
+    _honest(honest, known, target)
+    save(figure, path)
+
+
+def _count(ax: Axes, records: Sequence[Asked], end: float) -> None:
+    at = 1e-3 * np.array([0.0, *(r.clock for r in records)])
+    ax.step(np.append(at, end), [*range(len(at)), len(at) - 1], where="post", color=COLOURS[0])
+    ax.set(xlabel="simulated time (ps)", ylabel="labels asked for", title="when it asked")
+    ax.set_ylim(bottom=0)
+
+
+def _errors(ax: Axes, known: Sequence[Asked], times: np.ndarray, target: float | None) -> None:
+    untuned = 1e3 * np.abs([r.untuned - r.labelled for r in known])
+    tuned = 1e3 * np.abs([r.error for r in known])
+    ax.plot(times, untuned, "o", ms=4, mfc="none", color=GREY, label="untuned model")
+    ax.plot(times, tuned, "o", ms=4, color=COLOURS[0], label="model as it was then")
+    if target is not None:
+        ax.axhline(1e3 * target, color=COLOURS[5], lw=1, label=f"target {1e3 * target:.1f} meV")
+    if len(known):
+        ax.set_yscale("log")
+    ax.set(xlabel="simulated time (ps)", ylabel="|energy error| (meV)", title="how wrong it was")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _honest(ax: Axes, known: Sequence[Asked], target: float | None) -> None:
+    std = 1e3 * np.array([r.std for r in known], float)
+    tuned = 1e3 * np.abs([r.error for r in known])
+    untuned = 1e3 * np.abs([r.untuned - r.labelled for r in known])
+    if len(known):
+        wide = np.linspace(0, 1.1 * std.max(), 50)
+        ax.fill_between(wide, 0, 1.96 * wide, color=COLOURS[0], alpha=0.15, lw=0, label="95 %")
+    ax.plot(std, untuned, "o", ms=4, mfc="none", color=GREY, label="untuned model")
+    ax.plot(std, tuned, "o", ms=4, color=COLOURS[0], label="model as it was then")
+    if target is not None:
+        ax.axhline(1e3 * target, color=COLOURS[5], lw=1)
+    top = 1.3 * max(tuned.max(initial=0.0), 2.2 * std.max(initial=0.0), 1e-3)
+    ax.set(xlabel="calibrated σ (meV)", ylabel="|energy error| (meV)", title="whether it knew")
+    ax.set_ylim(0, top)
+    ax.legend(frameon=False, fontsize=8)
