@@ -76,7 +76,10 @@ class Contraction(torch.nn.Module):
                 for ae, pe, xe in zip(a, ps, xs, strict=True)
             ]
             outs.append(torch.cat(blocks, dim=2).view(-1, n))
-        return torch.cat(outs).t().index_select(0, order.argsort())
+        # gathered before it is turned, so that gradients come with atoms last: `bmm` would take
+        # other layouts matrix by matrix
+        out = torch.cat(outs)
+        return out.gather(1, order.argsort().expand(len(out), n)).t()
 
 
 def join(model: NativeModule) -> NativeModule:
