@@ -1,0 +1,186 @@
+"""Chains of the posterior: gradients, priors, and the same numbers wherever they run."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tiny import crystals, e0s, molecules, potential
+from tunesmith.core import Members
+from tunesmith.data.e0 import choose_e0s
+from tunesmith.errors import ConfigError, TrainingError
+from tunesmith.potentials import zoo
+from tunesmith.tune import chains
+from tunesmith.tune.anchor import GaussianPrior, NoAnchor
+from tunesmith.tune.chains import SGHMC, ChainTask, Density
+from tunesmith.tune.examples import collate, examples
+from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.loss import Huber
+from tunesmith.tune.subspace import All
+
+LOSS = GaussianLikelihood(energy="0.2 eV", forces="0.2 eV/Å", stress="0.05 eV/Å^3")
+SHORT = SGHMC(members=3, steps=20, learning_rate=1e-3)
+
+
+def begun(sampler: SGHMC = SHORT, seed: int = 0) -> Members:
+    return sampler.start(potential(), All(), LOSS, e0s(), seed=seed)
+
+
+def density(anchor: GaussianPrior | NoAnchor, stress: bool = True) -> Density:
+    model, members = potential(), begun()
+    frames = molecules(2) + (crystals(1) if stress else [])
+    task = ChainTask(
+        chains._remember(model),
+        All(),
+        anchor,
+        LOSS,
+        SHORT,
+        e0s(),
+        frames,
+        {n: w[0] for n, w in members.moved.items()},
+        members.noise_of(0),
+        20,
+        0,
+        (0, 0),
+    )
+    return Density(model, task, examples(model, frames, e0s()))
+
+
+@pytest.mark.parametrize("anchor", [NoAnchor(), GaussianPrior(scale=0.1)])
+def test_gradient_against_finite_differences(anchor: GaussianPrior | NoAnchor) -> None:
+    """Weights and noise head, energy, forces and stress, prior; float64, central differences."""
+    target = density(anchor)
+    generator = torch.Generator().manual_seed(1)
+    theta = target.theta + 0.05 * torch.randn(
+        target.theta.shape, generator=generator, dtype=torch.float64
+    )
+    chosen, weights = [0, 1, 2], [0.5, 0.3, 0.2]
+    gradient = target.gradient(theta, chosen, weights)
+    for part in (slice(None, len(target.centre)), slice(len(target.centre), None)):
+        direction = torch.zeros_like(theta)
+        direction[part] = torch.randn(
+            direction[part].shape, generator=generator, dtype=torch.float64
+        )
+        h = 1e-5
+        up, down = (target.value(theta + s * h * direction, chosen, weights) for s in (1, -1))
+        found, expected = gradient @ direction, (up - down) / (2 * h)
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_prior_is_a_gaussian_over_n() -> None:
+    """Its part of U: what is left of U when the flat prior's U is taken off."""
+    flat, held = density(NoAnchor()), density(GaussianPrior(scale=0.1))
+    theta = held.theta + 0.1
+    extra = held.value(theta, [0], [1.0]) - flat.value(theta, [0], [1.0])
+    std = 0.1 * float(held.centre.square().mean().sqrt())
+    d = len(held.centre)
+    squares = (theta[:d] - held.centre).square().sum() + theta[d:].square().sum()
+    assert extra.item() == pytest.approx(float(squares) / (2 * 3 * std**2), rel=1e-9)
+
+
+def test_weights_of_a_batch_weigh_its_structures() -> None:
+    target = density(NoAnchor())
+    single = [float(target.value(target.theta, [i], [1.0])) for i in range(3)]
+    found = float(target.value(target.theta, [0, 2], [0.25, 0.6]))
+    assert found == pytest.approx(0.25 * single[0] + 0.6 * single[2], rel=1e-9)
+
+
+def test_all_members_start_at_the_pretrained_weights() -> None:
+    members = begun()
+    full = potential().weights()
+    for name, w in members.moved.items():
+        assert torch.equal(w, torch.stack([full[name]] * 3))
+    assert not torch.equal(members.noise["0.weight"][0], members.noise["0.weight"][1])
+
+
+def test_an_update_raises_the_likelihood_and_spreads_the_members() -> None:
+    model, frames = potential(), molecules(4)
+    sampler = SGHMC(members=2, steps=60, learning_rate=5e-3)
+    before = begun(sampler)
+    after = sampler.update(before, model, GaussianPrior(), LOSS, frames, seed=0, number=0)
+    batch, targets = collate(model, examples(model, frames, e0s()))
+
+    def surprise(members: Members) -> float:
+        out = model.evaluate(members.expand(0), batch, features=True)
+        return float(LOSS(out, batch, targets, members.noise_of(0)))
+
+    assert surprise(after) < 0.5 * surprise(before)
+    assert all(not torch.equal(w[0], w[1]) for n, w in after.moved.items() if w[0].numel() > 4)
+
+
+def test_same_numbers_in_sequence_and_in_threads() -> None:
+    frames = molecules(7)
+    runs = []
+    for executor in (None, ThreadPoolExecutor(3)):
+        members = begun()
+        for number in range(2):
+            members = SHORT.update(
+                members, potential(), GaussianPrior(), LOSS, frames[: 4 + number],
+                seed=4, number=number, executor=executor,
+            )  # fmt: skip
+        runs.append(members)
+    for name in runs[0].moved:
+        assert torch.equal(runs[0].moved[name], runs[1].moved[name])
+    for name in runs[0].noise:
+        assert torch.equal(runs[0].noise[name], runs[1].noise[name])
+
+
+def test_same_numbers_in_other_processes() -> None:
+    """With a model that the other process must find and load by itself."""
+    model, frames = zoo.load("organic-xs"), molecules(2)
+    zero = choose_e0s("foundation", frames=frames, foundation=model.e0s)
+    sampler = SGHMC(members=2, steps=20)
+    start = sampler.start(model, All(), LOSS, zero, seed=0)
+    context = multiprocessing.get_context("spawn")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the other processes
+    try:
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            there, here = (
+                sampler.update(
+                    start, model, GaussianPrior(), LOSS, frames, seed=0, number=0, executor=executor
+                )
+                for executor in (pool, None)
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for name in here.moved:
+        assert torch.equal(here.moved[name], there.moved[name])
+
+
+def test_seed_and_number_decide_the_numbers() -> None:
+    frames = molecules(2)
+
+    def run(seed: int, number: int) -> torch.Tensor:
+        return torch.cat([
+            w.flatten()
+            for w in SHORT.update(
+                begun(), potential(), GaussianPrior(), LOSS, frames, seed=seed, number=number
+            ).moved.values()
+        ])  # fmt: skip
+
+    assert torch.equal(run(1, 0), run(1, 0))
+    assert not torch.equal(run(1, 0), run(2, 0))
+    assert not torch.equal(run(1, 0), run(1, 1))
+
+
+def test_at_temperature_zero_chains_agree_but_for_their_noise_heads() -> None:
+    cold = SGHMC(members=2, steps=20, temperature=0)
+    members = begun(cold)
+    same = replace(members, noise={n: torch.stack([w[0]] * 2) for n, w in members.noise.items()})
+    after = cold.update(same, potential(), GaussianPrior(), LOSS, molecules(3), seed=0, number=0)
+    for w in after.moved.values():
+        assert torch.equal(w[0], w[1])
+
+
+def test_a_loss_that_is_no_likelihood_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a likelihood, which 'huber' is not"):
+        SHORT.start(potential(), All(), Huber(), e0s(), seed=0)  # type: ignore[arg-type]
+
+
+def test_a_diverging_chain_is_said() -> None:
+    wild = SGHMC(members=2, steps=40, learning_rate=1e12)
+    with pytest.raises(TrainingError, match="diverged"):
+        wild.update(begun(wild), potential(), GaussianPrior(), LOSS, molecules(2), seed=0, number=0)
