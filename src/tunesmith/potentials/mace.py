@@ -30,6 +30,7 @@ from tunesmith.potentials.mace_contraction import join
 from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
+from tunesmith.potentials.mace_radial import fold
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
 #: (measured: 8 members of 32 and 64 channels; above, their arrays no longer fit its caches)
@@ -64,7 +65,7 @@ class MACEPotential:
             copied = copy.deepcopy(module)
         # a module that cannot be fused runs as it is, on edges without padding
         self._fused = can_fuse(module)
-        fused = join(fuse(copied) if self._fused else copied)
+        fused = fold(join(fuse(copied) if self._fused else copied))
         self._module = fused.to(device=self.device, dtype=dtype).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)
@@ -225,8 +226,11 @@ class MACEPotential:
     ) -> tuple[Tensor, list[Tensor]]:
         """Energies (B,) and every layer's node features from weights and moved positions."""
         inputs = (self._inputs(batch, positions, strain),)
-        # looking for tied weights, of which there are none, would take an eighth of the time
-        return functional_call(self._path, weights, inputs, tie_weights=False)
+        # TorchScript would rewrite its pieces after their first run, to other last bits: a resumed
+        # process would leave the path of an uninterrupted one.
+        with torch.jit.optimized_execution(False):
+            # looking for tied weights, of which there are none, would take an eighth of the time
+            return functional_call(self._path, weights, inputs, tie_weights=False)
 
     def native(self, path: Path) -> Calculator:
         """`MACECalculator` of an exported file, float64."""
