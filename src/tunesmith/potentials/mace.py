@@ -30,7 +30,6 @@ from tunesmith.potentials.mace_contraction import join
 from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
-from tunesmith.potentials.mace_radial import fold
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
 #: (measured: 8 members of 32 and 64 channels; above, their arrays no longer fit its caches)
@@ -65,7 +64,7 @@ class MACEPotential:
             copied = copy.deepcopy(module)
         # a module that cannot be fused runs as it is, on edges without padding
         self._fused = can_fuse(module)
-        fused = fold(join(fuse(copied) if self._fused else copied))
+        fused = join(fuse(copied) if self._fused else copied)
         self._module = fused.to(device=self.device, dtype=dtype).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)
