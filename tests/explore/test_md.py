@@ -102,10 +102,13 @@ def by_ase(ensemble: str, atoms: Atoms, rng: np.random.Generator) -> Any:
         "npt": lambda: IsotropicMTKNPT(atoms, dt, kelvin, press, tau, 1000 * u.fs),
         "npt-flexible": lambda: MTKNPT(atoms, dt, kelvin, press, tau, 1000 * u.fs),
     }[ensemble]()
-    if hasattr(made, "_thermostat"):  # the one change: 3N - 3 degrees of freedom
+    if hasattr(made, "_thermostat"):  # changed: 3N - 3 degrees of freedom
         chain, n = made._thermostat, len(atoms)
         chain._num_atoms_global = (3 * n - 3) / 3
         chain._Q[0] = 3 * chain._num_atoms_global * chain._kT * tau**2
+    if ensemble == "npt-flexible":  # and six of a symmetric cell velocity
+        made._barostat._cell_dof = 6
+        made._barostat._R[0] = 6 * made._kT * (1000 * u.fs) ** 2
     return made
 
 
