@@ -116,6 +116,19 @@ def first_forces(sound: Potential, *args: Any, each: bool = True, **options: Any
     return out if each else replace(out, forces=out.forces[0], stress=out.stress.mean(0))
 
 
+def crossed(
+    sound: Potential, shared: Weights, stacked: Weights, batches: list[Batch], **options: Any
+) -> list[Evaluation]:
+    return sound.evaluate_each(shared, stacked, [batches[0]] * len(batches), **options)
+
+
+def half_weights(
+    sound: Potential, shared: Weights, stacked: Weights, batches: list[Batch], **options: Any
+) -> list[Evaluation]:
+    fixed = {k: 0.5 * (w + w.detach()) for k, w in stacked.items()}
+    return sound.evaluate_each(shared, fixed, batches, **options)
+
+
 def bad_names(sound: Potential) -> Weights:
     return dict(list(sound.weights().items())[1:])
 
@@ -152,6 +165,8 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
         {"evaluate_members": lambda p, w, s, b, **o: p.evaluate_members(w, first_only(s), b, **o)},
     ),
     "forces of the first member": (interface.check_members, {"evaluate_members": first_forces}),
+    "members on each other's batch": (interface.check_each, {"evaluate_each": crossed}),
+    "members without gradients": (interface.check_each, {"evaluate_each": half_weights}),
     "weights without a name": (interface.check_names, {"weights": bad_names}),
     "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
     "half a gradient": (interface.check_weight_gradients, changed(detached)),

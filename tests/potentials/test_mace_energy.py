@@ -101,6 +101,29 @@ def test_large_batches_single_members_and_other_blocks_go_one_by_one(
         ask(MACEPotential(module, Base("x", "0", "mace"), dtype=torch.float64), 2)
 
 
+def test_batches_of_the_same_atoms_go_in_one_pass(passes: list[str]) -> None:
+    """Also where one atom has more neighbours than in the other batch."""
+    potential = networks.potential(networks.build())
+    shared, stacked = stack(_members(potential, 2))
+    frames = [bulk("C", cubic=True), molecule("CH3OH")]
+    squeezed = [bulk("C", a=3.2, cubic=True), molecule("CH3OH")]
+    squeezed[1].positions += np.random.default_rng(0).normal(scale=0.05, size=(6, 3))
+    sets = (frames, squeezed)
+    batches = [potential.batch([potential.graph(a) for a in atoms]) for atoms in sets]
+    assert len(batches[0].padding) < len(batches[1].padding)
+    together = potential.evaluate_each(shared, stacked, batches, stress=True, features=True)
+    assert passes == ["vmap"]
+    for own, batch, found in zip(unstack(stacked), batches, together, strict=True):
+        alone = potential.evaluate({**shared, **own}, batch, stress=True, features=True)
+        for part in ("energy", "forces", "stress", "features"):
+            expected = getattr(alone, part)
+            np.testing.assert_allclose(getattr(found, part), expected, rtol=1e-10, atol=1e-10)
+    # the same number of atoms, another element
+    other = potential.batch([potential.graph(a) for a in (frames[0], molecule("CH3OH")[::-1])])
+    potential.evaluate_each(shared, stacked, [batches[0], other])
+    assert passes == ["vmap"]
+
+
 def test_stacks_come_apart_again() -> None:
     same = torch.ones(2)
     members = [{"a": same, "b": torch.full((3,), float(i))} for i in range(4)]

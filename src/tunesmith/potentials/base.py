@@ -6,6 +6,7 @@
 | ``batch(graphs)`` | several graphs as one disconnected graph | `Batch` |
 | ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
 | ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
+| ``evaluate_each(shared, stacked, batches)`` | the same, member i on batch i | M of them |
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
 | ``weights()`` | every weight by name, a copy | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
@@ -186,6 +187,23 @@ class Potential(Protocol):
         least one. Energies (M, B) and features (M, A, d) are every member's; so are forces
         (M, A, 3) and stress (M, B, 3, 3), or, without ``each``, those of the mean energy: (A, 3)
         and (B, 3, 3). `one_by_one` will do for any backend.
+        """
+        ...
+
+    def evaluate_each(
+        self,
+        shared: Weights,
+        stacked: Weights,
+        batches: list[Batch],
+        *,
+        stress: bool = False,
+        features: bool = False,
+        create_graph: bool = False,
+    ) -> list[Evaluation]:
+        """What `evaluate` gives for member i on batch i, for all of them.
+
+        Differentiable in ``shared`` and ``stacked`` with ``create_graph``. A loop will do; a
+        backend may take less time for all at once.
         """
         ...
 

@@ -5,6 +5,7 @@ them, double backward included.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,18 @@ from tunesmith.errors import DataError
 from tunesmith.potentials import mace_files
 from tunesmith.potentials.base import (
     Batch,
-    Block,
     Capabilities,
     Evaluation,
     Graph,
-    Linear,
-    WeightNames,
     one_by_one,
+    unstack,
 )
 from tunesmith.potentials.mace_contraction import join
-from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
+from tunesmith.potentials.mace_convolution import GEOMETRY, align, can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
+from tunesmith.potentials.mace_radial import fold
+from tunesmith.potentials.mace_weights import linears, weight_names
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
 #: (measured: 8 members of 32 and 64 channels; above, their arrays no longer fit its caches)
@@ -64,12 +65,12 @@ class MACEPotential:
             copied = copy.deepcopy(module)
         # a module that cannot be fused runs as it is, on edges without padding
         self._fused = can_fuse(module)
-        fused = join(fuse(copied) if self._fused else copied)
+        fused = fold(join(fuse(copied) if self._fused else copied))
         self._module = fused.to(device=self.device, dtype=dtype).eval()
         for parameter in self._module.parameters():
             parameter.requires_grad_(False)
-        self.names = _weight_names(self._module)
-        self.linears = tuple(_linears(self._module))
+        self.names = weight_names(self._module)
+        self.linears = tuple(linears(self._module))
         self._species = {z: i for i, z in enumerate(self.elements)}
         self._path = EnergyPath(self._module)
         self._stacks = self._path.takes_stacks()
@@ -182,34 +183,79 @@ class MACEPotential:
         if members == 1 or not self._stacks or not self._is_small(batch):
             options = {"each": each, "stress": stress, "features": features}
             return one_by_one(self, shared, stacked, batch, **options)
+        return self._in_one_pass(
+            shared, stacked, batch, members if each else None, stress=stress, features=features
+        )
+
+    def evaluate_each(
+        self,
+        shared: Weights,
+        stacked: Weights,
+        batches: list[Batch],
+        *,
+        stress: bool = False,
+        features: bool = False,
+        create_graph: bool = False,
+    ) -> list[Evaluation]:
+        """In one pass where all batches are of the same atoms and it takes less time."""
+        options = {"stress": stress, "features": features, "create_graph": create_graph}
+        together = align(batches) if len(batches) > 1 and self._stacks else None
+        if together is None or not self._is_small(together):
+            pairs = zip(unstack(stacked), batches, strict=True)
+            return [self.evaluate({**shared, **own}, b, **options) for own, b in pairs]
+        out = self._in_one_pass(shared, stacked, together, len(batches), **options)
+        parts = (out.energy, out.forces, out.stress, out.features)
+        columns = [len(batches) * [None] if part is None else part.unbind() for part in parts]
+        return [Evaluation(*row) for row in zip(*columns, strict=True)]
+
+    def _in_one_pass(
+        self,
+        shared: Weights,
+        stacked: Weights,
+        batch: Batch,
+        members: int | None,
+        *,
+        stress: bool,
+        features: bool,
+        create_graph: bool = False,
+    ) -> Evaluation:
+        """All members at once; members: how many, None for the gradient of their mean energy.
+
+        batch: for all of them, or with the geometry of each in front, as `align` makes it.
+        """
+        own_geometry = batch.positions.dim() == 3
+        geometry = {k: getattr(batch, k) for k in GEOMETRY} if own_geometry else {}
         moved = {"positions": batch.positions.detach()}
         if stress:
             moved["strain"] = torch.zeros_like(batch.cell)
-        if each:
-            moved = {k: v.repeat(members, *[1] * v.dim()) for k, v in moved.items()}
+        if members and not own_geometry:
+            moved = {k: v.expand(members, *v.shape) for k, v in moved.items()}
 
-        def one(own: Weights, moved: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        def one(
+            own: Weights, moved: dict[str, Tensor], geometry: dict[str, Tensor]
+        ) -> tuple[Tensor, Tensor]:
+            here = replace(batch, **geometry)
             weights = {**shared, **own}
-            energy, layers = self._call(weights, batch, moved["positions"], moved.get("strain"))
+            energy, layers = self._call(weights, here, moved["positions"], moved.get("strain"))
             return energy, self._scalars(layers) if features else energy
 
         with torch.enable_grad():
-            for tensor in moved.values():
-                tensor.requires_grad_()
-            energy, described = vmap(one, in_dims=(0, 0 if each else None))(stacked, moved)
-            summed = energy.sum() if each else energy.mean(0).sum()
-            gradients = torch.autograd.grad(summed, list(moved.values()), materialize_grads=True)
-        return Evaluation(
-            energy.detach(),
-            -gradients[0],
-            _stress(gradients[1], batch) if stress else None,
-            described.detach() if features else None,
-        )
+            moved = {k: v.clone().requires_grad_() for k, v in moved.items()}
+            run = vmap(one, in_dims=(0, 0 if members else None, 0))
+            energy, described = run(stacked, moved, geometry)
+            summed = energy.sum() if members else energy.mean(0).sum()
+            gradients = torch.autograd.grad(
+                summed, list(moved.values()), create_graph=create_graph, materialize_grads=True
+            )
+        if not create_graph:
+            energy, described = energy.detach(), described.detach()
+        tensor = _stress(gradients[1], batch) if stress else None
+        return Evaluation(energy, -gradients[0], tensor, described if features else None)
 
     def _is_small(self, batch: Batch) -> bool:
         """Whether the members' arrays fit a CPU's caches together; a GPU takes all it holds."""
         channels = self._module.node_embedding.linear.irreps_out.dim
-        return self.device.type != "cpu" or batch.edges.shape[1] * channels <= _SMALL
+        return self.device.type != "cpu" or batch.edges.shape[-1] * channels <= _SMALL
 
     def features(self, weights: Weights, batch: Batch) -> Tensor:
         """Scalars after every interaction layer, concatenated (A, layers × channels)."""
@@ -242,43 +288,6 @@ class MACEPotential:
 
 def _stress(gradient: Tensor, batch: Batch) -> Tensor:
     """dE/d(strain) (…, B, 3, 3) over volume, eV/Å³; NaN where the structure is not periodic."""
-    volume = torch.linalg.det(batch.cell).abs()[:, None, None]
+    volume = torch.linalg.det(batch.cell).abs()[..., None, None]
     # molecules live in a box of mace's own choosing: no stress there
     return torch.where(batch.periodic[:, None, None], gradient / volume, torch.nan)
-
-
-def _weight_names(module: NativeModule) -> WeightNames:
-    parameters = [name for name, p in module.named_parameters() if p.numel()]
-    state = module.state_dict()
-
-    def under(*prefixes: str) -> tuple[str, ...]:
-        return tuple(n for n in parameters if n.startswith(prefixes))
-
-    layers = range(len(module.interactions))
-    return WeightNames(
-        embedding=under("node_embedding.", "radial_embedding."),
-        interactions=tuple(under(f"interactions.{i}.") for i in layers),
-        products=tuple(under(f"products.{i}.") for i in layers),
-        readouts=under("readouts."),
-        scale=tuple(n for n in ("scale_shift.scale", "scale_shift.shift") if n in state),
-    )
-
-
-def _linears(module: NativeModule) -> list[Linear]:
-    found = []
-    for name, layer in module.named_modules():
-        kind = type(layer).__name__
-        if kind == "Linear" and hasattr(layer, "instructions"):
-            blocks, start = [], 0
-            for path in layer.instructions:
-                if path.i_in < 0:  # a bias, kept in another tensor
-                    continue
-                rows, columns = path.path_shape
-                irrep = str(layer.irreps_in[path.i_in].ir)
-                blocks.append(Block(start, (rows, columns), irrep))
-                start += rows * columns
-            found.append(Linear(f"{name}.weight", tuple(blocks)))
-        elif kind == "_Layer":
-            shape = tuple(layer.weight.shape)
-            found.append(Linear(f"{name}.weight", (Block(0, shape, "0e"),)))
-    return found
