@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tunesmith.report.plots import COLOURS, GREY, save
 
@@ -44,6 +45,9 @@ def picture(
     _count(count, records, 1e-3 * simulated)
     _errors(error, known, times, target)
     _honest(honest, known, target)
+    for ax in (count, error):
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    count.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     save(figure, path)
 
 
@@ -60,11 +64,15 @@ def _errors(ax: Axes, known: Sequence[Asked], times: np.ndarray, target: float |
     ax.plot(times, untuned, "o", ms=4, mfc="none", color=GREY, label="untuned model")
     ax.plot(times, tuned, "o", ms=4, color=COLOURS[0], label="model as it was then")
     if target is not None:
-        ax.axhline(1e3 * target, color=COLOURS[5], lw=1, label=f"target {1e3 * target:.1f} meV")
+        ax.axhline(1e3 * target, color=COLOURS[5], lw=1, label=_named(target))
     if len(known):
         ax.set_yscale("log")
     ax.set(xlabel="simulated time (ps)", ylabel="|energy error| (meV)", title="how wrong it was")
     ax.legend(frameon=False, fontsize=8)
+
+
+def _named(target: float) -> str:
+    return f"target {1e3 * target:.1f} meV"
 
 
 def _honest(ax: Axes, known: Sequence[Asked], target: float | None) -> None:
