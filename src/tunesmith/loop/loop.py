@@ -172,6 +172,7 @@ class Loop:
         """What drives a step: the posterior's mean or, where that is too uncertain, a label."""
         at, config = self.at, self.config
         if (known := self._known.get(_fingerprint(atoms))) is not None:
+            self._decision = None
             return Answer(known.energy, known.forces, known.stress)
         limits = config.acquire.limits(config.target, atoms, len(at.records))
         prediction = self.ensemble.predict(
@@ -309,9 +310,9 @@ class Loop:
         at, loop = self.at, self.config.loop
         if at.explosions + 1 > loop.max_explosions:
             raise TunesmithError(
-                f"walker {explosion.walker}: {explosion.reason}, the {at.explosions + 1}th time in "
-                "a row; a shorter explore.timestep, a lower temperature or a tighter target may "
-                "help."
+                f"walker {explosion.walker}: {explosion.reason}, and that was explosion "
+                f"{at.explosions + 1} in a row; a shorter explore.timestep, a lower temperature or "
+                "a tighter target may help."
             )
         learnt = "not labelled"
         if loop.max_labels is None or len(at.records) < loop.max_labels:
