@@ -39,11 +39,12 @@ def density(anchor: GaussianPrior | NoAnchor, stress: bool = True) -> Density:
         SHORT,
         e0s(),
         frames,
-        {n: w[0] for n, w in members.moved.items()},
-        members.noise_of(0),
+        {n: w[:2] for n, w in members.moved.items()},
+        {n: w[:2] for n, w in members.noise.items()},
         20,
         0,
-        (0, 0),
+        0,
+        (0, 1),
     )
     return Density(model, task, examples(model, frames, e0s()))
 
@@ -60,12 +61,12 @@ def test_gradient_against_finite_differences(anchor: GaussianPrior | NoAnchor) -
     gradient = target.gradient(theta, chosen, weights)
     for part in (slice(None, len(target.centre)), slice(len(target.centre), None)):
         direction = torch.zeros_like(theta)
-        direction[part] = torch.randn(
-            direction[part].shape, generator=generator, dtype=torch.float64
+        direction[:, part] = torch.randn(
+            direction[:, part].shape, generator=generator, dtype=torch.float64
         )
         h = 1e-5
         up, down = (target.value(theta + s * h * direction, chosen, weights) for s in (1, -1))
-        found, expected = gradient @ direction, (up - down) / (2 * h)
+        found, expected = (gradient * direction).sum(1), (up - down) / (2 * h)
         torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-6)
 
 
@@ -76,15 +77,27 @@ def test_the_prior_is_a_gaussian_over_n() -> None:
     extra = held.value(theta, [0], [1.0]) - flat.value(theta, [0], [1.0])
     std = 0.1 * float(held.centre.square().mean().sqrt())
     d = len(held.centre)
-    squares = (theta[:d] - held.centre).square().sum() + theta[d:].square().sum()
-    assert extra.item() == pytest.approx(float(squares) / (2 * 3 * std**2), rel=1e-9)
+    squares = (theta[:, :d] - held.centre).square().sum(1) + theta[:, d:].square().sum(1)
+    torch.testing.assert_close(extra, squares / (2 * 3 * std**2), rtol=1e-9, atol=0.0)
 
 
 def test_weights_of_a_batch_weigh_its_structures() -> None:
     target = density(NoAnchor())
-    single = [float(target.value(target.theta, [i], [1.0])) for i in range(3)]
-    found = float(target.value(target.theta, [0, 2], [0.25, 0.6]))
-    assert found == pytest.approx(0.25 * single[0] + 0.6 * single[2], rel=1e-9)
+    single = [target.value(target.theta, [i], [1.0]) for i in range(3)]
+    found = target.value(target.theta, [0, 2], [0.25, 0.6])
+    torch.testing.assert_close(found, 0.25 * single[0] + 0.6 * single[2])
+
+
+def test_chains_of_a_task_are_each_as_if_alone() -> None:
+    members = begun()
+    runs = [
+        SHORT.model_copy(update={"together": together}).update(
+            members, potential(), GaussianPrior(), LOSS, molecules(3), seed=0, number=0
+        )
+        for together in (1, 3)
+    ]
+    for name, w in runs[0].moved.items():
+        torch.testing.assert_close(runs[1].moved[name], w, rtol=1e-6, atol=1e-8)
 
 
 def test_all_members_start_at_the_pretrained_weights() -> None:

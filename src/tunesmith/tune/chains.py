@@ -1,8 +1,10 @@
 """SGHMC as a sampler: M chains around the pretrained weights, one posterior of M members.
 
 All chains start at the pretrained weights and differ by their seed alone; after every label each
-goes on from where it stands. A chain is one task of a `concurrent.futures.Executor`: a function of
-what it is given, so that the numbers are the same in sequence, in processes and on a cluster.
+goes on from where it stands. A few chains are one task of a `concurrent.futures.Executor`: a
+function of what it is given, so that the numbers are the same in sequence, in processes and on a
+cluster. The chains of a task are computed in one pass where the backend gains by it; all chains of
+an update draw the same minibatches and different noise.
 """
 
 import threading
@@ -16,11 +18,11 @@ from pydantic import Field
 from tunesmith.core import E0s, Frame, Members, Settings, Subspace, Tensor, Weights, derived_seed
 from tunesmith.errors import ConfigError, ModelError, TrainingError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.base import Batch, Evaluation, Potential, stack
 from tunesmith.tune import noise as noise_head
 from tunesmith.tune import sghmc
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
-from tunesmith.tune.examples import Example, collate, examples
+from tunesmith.tune.examples import Example, Targets, collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.vector import Vector
 
@@ -46,6 +48,9 @@ class SGHMC(Settings):
     friction: float = Field(0.1, gt=0, lt=1, description="α")
     beta: float = Field(0.999, gt=0, lt=1, description="decay of the mass")
     epsilon: float = Field(1e-4, gt=0, description="ε of the mass")
+    together: int = Field(
+        2, ge=1, description="chains computed in one pass by one process; part of the last bits"
+    )
     temperature: float = Field(1.0, ge=0, description="of the posterior; 0: no noise, one fit")
 
     def start(
@@ -109,6 +114,8 @@ class SGHMC(Settings):
         if longer != 1 and isinstance(anchor, GaussianPrior):
             anchor = anchor.model_copy(update={"scale": anchor.scale * longer**0.5})
         key = _remember(potential)
+        names = range(len(members))
+        groups = [names[i : i + self.together] for i in names[:: self.together]]
         tasks = [
             ChainTask(
                 key,
@@ -118,22 +125,23 @@ class SGHMC(Settings):
                 self,
                 members.e0s,
                 frames,
-                {name: w[i] for name, w in members.moved.items()},
-                members.noise_of(i),
+                {name: w[list(group)] for name, w in members.moved.items()},
+                {name: w[list(group)] for name, w in members.noise.items()},
                 round(steps * longer),
                 seed,
-                (number, i),
+                number,
+                tuple(group),
             )
-            for i in range(len(members))
+            for group in groups
         ]
         run = map if executor is None else executor.map
-        done = list(run(run_chain, tasks))
-        moved = {n: torch.stack([d[0][n] for d in done]) for n in members.moved}
-        noise = {n: torch.stack([d[1][n] for d in done]) for n in members.noise}
+        done = list(run(run_chains, tasks))
+        moved = {n: torch.cat([d[0][n] for d in done]) for n in members.moved}
+        noise = {n: torch.cat([d[1][n] for d in done]) for n in members.noise}
         return replace(members, moved=moved, noise=noise, noise_scale=loss.scale)
 
 
-# --------------------------------------------------------------------- one chain as a task
+# ------------------------------------------------------------------- some chains as a task
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,10 @@ class PotentialKey:
 
 @dataclass(frozen=True)
 class ChainTask:
-    """What one chain does for one update; plain values, so that it can travel."""
+    """What some chains do for one update; plain values, so that it can travel.
+
+    moved, noise: name → (chains, …). number: of the update; names: of the chains.
+    """
 
     potential: PotentialKey
     subspace: Subspace
@@ -162,12 +173,13 @@ class ChainTask:
     noise: Weights
     steps: int
     seed: int
-    name: tuple[int, ...]
+    number: int
+    names: tuple[int, ...]
 
 
 #: potentials of this process, by what they are
 _POTENTIALS: dict[PotentialKey, Potential] = {}
-#: a module's weights are swapped while it runs, so one chain at a time in each process
+#: a module's weights are swapped while it runs, so one task at a time in each process
 _LOCK = threading.Lock()
 
 
@@ -189,76 +201,98 @@ def _recall(key: PotentialKey) -> Potential:
     return _POTENTIALS[key]
 
 
-def run_chain(task: ChainTask) -> tuple[Weights, Weights]:
-    """Moved weights and noise head at the end of one update of one chain."""
+def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
+    """Moved weights and noise heads at the end of one update of some chains."""
     with _LOCK:
         potential, settings = _recall(task.potential), task.settings
         data = examples(potential, task.frames, task.e0s)
         target = Density(potential, task, data)
-        seed = derived_seed(task.seed, "chain", *task.name)
-        generator = torch.Generator().manual_seed(seed)
-        chain = sghmc.init(target.theta)
+        draws = _generator(task, "batches")
+        noises = [_generator(task, "chain", name) for name in task.names]
+        chains = [sghmc.init(theta) for theta in target.theta]
         for i in range(task.steps):
             rate, noise = sghmc.per_label(i, task.steps, settings.learning_rate)
-            chosen, weights = sghmc.draw(len(data), settings.batch_size, generator)
-            chain = sghmc.step(
-                chain,
-                target.gradient(chain.theta, chosen, weights),
-                rate=rate,
-                n=len(data),
-                generator=generator,
-                noise=noise * settings.temperature**0.5,
-                friction=settings.friction,
-                beta=settings.beta,
-                epsilon=settings.epsilon,
-            )
-        return target.split(chain.theta)
+            chosen, weights = sghmc.draw(len(data), settings.batch_size, draws)
+            theta = torch.stack([chain.theta for chain in chains])
+            gradients = target.gradient(theta, chosen, weights)
+            chains = [
+                sghmc.step(
+                    chain,
+                    gradient,
+                    rate=rate,
+                    n=len(data),
+                    generator=generator,
+                    noise=noise * settings.temperature**0.5,
+                    friction=settings.friction,
+                    beta=settings.beta,
+                    epsilon=settings.epsilon,
+                )
+                for chain, gradient, generator in zip(chains, gradients, noises, strict=True)
+            ]
+        return target.split(torch.stack([chain.theta for chain in chains]))
+
+
+def _generator(task: ChainTask, *name: object) -> torch.Generator:
+    return torch.Generator().manual_seed(derived_seed(task.seed, *name, task.number))
 
 
 class Density:
-    """U(θ), the negative log posterior over N, on one flat vector of weights and noise head."""
+    """U(θ), the negative log posterior over N, of some chains: flat vectors (chains, d) of
+    weights and noise head."""
 
     def __init__(self, potential: Potential, task: ChainTask, data: list[Example]) -> None:
         self.potential, self.task, self.data = potential, task, data
-        self.full = potential.weights()
         self.centre = Vector(_pretrained(potential, task.subspace, task.seed)).flat
-        self._moved, self._noise = Vector(task.moved), Vector(task.noise)
-        self.theta = torch.cat([self._moved.flat, self._noise.flat])
+        self._full = potential.weights()
+        self._moved = Vector({n: w[0] for n, w in task.moved.items()})
+        self._noise = Vector({n: w[0] for n, w in task.noise.items()})
+        parts = [*task.moved.values(), *task.noise.values()]
+        self.theta = torch.cat([w.flatten(1) for w in parts], dim=1)
         self._std = task.anchor.std(self.centre)
         self._stress = any(e.stress is not None for e in data)
         self._batches: dict[tuple[int, ...], Any] = {}
 
     def split(self, theta: Tensor) -> tuple[Weights, Weights]:
-        """Moved weights and noise head in a flat vector."""
-        moved, noise = theta.split([len(self.centre), len(theta) - len(self.centre)])
+        """Moved weights and noise heads, name → (chains, …), in flat vectors."""
+        moved, noise = theta.split([len(self.centre), theta.shape[1] - len(self.centre)], dim=1)
         return self._moved.split(moved), self._noise.split(noise)
 
     def value(self, theta: Tensor, chosen: list[int], weights: list[float]) -> Tensor:
-        """Σ_b weight_b · (−log-likelihood of structure b) − (1/N) log prior, a scalar."""
+        """Σ_b weight_b · (−log-likelihood of structure b) − (1/N) log prior, of each chain."""
         moved, noise = self.split(theta)
         batch, targets = self._batch(tuple(chosen))
         # the likelihood averages over the batch; the weights already contain the division
         scaled = targets.weight.new_tensor(weights) * len(chosen)
         targets = replace(targets, weight=targets.weight * scaled)
-        out = self.potential.evaluate(
-            self.task.subspace.expand(self.full, moved),
-            batch,
-            stress=self._stress,
-            features=True,
-            create_graph=True,
-        )
-        total = self.task.loss(out, batch, targets, noise)
+        outs = self._evaluate(moved, batch, len(theta))
+        losses = [
+            self.task.loss(out, batch, targets, {n: w[i] for n, w in noise.items()})
+            for i, out in enumerate(outs)
+        ]
+        return torch.stack(losses) + torch.stack([self._prior(row) for row in theta])
+
+    def _evaluate(self, moved: Weights, batch: Batch, chains: int) -> list[Evaluation]:
+        expand = self.task.subspace.expand
+        full = [expand(self._full, {n: w[i] for n, w in moved.items()}) for i in range(chains)]
+        options = {"stress": self._stress, "features": True, "create_graph": True}
+        if chains == 1:
+            return [self.potential.evaluate(full[0], batch, **options)]
+        shared, stacked = stack(full)
+        return self.potential.evaluate_each(shared, stacked, [batch] * chains, **options)
+
+    def _prior(self, theta: Tensor) -> Tensor:
+        """−(1/N) log prior of one chain, up to a constant."""
         n, size = len(self.data), len(self.centre)
-        if (penalty := self.task.anchor.penalty(theta[:size], self.centre, n)) is not None:
-            total = total + penalty
+        penalty = self.task.anchor.penalty(theta[:size], self.centre, n)
+        total = theta.new_zeros(()) if penalty is None else penalty
         if self._std is not None:
             total = total + theta[size:].square().sum() / (2 * n * self._std**2)
         return total
 
     def gradient(self, theta: Tensor, chosen: list[int], weights: list[float]) -> Tensor:
-        """∇U (d,) on a weighted minibatch. Raises `TrainingError` where it is not finite."""
+        """∇U (chains, d) on a weighted minibatch. Raises `TrainingError` where not finite."""
         leaf = theta.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.value(leaf, chosen, weights), leaf)
+        (gradient,) = torch.autograd.grad(self.value(leaf, chosen, weights).sum(), leaf)
         if not gradient.isfinite().all():
             raise TrainingError(
                 "a chain of the posterior has diverged; lower tune.sampler.learning_rate or look "
@@ -266,7 +300,7 @@ class Density:
             )
         return gradient
 
-    def _batch(self, chosen: tuple[int, ...]) -> Any:
+    def _batch(self, chosen: tuple[int, ...]) -> tuple[Batch, Targets]:
         if len(self.data) > self.task.settings.batch_size:
             return collate(self.potential, [self.data[i] for i in chosen])
         if chosen not in self._batches:

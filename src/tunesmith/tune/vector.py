@@ -13,5 +13,9 @@ class Vector:
         self.flat = torch.cat([w.reshape(-1) for w in weights.values()])
 
     def split(self, flat: Tensor) -> Weights:
-        parts = flat.split([s.numel() for s in self.shapes.values()])
-        return {n: p.view(s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
+        """Named views of a flat vector (d,), or of several (n, d), which name → (n, …)."""
+        parts = flat.split([s.numel() for s in self.shapes.values()], dim=-1)
+        lead = flat.shape[:-1]
+        return {
+            n: p.reshape(*lead, *s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)
+        }
