@@ -13,11 +13,12 @@ STAMP := $(VENV)/.installed-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' 
 # one thread per process: fastest on shared machines, and the same numbers everywhere
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help env test test-slow test-engines lint types demo clean
+.PHONY: help env test test-slow test-engines lint types demo demo-tune clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo          fine-tune the embedded foundation model, errors before and after"
+	@echo "make demo          ethanol by molecular dynamics, learnt from DFT on the fly (15 minutes)"
+	@echo "make demo-tune     fine-tune to labels there are, errors before and after"
 	@echo "make test          run the tests (make test-slow: the long ones,"
 	@echo "                   make test-engines: those of external programs)"
 	@echo "make env           only set up the environment in $(VENV)"
@@ -61,6 +62,9 @@ types: env
 	@$(PY) -m mypy
 
 demo: env
+	@$(VENV)/bin/tunesmith run recipes/ethanol.yaml
+
+demo-tune: env
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
 
 clean:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo: fine-tune the embedded organic-xs to real DFT, and see the errors before and after.
-# `make demo` runs it in its own environment; a second run finds everything done.
+# `make demo-tune` runs it in its own environment; a second run finds everything done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec 3>&1 # the screen, also where a command's result goes to a file
