@@ -19,7 +19,12 @@ STACKING: dict[str, dict[str, Any]] = {
     "vectors": {},
     "correlation-3": {"correlation": 3, "max_ell": 3},
     "one layer": {"num_interactions": 1},
+    "density": networks.DENSITY,
 }
+
+
+def _native(changes: dict[str, Any]) -> torch.nn.Module:
+    return networks.native(**changes) if "block" in changes else networks.build(**changes)
 
 
 def _members(potential: MACEPotential, n: int = 3) -> list[dict[str, torch.Tensor]]:
@@ -63,7 +68,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("name", STACKING)
 @pytest.mark.parametrize("each", [True, False])
 def test_in_one_pass_as_one_by_one(name: str, each: bool, passes: list[str]) -> None:
-    potential = networks.potential(networks.build(**STACKING[name]))
+    potential = networks.potential(_native(STACKING[name]))
     batch = _batch(potential)
     members = _members(potential)
     # an untouched embedding, as where only a part of the model is sampled
@@ -96,7 +101,7 @@ def test_large_batches_single_members_and_other_blocks_go_one_by_one(
     ask(potential, 2)
     monkeypatch.undo()
     assert passes == ["one_by_one", "vmap", "one_by_one"]
-    for changes in (networks.DENSITY, {"pair_repulsion": True}):
+    for changes in (networks.NONLINEAR, {"pair_repulsion": True}):
         module = networks.native(**changes)
         ask(MACEPotential(module, Base("x", "0", "mace"), dtype=torch.float64), 2)
 

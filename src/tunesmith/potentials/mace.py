@@ -72,7 +72,7 @@ class MACEPotential:
         self.names = weight_names(self._module)
         self.linears = tuple(linears(self._module))
         self._species = {z: i for i, z in enumerate(self.elements)}
-        self._path = EnergyPath(self._module)
+        self._path = EnergyPath(self._module).to(device=self.device, dtype=dtype)
         self._stacks = self._path.takes_stacks()
 
     def weights(self) -> Weights:
@@ -125,17 +125,14 @@ class MACEPotential:
             positions = positions + (positions[:, None] @ symmetric[batch.index])[:, 0]
             cell = cell + cell @ symmetric
         images = (batch.unit_shifts[:, None] @ cell[batch.index[batch.edges[0]]])[:, 0]
-        n = len(self.elements)
         return {
             "positions": positions,
-            "node_attrs": torch.nn.functional.one_hot(batch.species, n).to(self.dtype),
+            "species": batch.species,
             "edge_index": batch.edges,
             # padding is longer than the cutoff, where radial weights are exactly zero
             "shifts": images + 2 * self.cutoff * batch.padding[:, None],
-            "unit_shifts": batch.unit_shifts,
-            "cell": cell.reshape(-1, 3),
             "batch": batch.index,
-            "ptr": torch.cat([batch.counts.new_zeros(1), batch.counts.cumsum(0)]),
+            "counts": batch.counts,
         }
 
     def evaluate(
@@ -152,8 +149,7 @@ class MACEPotential:
         with torch.enable_grad():
             positions = batch.positions.detach().requires_grad_()
             strain = torch.zeros_like(batch.cell).requires_grad_() if stress else None
-            energy, layers = self._call(weights, batch, positions, strain)
-            described = self._scalars(layers) if features else None
+            energy, described = self._call(weights, batch, positions, strain, features)
             wanted = [positions] * forces + ([strain] if strain is not None else [])
             gradients = (
                 torch.autograd.grad(
@@ -236,8 +232,9 @@ class MACEPotential:
         ) -> tuple[Tensor, Tensor]:
             here = replace(batch, **geometry)
             weights = {**shared, **own}
-            energy, layers = self._call(weights, here, moved["positions"], moved.get("strain"))
-            return energy, self._scalars(layers) if features else energy
+            places = (moved["positions"], moved.get("strain"))
+            energy, described = self._call(weights, here, *places, features)
+            return energy, energy if described is None else described
 
         with torch.enable_grad():
             moved = {k: v.clone().requires_grad_() for k, v in moved.items()}
@@ -259,18 +256,20 @@ class MACEPotential:
 
     def features(self, weights: Weights, batch: Batch) -> Tensor:
         """Scalars after every interaction layer, concatenated (A, layers × channels)."""
-        return self._scalars(self._call(weights, batch, batch.positions, None)[1])
-
-    def _scalars(self, layers: list[Tensor]) -> Tensor:
-        """mace lays the node features of a layer out irrep by irrep, scalars first."""
-        blocks = zip(self._module.products, layers, strict=True)
-        return torch.cat([x[:, : b.linear.irreps_out.count("0e")] for b, x in blocks], dim=1)
+        _, described = self._call(weights, batch, batch.positions, None, True)
+        assert described is not None
+        return described
 
     def _call(
-        self, weights: Weights, batch: Batch, positions: Tensor, strain: Tensor | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Energies (B,) and every layer's node features from weights and moved positions."""
-        inputs = (self._inputs(batch, positions, strain),)
+        self,
+        weights: Weights,
+        batch: Batch,
+        positions: Tensor,
+        strain: Tensor | None,
+        features: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Energies (B,) and, if asked for, features from weights and moved positions."""
+        inputs = (self._inputs(batch, positions, strain), features)
         # TorchScript would rewrite its pieces after their first run, to other last bits: a resumed
         # process would leave the path of an uninterrupted one.
         with torch.jit.optimized_execution(False):

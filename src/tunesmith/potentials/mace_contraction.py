@@ -19,6 +19,7 @@ import torch
 
 from tunesmith.core import Tensor
 from tunesmith.potentials.mace_files import NativeModule
+from tunesmith.potentials.mace_linear import Elements, elements
 
 
 class Contraction(torch.nn.Module):
@@ -43,6 +44,7 @@ class Contraction(torch.nn.Module):
         place[first, second] = place[second, first] = torch.arange(len(first))
         self.register_buffer("first", first, persistent=False)
         self.register_buffer("second", second, persistent=False)
+        self.dims = [len(_coupling(part, part.correlation)) for part in product.contractions]
         for k, part in enumerate(product.contractions):
             self.register_buffer(f"joined_{k}", _joined(part, place), persistent=False)
 
@@ -56,30 +58,36 @@ class Contraction(torch.nn.Module):
 
     def forward(self, x: Tensor, one_hot: Tensor) -> Tensor:
         """x (n, c, (l+1)²) and one-hot elements to (n, c·m), output irreps one after the other."""
-        n, channels, _ = x.shape
-        present, element, counts = one_hot.argmax(1).unique(return_inverse=True, return_counts=True)
-        order = element.argsort(stable=True)
-        # atoms last and element by element, so that all rows below are contiguous
-        x = x.permute(2, 1, 0).index_select(2, order)
-        extended = torch.cat([x, x.new_ones(1, channels, n)])
-        p = extended.index_select(0, self.first) * extended.index_select(0, self.second)
-        xs = x.transpose(0, 1).unsqueeze(1).split(counts.tolist(), dim=3)
-        ps = p.transpose(0, 1).split(counts.tolist(), dim=2)
-        outs = []
-        for k, part in enumerate(self.contractions):
-            joined = getattr(self, f"joined_{k}")
-            weights = torch.cat([w.index_select(0, present) for w in _weights(part)], dim=1)
-            a = weights.transpose(1, 2).reshape(-1, joined.shape[0]) @ joined
-            a = a.view(len(present), channels, -1, len(self.first))
-            blocks = [
-                (torch.bmm(ae, pe).view(channels, -1, *xe.shape[2:]) * xe).sum(2)
-                for ae, pe, xe in zip(a, ps, xs, strict=True)
-            ]
-            outs.append(torch.cat(blocks, dim=2).view(-1, n))
+        species = one_hot.argmax(1)
+        order = species.argsort(stable=True)
+        out = self.of_sorted(x.permute(2, 1, 0).index_select(2, order), elements(species[order]))
         # gathered before it is turned, so that gradients come with atoms last: `bmm` would take
         # other layouts matrix by matrix
-        out = torch.cat(outs)
-        return out.gather(1, order.argsort().expand(len(out), n)).t()
+        out = torch.cat([part.transpose(0, 1).flatten(0, 1) for part in out.split(self.dims)])
+        return out.gather(1, order.argsort().expand(len(out), len(x))).t()
+
+    def of_sorted(self, x: Tensor, elements: Elements) -> Tensor:
+        """x ((l+1)², c, n) to (m, c, n), all irreps' components; atoms sorted by element."""
+        _, channels, n = x.shape
+        extended = torch.cat([x, x.new_ones(1, channels, n)])
+        p = extended.index_select(0, self.first) * extended.index_select(0, self.second)
+        # rows of atoms are contiguous
+        xs = x.transpose(0, 1).unsqueeze(1).split(elements.counts, dim=3)
+        ps = p.transpose(0, 1).split(elements.counts, dim=2)
+        joined = []
+        for k, part in enumerate(self.contractions):
+            coupling = getattr(self, f"joined_{k}")
+            weights = torch.cat(
+                [w.index_select(0, elements.present) for w in _weights(part)], dim=1
+            )
+            joined.append(weights.transpose(1, 2).reshape(-1, coupling.shape[0]) @ coupling)
+        a = joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
+        a = a.view(len(elements.counts), channels, -1, len(self.first))
+        blocks = [
+            (torch.bmm(ae, pe).view(channels, -1, *xe.shape[2:]) * xe).sum(2)
+            for ae, pe, xe in zip(a, ps, xs, strict=True)
+        ]
+        return torch.cat(blocks, dim=2).transpose(0, 1)
 
 
 def join(model: NativeModule) -> NativeModule:
