@@ -46,7 +46,9 @@ class SGHMC(Settings):
     batch_size: int = Field(5, ge=1, description="structures per step")
     learning_rate: float = Field(1e-3, gt=0, description="γ_0, from which the step size falls")
     friction: float = Field(0.1, gt=0, lt=1, description="α")
-    beta: float = Field(0.999, gt=0, lt=1, description="decay of the mass")
+    beta: float | None = Field(
+        None, gt=0, lt=1, description="decay of the mass; null: 1 − 2/steps (0.999 for 2000)"
+    )
     epsilon: float = Field(1e-4, gt=0, description="ε of the mass")
     together: int = Field(
         2, ge=1, description="chains computed in one pass by one process; part of the last bits"
@@ -210,6 +212,7 @@ def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
         draws = _generator(task, "batches")
         noises = [_generator(task, "chain", name) for name in task.names]
         chains = [sghmc.init(theta) for theta in target.theta]
+        beta = settings.beta or 1 - 2 / task.steps
         for i in range(task.steps):
             rate, noise = sghmc.per_label(i, task.steps, settings.learning_rate)
             chosen, weights = sghmc.draw(len(data), settings.batch_size, draws)
@@ -224,7 +227,7 @@ def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
                     generator=generator,
                     noise=noise * settings.temperature**0.5,
                     friction=settings.friction,
-                    beta=settings.beta,
+                    beta=beta,
                     epsilon=settings.epsilon,
                 )
                 for chain, gradient, generator in zip(chains, gradients, noises, strict=True)
