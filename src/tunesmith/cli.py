@@ -158,7 +158,7 @@ def run(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Simulate, label where the error may be over the target, and learn.
+    """Simulate, ask the reference where needed, and learn.
 
     The same command resumes an interrupted run, to the same result. The folder then holds every
     label, the trajectory, final.model, its committee, summary.json and a picture. Exit code 1:

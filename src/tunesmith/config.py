@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_origin
 
 from ase.data import atomic_numbers
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -320,7 +320,8 @@ def _lines(
             lines.append(f"{indent}kind: {kind}  # one of {', '.join(known)}")
     for key, field in cls.model_fields.items():
         here, nested = settings.join(path, key), settings.nested(field.annotation)
-        if here in SECTIONS or nested:
+        several = get_origin(field.annotation) is tuple  # of sections: written as a list
+        if here in SECTIONS or (nested and not several):
             kind = settings.default_kind(cls, key)
             lines.append(f"{indent}{key}:")
             lines += _lines(nested or Settings, values.get(key), here, kind)

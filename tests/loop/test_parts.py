@@ -1,0 +1,156 @@
+"""The parts of a run by themselves: time, signals, workers, the trajectory, the records."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from tunesmith.errors import CheckpointError
+from tunesmith.loop.interrupts import Interrupts
+from tunesmith.loop.records import statistics
+from tunesmith.loop.screen import duration
+from tunesmith.loop.standing import Record
+from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.trajectory import Trajectory
+from tunesmith.loop.workers import executor
+from tunesmith.report.onthefly import picture
+
+
+def test_every_second_counts_once() -> None:
+    watch = Stopwatch()
+    watch.add({"md": 100.0})
+    began = time.perf_counter()
+    with watch.part("md"):
+        time.sleep(0.02)
+        with watch.part("store"), watch.part("reference"):
+            time.sleep(0.05)
+    seconds = watch.read()
+    assert seconds["reference"] >= 0.05
+    assert 0.02 <= seconds["md"] - 100 < 0.05
+    assert sum(seconds.values()) - 100 <= time.perf_counter() - began + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("sign", "raises"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_signals_wait_except_in_long_calculations(sign: int, raises: type[BaseException]) -> None:
+    before = signal.getsignal(sign)
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), sign)
+        assert interrupts.came
+        with pytest.raises(raises), interrupts.at_once():
+            pass
+    with Interrupts() as interrupts, pytest.raises(raises), interrupts.at_once():
+        os.kill(os.getpid(), sign)
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), sign)
+        with pytest.raises(raises):
+            os.kill(os.getpid(), sign)  # twice means now
+    assert signal.getsignal(sign) == before
+
+
+def test_one_process_needs_no_workers() -> None:
+    with executor(1, 1) as pool:
+        assert pool is None
+
+
+def test_workers_end_with_the_block_whatever_they_do() -> None:
+    began = time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt), executor(2, 1) as pool:
+        assert pool is not None
+        assert pool.submit(os.getpid).result() != os.getpid()
+        pool.submit(time.sleep, 1000)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 60
+
+
+def test_workers_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    script = """
+import os, sys, time
+from tunesmith.loop.workers import executor
+if __name__ == "__main__":
+    with executor(2, 1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 1000).result()
+"""
+    (tmp_path / "s.py").write_text(script)
+    run = subprocess.Popen([sys.executable, tmp_path / "s.py"], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    worker = int(run.stdout.readline())
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
+        time.sleep(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+    run.stdout.close()
+
+
+def test_a_trajectory_is_cut_back_and_goes_on(tmp_path: Path) -> None:
+    path, atoms = tmp_path / "t.extxyz", molecule("CH4")
+    atoms.set_momenta(np.arange(15.0).reshape(5, 3))
+    results = {"energy": -1.5, "forces": np.ones((5, 3))}
+    trajectory = Trajectory(path)
+    lengths = [trajectory.append(atoms, results, {"step": i}) for i in range(3)]
+    trajectory.close()
+    whole = path.read_bytes()
+    assert len(whole) == lengths[-1]
+    trajectory = Trajectory(path, lengths[0])
+    trajectory.append(atoms, results, {"step": 1})
+    trajectory.append(atoms, results, {"step": 2})
+    trajectory.close()
+    assert path.read_bytes() == whole
+    frames = ase.io.read(path, ":")
+    assert [f.info["step"] for f in frames] == [0, 1, 2]
+    np.testing.assert_allclose(frames[2].get_momenta(), atoms.get_momenta())
+    assert frames[0].get_potential_energy() == -1.5
+    with pytest.raises(CheckpointError, match="shorter"):
+        Trajectory(path, len(whole) + 1)
+
+
+def record(error: float, std: float | None, untuned: float, tail: float | None) -> Record:
+    return Record(
+        **dict.fromkeys(("key", "why"), "x"), walker=0, time=1.0, clock=1.0,
+        predicted=-100.0 + error, labelled=-100.0, untuned=-100.0 + untuned, raw_std=std, std=std,
+        probability=0.1, tail=tail, threshold=0.02, force_rmse=0.1, untuned_force_rmse=0.3,
+    )  # fmt: skip
+
+
+def test_what_the_records_say() -> None:
+    errors, untuned, tails = [0.01, -0.03, 0.05, 0.01], [0.1, 0.3, 0.1, 0.3], [0.5, 0.04, 0.05, 0.9]
+    records = [record(e, 0.01, u, t) for e, u, t in zip(errors, untuned, tails, strict=True)] + [
+        record(np.nan, None, 9.0, None)
+    ]
+    says = statistics(records, 0.05)
+    assert says["interventions"] == 5
+    assert says["interventions_over_threshold"] == 2
+    assert says["rmse_tuned_meV"] == pytest.approx(1e3 * np.std(errors))
+    assert says["rmse_tuned_raw_meV"] == pytest.approx(1e3 * np.sqrt(np.mean(np.square(errors))))
+    assert says["rmse_untuned_meV"] == pytest.approx(100.0)
+    assert says["coverage_95"] == 0.75
+    nothing = statistics([], 0.05)
+    assert nothing["interventions"] == 0
+    assert nothing["rmse_tuned_meV"] is None is nothing["coverage_95"]
+
+
+@pytest.mark.parametrize("n", [0, 1, 30])
+def test_the_picture_is_drawn_also_of_little(tmp_path: Path, n: int) -> None:
+    rng = np.random.default_rng(0)
+    records: list[Any] = [record(*rng.normal(0, 0.02, 1), 0.02, 0.1, 0.5) for _ in range(n)]
+    picture(records, tmp_path / "p.png", simulated=100.0, target=0.02 if n else None)
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_durations_in_the_unit_that_fits() -> None:
+    said = [duration(s) for s in (0.4, 12, 89, 90, 1800, 5400, 40000, 7e4, 2e5)]
+    assert said == ["0 s", "12 s", "89 s", "2 min", "30 min", "1.5 h", "11 h", "19 h", "2.3 d"]
