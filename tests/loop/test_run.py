@@ -12,12 +12,14 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from ase.build import molecule
 from mace.calculators import MACECalculator
 
 import tunesmith
 from small import config, results, start
 from tunesmith.config import RunConfig
-from tunesmith.core import Label
+from tunesmith.core import Frame, Label
+from tunesmith.data.formats import write_frames
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import CheckpointError, LabellingError, RunFolderError, TunesmithError
 from tunesmith.loop.job import run
@@ -280,6 +282,41 @@ def test_two_compositions_share_posterior_and_store(tmp_path: Path) -> None:
     assert summary["labels"] - summary["interventions"] == 2, "one label of each to start from"
     frames = ase.io.read(tmp_path / "run" / "trajectory.extxyz", ":")
     assert {f.get_chemical_formula() for f in frames} == {"H2O", "CH4"}
+
+
+def test_crystals_under_pressure_with_both_targets(tmp_path: Path) -> None:
+    """NPT, a temperature ramp, two compositions, stress labels; killed and resumed."""
+    names = []
+    for name in ("CH4", "H2O"):
+        box = molecule(name, cell=[5.0, 5.1, 5.2], pbc=True)
+        box.center()
+        write_frames(tmp_path / f"{name}.xyz", [Frame(box, None, name)])
+        names.append(str(tmp_path / f"{name}.xyz"))
+    settings = config(
+        names,
+        "explore.ensemble=npt",
+        "explore.temperature=[[0 fs, 100 K], [2 fs, 500 K]]",
+        "explore.time=2 fs",
+        "acquire.max_gap=3 fs",
+        "target={energy: 0.5 kcal/mol, forces: 300 meV/Å}",
+    )
+    whole = run(settings, tmp_path / "whole")
+    assert whole["steps"] == 8
+    assert whole["interventions"] >= 1
+    for entry in LabelStore(tmp_path / "whole" / "labels.db").entries():
+        assert isinstance(entry.outcome, Label)
+        assert entry.outcome.stress is not None
+    frames = ase.io.read(tmp_path / "whole" / "trajectory.extxyz", ":")
+    assert len({f.get_volume() for f in frames}) > 4, "the cells move"
+    child = multiprocessing.get_context("fork").Process(
+        target=run, args=(settings, tmp_path / "run")
+    )
+    child.start()
+    child.join(np.random.default_rng().uniform(0.5, 4.0))
+    child.kill()
+    child.join()
+    run(settings, tmp_path / "run")
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
 def test_force_targets_and_processes(files: list[str], tmp_path: Path) -> None:

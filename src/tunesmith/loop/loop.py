@@ -97,6 +97,7 @@ class Loop:
                 if due or len(self.at.keys) > self._learnt or self.tools.interrupts.came:
                     self.save()
                 if self.tools.interrupts.came:
+                    self.tools.screen.say("saved; the same command goes on from here")
                     self.tools.interrupts.leave()
             self.save()
             return end
