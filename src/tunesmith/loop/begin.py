@@ -1,6 +1,5 @@
 """How a run begins: the first labels, the energy alignment, the first posterior."""
 
-from dataclasses import replace
 from typing import Any
 
 from ase import Atoms
@@ -9,9 +8,10 @@ from tunesmith.core import E0s, Failure, Frame, Members, derived_seed
 from tunesmith.data.rows import label_key
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.loop import Tools, resolved_loss, update
+from tunesmith.loop.learning import resolved_loss, updated
 from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.standing import Standing
+from tunesmith.loop.tools import Tools
 from tunesmith.tune.job import align
 
 _IMPORTED = "initial data"
@@ -97,5 +97,4 @@ def first_standing(
         keys=keys,
     )
     tools.screen.busy("the first posterior")
-    members = update(run.config, run.potential, at, frames, tools, resolved_loss(run.config))
-    return replace(at, members=members, updates=1)
+    return updated(run.config, run.potential, at, frames, tools)

@@ -12,11 +12,12 @@ from tunesmith.loop import begin
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.job import may_change
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.loop import Tools, resolved_loss
+from tunesmith.loop.learning import resolved_loss
 from tunesmith.loop.prepare import Prepared, prepare
 from tunesmith.loop.screen import Screen, duration
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.tools import Tools
 from tunesmith.loop.workers import executor
 from tunesmith.tune import folder
 from tunesmith.uncertainty.ensemble import Ensemble

@@ -11,10 +11,11 @@ from tunesmith.core import E0s
 from tunesmith.loop import begin, checkpoint, outputs
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.loop import Loop, Tools
+from tunesmith.loop.loop import Loop
 from tunesmith.loop.prepare import Prepared, prepare
 from tunesmith.loop.screen import Screen
 from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.tools import Tools
 from tunesmith.loop.workers import executor
 from tunesmith.references.base import NO_NUMBERS
 from tunesmith.tune import folder

@@ -8,7 +8,6 @@ when a checkpoint was made. That is why a run that was killed goes on to the sam
 """
 
 import time
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,33 +18,21 @@ from ase import Atoms
 from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits, needs_forces_spread
 from tunesmith.config import RunConfig
-from tunesmith.core import Failure, Frame, Label, Members, Prediction, derived_seed
+from tunesmith.core import Failure, Frame, Label, Prediction
 from tunesmith.errors import LabellingError, MissingDependencyError, TunesmithError
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.state import Answer
 from tunesmith.loop import checkpoint
-from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels, bare
-from tunesmith.loop.records import record_of
-from tunesmith.loop.screen import Screen
+from tunesmith.loop.learning import Asked, learnt
 from tunesmith.loop.standing import Standing
-from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.tools import Tools
 from tunesmith.loop.trajectory import Trajectory
 from tunesmith.potentials.base import Potential
 from tunesmith.uncertainty.ensemble import Ensemble
 
 #: steps of each walker between states that one may go back to after an explosion
 GOOD_EVERY = 200
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What a loop works with and what changes no number."""
-
-    watch: Stopwatch
-    interrupts: Interrupts
-    screen: Screen
-    executor: Executor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class Loop:
     ) -> None:
         self.config, self.potential, self.labels, self.out = config, potential, labels, out
         self.at, self.frames, self.tools = at, list(frames), tools
-        self.explorer, self.loss = config.explore, resolved_loss(config)
+        self.explorer = config.explore
         self.judges_forces = needs_forces_spread(config.target, config.acquire)
         self.ensemble = Ensemble.of(potential, at.members)
         self.foundation = Ensemble(potential, [potential.weights()], at.members.e0s)
@@ -254,8 +241,6 @@ class Loop:
             owed=loop.on_failure == "retry",
         )
 
-    # --------------------------------------------------------------------------- learning
-
     def _learn(
         self,
         walker: int,
@@ -265,46 +250,16 @@ class Loop:
         decision: Decision,
         origin: str,
     ) -> None:
-        """Record the error of the posterior as it was, then teach it the label."""
-        at = self.at
-        full = self.ensemble.predict([atoms], spread="all")
-        untuned = self.foundation.predict([atoms]).mean
-        time_of = self.explorer.time_of(at.explorer.walkers[walker])
-        record = record_of(
-            self.labels.key(atoms), walker, time_of, at, full, untuned, label, limits, decision
-        )
-        self.at = replace(
-            at,
-            calibration=_calibrated(at.calibration, full, label),
-            keys=(*at.keys, record.key),
-            records=(*at.records, record),
-            labelled_at=at.clock,
-            failures=0,
-            owed=False,
-        )
+        """Teach the posterior a label."""
+        moment = self.explorer.time_of(self.at.explorer.walkers[walker])
+        asked = Asked(self.labels.key(atoms), walker, moment, atoms, label, limits, decision)
         self.frames.append(Frame(bare(atoms), label, origin))
-        self._sample_longer(limits)
-        self.tools.screen.busy(f"learning {len(self.frames)} labels")
-        members = update(self.config, self.potential, self.at, self.frames, self.tools, self.loss)
-        self.at = replace(self.at, members=members, updates=self.at.updates + 1)
-        self.ensemble = Ensemble.of(self.potential, members)
+        self.at = learnt(
+            self.config, self.potential, self.at, self.frames, asked, self.foundation, self.tools
+        )
+        self.ensemble = Ensemble.of(self.potential, self.at.members)
 
-    def _sample_longer(self, limits: Limits) -> None:
-        """Answer a lock-out: where even σ_E as error bar would ask for a label, sample longer."""
-        at, loop = self.at, self.config.loop.lock_out
-        floor = self.loss.scale.energy
-        if limits.energy is None or not at.calibration["energy"].locked_out(
-            floor, limits.energy, limits.probability
-        ):
-            self.at = replace(at, longer=1.0, locked=0)
-        elif at.longer < loop.most:
-            self.at = replace(at, longer=min(at.longer * loop.longer, loop.most))
-            self.tools.screen.say(
-                "errors are larger than any error bar explains; sampling "
-                f"{self.at.longer:g} times longer"
-            )
-        else:
-            self.at = replace(at, locked=at.locked + 1)
+    # ------------------------------------------------------------------------- explosions
 
     def _exploded(self, explosion: ExplosionError) -> None:
         """Learn from the structure where it can be labelled, and go back to a good one."""
@@ -353,56 +308,6 @@ class Loop:
             return f"the reference cannot label it ({outcome.kind})"
         self._learn(walker, atoms, outcome, limits, decision, origin)
         return "labelled and learnt"
-
-
-# ------------------------------------------------------------------------------- parts
-
-
-def update(
-    config: RunConfig,
-    potential: Potential,
-    at: Standing,
-    frames: list[Frame],
-    tools: Tools,
-    loss: Any,
-) -> Members:
-    """The members after sampling on all labels."""
-    with tools.watch.part("update"), tools.interrupts.at_once():
-        members: Members = config.tune.sampler.update(
-            at.members,
-            potential,
-            config.tune.anchor,
-            loss,
-            frames,
-            seed=derived_seed(config.seed, "tune"),
-            number=at.updates,
-            executor=tools.executor,
-            longer=at.longer,
-        )
-    return members
-
-
-def resolved_loss(config: RunConfig) -> Any:
-    """The likelihood, σ_E a tenth of the energy target where it is not given."""
-    loss, target = config.tune.loss, config.target
-    if loss.energy is not None or target.energy is None:
-        return loss
-    tenth = 0.1 * units.parse(target.energy, "energy").value
-    return loss.model_copy(update={"energy": f"{tenth!r} eV"})
-
-
-def _calibrated(calibration: dict[str, Any], raw: Prediction, label: Label) -> dict[str, Any]:
-    """With one record more of each quantity whose prediction is a number."""
-    std = raw.std()
-    assert std is not None
-    errors = {
-        "energy": (std.energy, raw.mean.energy - label.energy),
-        "forces": (std.forces, raw.mean.forces - label.forces),
-    }
-    return {
-        name: law.update(*errors[name]) if np.isfinite(errors[name]).all() else law
-        for name, law in calibration.items()
-    }
 
 
 def _fs(text: str | None) -> float | None:

@@ -18,7 +18,7 @@ from tunesmith.data.formats import read_frames
 from tunesmith.data.images import read_images
 from tunesmith.data.rows import canonical
 from tunesmith.errors import ConfigError
-from tunesmith.loop.loop import resolved_loss
+from tunesmith.loop.learning import resolved_loss
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.tune import folder

@@ -1,0 +1,129 @@
+"""What a label changes: the calibration, how long is sampled, the members."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from tunesmith import units
+from tunesmith.acquire.threshold import Decision, Limits
+from tunesmith.config import RunConfig
+from tunesmith.core import Frame, Label, Prediction, derived_seed
+from tunesmith.loop.records import record_of
+from tunesmith.loop.standing import Standing
+from tunesmith.loop.tools import Tools
+from tunesmith.potentials.base import Potential
+from tunesmith.uncertainty.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One structure that was labelled on the way: where, when (fs), why, and the answer."""
+
+    key: str
+    walker: int
+    time: float
+    atoms: Atoms
+    label: Label
+    limits: Limits
+    decision: Decision
+
+
+def learnt(
+    config: RunConfig,
+    potential: Potential,
+    at: Standing,
+    frames: list[Frame],
+    asked: Asked,
+    foundation: Ensemble,
+    tools: Tools,
+) -> Standing:
+    """Where a run stands after one more label.
+
+    frames: all, the new one last. The error of the posterior *as it was* goes into the record and
+    the calibration; then all members learn. foundation: the untuned model, to compare with.
+    """
+    before = Ensemble.of(potential, at.members).predict([asked.atoms], spread="all")
+    untuned = foundation.predict([asked.atoms]).mean
+    record = record_of(
+        asked.key,
+        asked.walker,
+        asked.time,
+        at,
+        before,
+        untuned,
+        asked.label,
+        asked.limits,
+        asked.decision,
+    )
+    at = replace(
+        at,
+        calibration=_calibrated(at.calibration, before, asked.label),
+        keys=(*at.keys, asked.key),
+        records=(*at.records, record),
+        labelled_at=at.clock,
+        failures=0,
+        owed=False,
+    )
+    at = _answer_lock_out(config, at, asked.limits, tools)
+    tools.screen.busy(f"learning {len(frames)} labels")
+    return updated(config, potential, at, frames, tools)
+
+
+def updated(
+    config: RunConfig, potential: Potential, at: Standing, frames: list[Frame], tools: Tools
+) -> Standing:
+    """With members sampled further on all labels."""
+    with tools.watch.part("update"), tools.interrupts.at_once():
+        members = config.tune.sampler.update(
+            at.members,
+            potential,
+            config.tune.anchor,
+            resolved_loss(config),
+            frames,
+            seed=derived_seed(config.seed, "tune"),
+            number=at.updates,
+            executor=tools.executor,
+            longer=at.longer,
+        )
+    return replace(at, members=members, updates=at.updates + 1)
+
+
+def resolved_loss(config: RunConfig) -> Any:
+    """The likelihood, σ_E a tenth of the energy target where it is not given."""
+    loss, target = config.tune.loss, config.target
+    if loss.energy is not None or target.energy is None:
+        return loss
+    tenth = 0.1 * units.parse(target.energy, "energy").value
+    return loss.model_copy(update={"energy": f"{tenth!r} eV"})
+
+
+def _calibrated(calibration: dict[str, Any], raw: Prediction, label: Label) -> dict[str, Any]:
+    """With one record more of each quantity whose prediction is a number."""
+    std = raw.std()
+    assert std is not None
+    errors = {
+        "energy": (std.energy, raw.mean.energy - label.energy),
+        "forces": (std.forces, raw.mean.forces - label.forces),
+    }
+    return {
+        name: law.update(*errors[name]) if np.isfinite(errors[name]).all() else law
+        for name, law in calibration.items()
+    }
+
+
+def _answer_lock_out(config: RunConfig, at: Standing, limits: Limits, tools: Tools) -> Standing:
+    """Longer sampling from now on where even σ_E as error bar would ask for a label."""
+    loop, floor = config.loop.lock_out, resolved_loss(config).scale.energy
+    if limits.energy is None or not at.calibration["energy"].locked_out(
+        floor, limits.energy, limits.probability
+    ):
+        return replace(at, longer=1.0, locked=0)
+    if at.longer >= loop.most:
+        return replace(at, locked=at.locked + 1)
+    longer = min(at.longer * loop.longer, loop.most)
+    tools.screen.say(
+        f"errors are larger than any error bar explains; sampling {longer:g} times longer"
+    )
+    return replace(at, longer=longer)
