@@ -45,8 +45,13 @@ class Contraction(torch.nn.Module):
         self.register_buffer("first", first, persistent=False)
         self.register_buffer("second", second, persistent=False)
         self.dims = [len(_coupling(part, part.correlation)) for part in product.contractions]
-        for k, part in enumerate(product.contractions):
-            self.register_buffer(f"joined_{k}", _joined(part, place), persistent=False)
+        couplings = [_joined(part, place) for part in product.contractions]
+        # outputs of two factors go together, three would make long rows of zeros
+        self.together = product.contractions[0].correlation == 2
+        if self.together:
+            couplings = [torch.block_diag(*couplings)]
+        for k, coupling in enumerate(couplings):
+            self.register_buffer(f"joined_{k}", coupling, persistent=False)
 
     @staticmethod
     def fits(product: NativeModule) -> bool:
@@ -69,25 +74,28 @@ class Contraction(torch.nn.Module):
     def of_sorted(self, x: Tensor, elements: Elements) -> Tensor:
         """x ((l+1)², c, n) to (m, c, n), all irreps' components; atoms sorted by element."""
         _, channels, n = x.shape
-        extended = torch.cat([x, x.new_ones(1, channels, n)])
-        p = extended.index_select(0, self.first) * extended.index_select(0, self.second)
+        p = torch.cat([x, x.new_ones(1, channels, n)])
+        if len(p) != len(self.first):
+            p = p.index_select(0, self.first) * p.index_select(0, self.second)
         # rows of atoms are contiguous
         xs = x.transpose(0, 1).unsqueeze(1).split(elements.counts, dim=3)
         ps = p.transpose(0, 1).split(elements.counts, dim=2)
-        joined = []
-        for k, part in enumerate(self.contractions):
+        weights = [_weights(part) for part in self.contractions]
+        if self.together:
+            weights = [[w for own in weights for w in own]]
+        outs = []
+        for k, own in enumerate(weights):
             coupling = getattr(self, f"joined_{k}")
-            weights = torch.cat(
-                [w.index_select(0, elements.present) for w in _weights(part)], dim=1
-            )
-            joined.append(weights.transpose(1, 2).reshape(-1, coupling.shape[0]) @ coupling)
-        a = joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
-        a = a.view(len(elements.counts), channels, -1, len(self.first))
-        blocks = [
-            (torch.bmm(ae, pe).view(channels, -1, *xe.shape[2:]) * xe).sum(2)
-            for ae, pe, xe in zip(a, ps, xs, strict=True)
-        ]
-        return torch.cat(blocks, dim=2).transpose(0, 1)
+            w = torch.cat(own, dim=1).index_select(0, elements.present)
+            a = w.transpose(1, 2).reshape(-1, coupling.shape[0]) @ coupling
+            a = a.view(len(elements.counts), channels, -1, len(self.first))
+            blocks = [
+                (torch.bmm(ae, pe).view(channels, -1, *xe.shape[2:]) * xe).sum(2)
+                for ae, pe, xe in zip(a, ps, xs, strict=True)
+            ]
+            outs.append(torch.cat(blocks, dim=2))
+        out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
+        return out.transpose(0, 1)
 
 
 def join(model: NativeModule) -> NativeModule:

@@ -60,6 +60,7 @@ class Layer(torch.nn.Module):
         # the slot of the convolution's output that a path fills, in the order of the weights
         slots = [convolution.order.index(k) for k in paths]
         self.register_buffer("slots", torch.tensor(slots), persistent=False)
+        self.regroups = not paths == slots == sorted(paths)
         self.register_buffer("add", self._sums(interaction, slots), persistent=False)
 
     def _sums(self, interaction: NativeModule, slots: list[int]) -> Tensor:
@@ -129,7 +130,8 @@ class Layer(torch.nn.Module):
         sent = up.transpose(0, 1).index_select(0, senders).split(self.dims, dim=1)
         w = interaction.conv_tp_weights(radial)
         w = w if cutoff is None else w * cutoff
-        w = w.view(edges, paths, -1).transpose(0, 1).index_select(0, self.grouped)
+        w = w.view(edges, paths, -1).transpose(0, 1)
+        w = w.index_select(0, self.grouped) if self.regroups else w.contiguous()
         messages = []
         for i, (start, own) in enumerate(zip(sent, w.split(self.groups), strict=True)):
             if not len(own):
@@ -140,10 +142,9 @@ class Layer(torch.nn.Module):
             angular = angular.view(len(own) * n, moved.shape[1], -1)
             messages.append(torch.bmm(angular.transpose(1, 2), moved))
         joined = messages[0] if len(messages) == 1 else torch.cat(messages)
-        weight = interaction.linear.weight.view(paths, joined.shape[2], -1)
-        out = torch.bmm(
-            joined.view(paths, n * self.longest, -1), weight.index_select(0, self.slots)
-        )
+        matrices = interaction.linear.weight.view(paths, joined.shape[2], -1)
+        matrices = matrices.index_select(0, self.slots) if self.regroups else matrices
+        out = torch.bmm(joined.view(paths, n * self.longest, -1), matrices)
         out = out.view(paths, n, self.longest, -1).permute(0, 2, 3, 1)
         return (self.add @ out.reshape(self.add.shape[1], -1)).view(len(self.add), -1, n)
 
