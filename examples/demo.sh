@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 exec 3>&1 # the screen, also where a command's result goes to a file
 
 data=examples/data
-run=runs/ethanol
+run=runs/ethanol-tune
 
 step() { printf '\n== %s\n' "$*" >&3; }
 show() {

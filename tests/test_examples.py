@@ -125,6 +125,8 @@ def test_what_is_shown_is_accepted(name: str, words: list[str], monkeypatch: Any
         )
     elif command == "label":
         config.load(config.LabelConfig, None, overrides, {"reference.kind": given["reference"]})
+    elif command == "run":
+        config.load(config.RunConfig, given["config_file"], overrides)
     elif command == "template":
         config.template(given["what"], overrides)
     for word in arguments:
@@ -163,6 +165,6 @@ def test_demo_halves_the_errors_and_runs_twice(tmp_path: Path) -> None:
     row = re.search(r"force RMSE +meV/Å +([\d.]+) +([\d.]+)", first)
     assert row
     assert float(row[2]) < 0.5 * float(row[1])
-    assert (tmp_path / "runs/ethanol/final.model").exists()
-    assert (tmp_path / "runs/ethanol/parity.png").exists()
+    assert (tmp_path / "runs/ethanol-tune/final.model").exists()
+    assert (tmp_path / "runs/ethanol-tune/parity.png").exists()
     assert first.splitlines()[-14:] == demo().splitlines()[-14:]
