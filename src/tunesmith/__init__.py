@@ -7,11 +7,13 @@ from typing import Any
 _PUBLIC = {
     "Calculator": "tunesmith.uncertainty.calculator",
     "LabelStore": "tunesmith.data.store",
+    "RunConfig": "tunesmith.config",
     "TuneConfig": "tunesmith.config",
     "evaluate": "tunesmith.report.evaluate",
     "fine_tune": "tunesmith.tune.job",
     "open_model": "tunesmith.uncertainty.ensemble",
     "read_frames": "tunesmith.data.formats",
+    "run": "tunesmith.loop.job",
     "write_frames": "tunesmith.data.formats",
 }
 __all__ = list(_PUBLIC)
