@@ -14,7 +14,7 @@ from tunesmith.errors import ConfigError, TrainingError
 from tunesmith.potentials import zoo
 from tunesmith.tune import chains
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
-from tunesmith.tune.chains import SGHMC, ChainTask, Density
+from tunesmith.tune.chains import SGHMC, Density
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber
@@ -31,20 +31,8 @@ def begun(sampler: SGHMC = SHORT, seed: int = 0) -> Members:
 def density(anchor: GaussianPrior | NoAnchor, stress: bool = True) -> Density:
     model, members = potential(), begun()
     frames = molecules(2) + (crystals(1) if stress else [])
-    task = ChainTask(
-        chains._remember(model),
-        All(),
-        anchor,
-        LOSS,
-        SHORT,
-        e0s(),
-        frames,
-        {n: w[:2] for n, w in members.moved.items()},
-        {n: w[:2] for n, w in members.noise.items()},
-        20,
-        0,
-        0,
-        (0, 1),
+    task = chains.prepared(
+        SHORT, members, model, anchor, LOSS, frames, seed=0, chains=(0, 1), steps=20
     )
     return Density(model, task, examples(model, frames, e0s()))
 
@@ -180,7 +168,7 @@ def test_seed_and_number_decide_the_numbers() -> None:
 
 
 def test_at_temperature_zero_chains_agree_but_for_their_noise_heads() -> None:
-    cold = SGHMC(members=2, steps=20, temperature=0)
+    cold = SGHMC(members=2, steps=20, temperature=0, together=1)
     members = begun(cold)
     same = replace(members, noise={n: torch.stack([w[0]] * 2) for n, w in members.noise.items()})
     after = cold.update(same, potential(), GaussianPrior(), LOSS, molecules(3), seed=0, number=0)

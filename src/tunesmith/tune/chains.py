@@ -8,7 +8,9 @@ an update draw the same minibatches and different noise.
 """
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -115,27 +117,15 @@ class SGHMC(Settings):
         steps = self.first_steps if number == 0 and self.first_steps else self.steps
         if longer != 1 and isinstance(anchor, GaussianPrior):
             anchor = anchor.model_copy(update={"scale": anchor.scale * longer**0.5})
-        key = _remember(potential)
         names = range(len(members))
-        groups = [names[i : i + self.together] for i in names[:: self.together]]
+        groups = [tuple(names[i : i + self.together]) for i in names[:: self.together]]
         tasks = [
-            ChainTask(
-                key,
-                members.subspace,
-                anchor,
-                loss,
-                self,
-                members.e0s,
-                frames,
-                {name: w[list(group)] for name, w in members.moved.items()},
-                {name: w[list(group)] for name, w in members.noise.items()},
-                round(steps * longer),
-                seed,
-                number,
-                tuple(group),
+            prepared(
+                self, members, potential, anchor, loss, frames, seed=seed, chains=group,
+                number=number, steps=round(steps * longer),
             )
             for group in groups
-        ]
+        ]  # fmt: skip
         run = map if executor is None else executor.map
         done = list(run(run_chains, tasks))
         moved = {n: torch.cat([d[0][n] for d in done]) for n in members.moved}
@@ -173,10 +163,47 @@ class ChainTask:
     frames: list[Frame]
     moved: Weights
     noise: Weights
-    steps: int
     seed: int
-    number: int
     names: tuple[int, ...]
+    number: int = 0
+    steps: int = 0
+
+    @contextmanager
+    def potential_here(self) -> Iterator[Potential]:
+        """This process's own copy of the potential, for this task alone."""
+        with _LOCK:
+            yield _recall(self.potential)
+
+
+def prepared(
+    settings: "SGHMC",
+    members: Members,
+    potential: Potential,
+    anchor: Anchor,
+    loss: GaussianLikelihood,
+    frames: list[Frame],
+    *,
+    seed: int,
+    chains: tuple[int, ...],
+    number: int = 0,
+    steps: int = 0,
+) -> ChainTask:
+    """A task for some of the members' chains."""
+    return ChainTask(
+        _remember(potential),
+        members.subspace,
+        anchor,
+        loss,
+        settings,
+        members.e0s,
+        frames,
+        {name: w[list(chains)] for name, w in members.moved.items()},
+        {name: w[list(chains)] for name, w in members.noise.items()},
+        seed,
+        chains,
+        number,
+        steps,
+    )
 
 
 #: potentials of this process, by what they are
@@ -205,12 +232,12 @@ def _recall(key: PotentialKey) -> Potential:
 
 def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
     """Moved weights and noise heads at the end of one update of some chains."""
-    with _LOCK:
-        potential, settings = _recall(task.potential), task.settings
+    with task.potential_here() as potential:
+        settings = task.settings
         data = examples(potential, task.frames, task.e0s)
         target = Density(potential, task, data)
-        draws = _generator(task, "batches")
-        noises = [_generator(task, "chain", name) for name in task.names]
+        draws = generator_of(task, "batches")
+        noises = [generator_of(task, "chain", name) for name in task.names]
         chains = [sghmc.init(theta) for theta in target.theta]
         beta = settings.beta or 1 - 2 / task.steps
         for i in range(task.steps):
@@ -235,7 +262,8 @@ def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
         return target.split(torch.stack([chain.theta for chain in chains]))
 
 
-def _generator(task: ChainTask, *name: object) -> torch.Generator:
+def generator_of(task: ChainTask, *name: object) -> torch.Generator:
+    """The random numbers of one part of a task, from the run's seed."""
     return torch.Generator().manual_seed(derived_seed(task.seed, *name, task.number))
 
 
