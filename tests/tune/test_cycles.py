@@ -39,7 +39,7 @@ def test_samples_fit_and_differ() -> None:
 
     before = surprise(model.weights(), members.noise_of(0))
     found = [surprise(members.expand(i), members.noise_of(i)) for i in range(3)]
-    assert max(found) < 0.8 * before
+    assert max(found) < 0.9 * before
     for w in members.moved.values():
         assert w.numel() < 12 or len(w.flatten(1).unique(dim=0)) == 3
 
