@@ -1,0 +1,271 @@
+"""Steps of `onthefly.py` about label updates: ``python onthefly_update.py STEP JSON``."""
+
+import json
+import sys
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from ase.build import molecule
+from torch.profiler import ProfilerActivity, profile
+
+from plain_mace import Chain, atomic_data, collated, run_chain
+from split import Spent, Split, gradient_part
+from tunesmith.core import E0s, Frame, Label, Members, NoiseScale
+from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials.trust import trust
+from tunesmith.tune import chains, sghmc
+from tunesmith.tune.anchor import GaussianPrior
+from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.subspace import All
+from tunesmith.uncertainty.ensemble import Ensemble
+
+#: largest relative difference of gradients, and of weights after `_TRACK` steps in float64
+TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
+_TRACK, _TRACK_TOLERANCE = 20, 1e-6
+#: calls of each of mace's models before the clock starts; measured: 8 are slow
+_WARM = 12
+#: of a step; "once" is what an update does before its first
+PARTS = ("data", "forward", "backward, forces", "backward, weights", "sampler")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One update: of which chains, on which labels, by which settings."""
+
+    potential: Any
+    native: Any
+    sampler: chains.SGHMC
+    loss: GaussianLikelihood
+    anchor: GaussianPrior
+    members: Members
+    frames: list[Frame]
+    device: str
+
+
+def labelled(potential: Any, n: int) -> list[Frame]:
+    """n bent structures of ethanol whose labels are a little off the potential."""
+    rng = np.random.default_rng(0)
+    ensemble = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
+    frames = []
+    for i in range(n):
+        atoms = molecule("CH3CH2OH")
+        atoms.rattle(0.08, seed=i)
+        mean = ensemble.predict([atoms]).mean
+        forces = mean.forces + 0.05 * rng.normal(size=mean.forces.shape)
+        label = Label(float(mean.energy[0]) + 0.02 * rng.normal(), forces)
+        frames.append(Frame(atoms, label, f"bent {i}"))
+    return frames
+
+
+def _native(potential: Any, dtype: str) -> Any:
+    """mace's own model from the file that tunesmith exports, as a user of mace loads it."""
+    with tempfile.TemporaryDirectory() as folder, mace_files.unsafe_loading(), mace_files.quiet():
+        path = Path(folder) / "start.model"
+        potential.export(path, potential.weights(), potential.e0s)
+        trust(path)
+        return torch.load(path, weights_only=False).to(getattr(torch, dtype))
+
+
+def work(dtype: str, device: str, labels: int, sampler: dict[str, Any]) -> Work:
+    """Everything an update needs."""
+    torch.set_num_threads(1)
+    mace_files.module("mace.modules")
+    torch.set_default_dtype(getattr(torch, dtype))  # of mace's data
+    potential = zoo.load("organic-xs", dtype=dtype, device=device)
+    settings, loss = chains.SGHMC(**sampler), GaussianLikelihood()
+    members = settings.start(potential, All(), loss, E0s(potential.e0s), seed=0)
+    native, frames = _native(potential, dtype), labelled(potential, labels)
+    return Work(potential, native, settings, loss, GaussianPrior(), members, frames, device)
+
+
+# ------------------------------------------------------------------------- the two ways
+
+
+def ours(w: Work, split: Split, around: Any = None) -> Members:
+    """`SGHMC.update`, here and one task after the other. around: a context for it."""
+    with split, around or nullcontext():
+        split.watch(chains, "examples", "once")
+        split.watch(chains.Density, "__init__", "once")
+        split.watch(sghmc, "draw", "data")
+        split.watch(chains.Density, "_batch", "data")
+        split.watch(chains.Density, "value", "forward")
+        split.watch(torch.autograd, "grad", gradient_part)
+        return w.sampler.update(
+            w.members, w.potential, w.anchor, w.loss, w.frames, seed=0, number=1
+        )
+
+
+def plain(w: Work, split: Split, around: Any = None) -> list[Chain]:
+    """The same with mace, one chain after the other. around: a context for the steps alone."""
+    with split.part("once"):
+        data = atomic_data(w.frames, w.native)
+        started = [_chain(w, i) for i in range(len(w.members))]
+    with split.part("warm-up"):
+        for chain in started:
+            _warm(chain, data, w)
+    # the generators that tunesmith uses for this update
+    task: Any = SimpleNamespace(seed=0, number=1)
+    with split, around or nullcontext():
+        split.watch(torch.autograd, "grad", gradient_part)
+        for i, chain in enumerate(started):
+            draws = chains.generator_of(task, "batches")
+            noise = chains.generator_of(task, "chain", i)
+            run_chain(chain, data, w.sampler, draws, noise, split)
+    return started
+
+
+def _warm(chain: Chain, data: list[Any], w: Work) -> None:
+    """TorchScript compiles in a model's first calls, on batches of several sizes: not counted,
+    since a user keeps the models. It leaves the chain where it was."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(_WARM):
+        chosen, weights = sghmc.draw(len(data), w.sampler.batch_size, generator)
+        chain.gradient(collated(data, chosen, w.device), weights, len(data), Split())
+
+
+def _chain(w: Work, i: int) -> Chain:
+    """Chain i of the plain way, where tunesmith's stands."""
+    names = list(w.members.moved)
+    prior = w.anchor.std(torch.cat([w.potential.weights()[n].reshape(-1) for n in names]))
+    head = list(w.members.noise_of(i).values())
+    scale: NoiseScale = w.loss.scale
+    return Chain(w.native, names, head, scale, float(prior or 0), w.device)
+
+
+# ----------------------------------------------------------------------- the same work?
+
+
+def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
+    """Largest relative difference of the gradient on one minibatch; in float64 also of the
+    weights after some steps without noise. Exits where it is more than rounding."""
+    w = work(dtype, device, labels, {"members": 2, "steps": _TRACK, "temperature": 0.0})
+    generator = torch.Generator().manual_seed(1)
+    chosen, weights = sghmc.draw(len(w.frames), w.sampler.batch_size, generator)
+    data = chains.examples(w.potential, w.frames, w.members.e0s)
+    density = chains.Density(w.potential, _task(w), data)
+    theta = density.theta
+    # away from the start, where the prior's gradient and most of the noise head's are zero
+    theta = theta + 0.01 * torch.randn(theta.shape, generator=generator).to(theta)
+    moved, noise = density.split(density.gradient(theta, chosen, weights))
+    chain = _chain(w, 0)
+    with torch.no_grad():
+        starts = [part[0] for pieces in density.split(theta) for part in pieces.values()]
+        for t, value in zip(chain.theta, starts, strict=True):
+            t.copy_(value)
+    batch = collated(atomic_data(w.frames, w.native), chosen, device)
+    gradient = chain.gradient(batch, weights, len(w.frames), Split())
+    expected = [part[0] for pieces in (moved, noise) for part in pieces.values()]
+    found = {"gradient": _difference(gradient, expected)}
+    if found["gradient"] > TOLERANCE[dtype]:
+        sys.exit(f"{dtype}: the gradients differ by {found['gradient']:.1g}; not the same work.")
+    if dtype == "float64":
+        updated, chain = ours(w, Split()), plain(w, Split())[0]
+        ends = [v[0] for v in (*updated.moved.values(), *updated.noise.values())]
+        begins = [v[0] for v in (*w.members.moved.values(), *w.members.noise.values())]
+        way = [end - begin for end, begin in zip(ends, begins, strict=True)]
+        other = [t - begin for t, begin in zip(chain.theta, begins, strict=True)]
+        found["way"] = _difference(other, way)
+        if found["way"] > _TRACK_TOLERANCE:
+            sys.exit(f"after {_TRACK} steps the chains differ by {found['way']:.1g}.")
+    return found
+
+
+def _task(w: Work) -> chains.ChainTask:
+    return chains.prepared(
+        w.sampler, w.members, w.potential, w.anchor, w.loss, w.frames,
+        seed=0, number=1, chains=tuple(range(len(w.members))), steps=w.sampler.steps,
+    )  # fmt: skip
+
+
+def _difference(found: list[Any], expected: list[Any]) -> float:
+    """|found − expected| / |expected|, of everything as one vector."""
+    a, b = (torch.cat([t.detach().double().reshape(-1) for t in x]) for x in (found, expected))
+    return float((a - b).norm() / b.norm())
+
+
+# ------------------------------------------------------------------------------- timing
+
+
+def update(
+    dtype: str, device: str, labels: int, part: int, turns: int, sampler: dict[str, Any]
+) -> dict[str, Any]:
+    """Milliseconds of one step of one chain by part, of both ways in turns; and their profiles.
+
+    sampler: settings of the whole update, of which ``part`` steps are timed.
+    """
+    whole = chains.SGHMC(**sampler)
+    w = work(dtype, device, labels, sampler)
+    short = {"steps": part, "first_steps": None}  # unchecked: it may be very short
+    w = replace(w, sampler=w.sampler.model_copy(update=short))
+    wait = torch.cuda.synchronize if device.startswith("cuda") else None
+    ways = {"tunesmith": ours, "mace": plain}
+    warm = work(dtype, device, labels, sampler | {"members": 2})
+    warm = replace(warm, sampler=warm.sampler.model_copy(update={"steps": 5, "first_steps": None}))
+    spent: dict[str, list[Spent]] = {way: [] for way in ways}
+    for way in ways.values():
+        way(warm, Split())
+    for _ in range(turns):
+        for name, way in ways.items():
+            split = Split("sampler", wait)
+            way(w, split)
+            spent[name].append(split.read())
+    found: dict[str, Any] = {
+        **{k: getattr(whole, k) for k in ("steps", "members", "batch_size", "together")},
+        **{"labels": labels, "timed_steps": part, "turns": turns},
+        **{name: _summary(runs, whole, part) for name, runs in spent.items()},
+    }
+    pairs = list(zip(spent["tunesmith"], spent["mace"], strict=True))
+    found["ratio"] = {
+        unit: median(_steps(theirs, k) / _steps(own, k) for own, theirs in pairs)
+        for k, unit in enumerate(("clock", "cpu"))
+    }
+    found["profile"] = {name: _profile(way, warm) for name, way in ways.items()}
+    return found
+
+
+def _steps(run: Spent, k: int, parts: tuple[str, ...] = PARTS) -> float:
+    """Seconds (k = 0) or CPU seconds (1) of a run's steps, by all parts or some."""
+    return sum(run.get(part, (0.0, 0.0))[k] for part in parts)
+
+
+def _summary(runs: list[Spent], whole: chains.SGHMC, part: int) -> dict[str, Any]:
+    """Medians: of a step of a chain in ms, and of the whole update in s."""
+    clock, cpu = (median(_steps(run, k) for run in runs) / part for k in (0, 1))
+    per = 1e3 / whole.members
+    return {
+        "ms_per_step": per * clock,
+        "cpu_ms_per_step": per * cpu,
+        "parts_cpu_ms": {p: per * median(_steps(r, 1, (p,)) for r in runs) / part for p in PARTS},
+        "once_s": median(_steps(run, 0, ("once",)) for run in runs),
+        "update_s": clock * whole.steps,
+        "update_cpu_s": cpu * whole.steps,
+    }
+
+
+def _profile(way: Any, w: Work) -> dict[str, Any]:
+    """What torch does in a step of a chain: operations, and the shares of the largest."""
+    # fewer steps than the settings allow: reading a profile takes longer than making it
+    w = replace(w, sampler=w.sampler.model_copy(update={"steps": 4}))
+    way(w, Split(), found := profile(activities=[ProfilerActivity.CPU]))
+    rows = found.key_averages()
+    total = sum(r.self_cpu_time_total for r in rows)
+    operations = sum(r.count for r in rows if r.key.startswith("aten::"))
+    largest = sorted(rows, key=lambda r: -r.self_cpu_time_total)[:12]
+    matmul = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
+    return {
+        "operations_per_step": operations / (w.sampler.steps * len(w.members)),
+        "matrix_products": sum(r.self_cpu_time_total for r in rows if r.key in matmul) / total,
+        "largest": {r.key: r.self_cpu_time_total / total for r in largest},
+    }
+
+
+if __name__ == "__main__":
+    step = {"agree": agree, "update": update}[sys.argv[1]]
+    print(json.dumps(step(**json.loads(sys.argv[2]))))
