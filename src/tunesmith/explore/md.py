@@ -34,6 +34,12 @@ class MD(MDSettings):
         """Simulated time, fs."""
         return walker.steps * self._timestep
 
+    def time_at(self, walker: Walker, atoms: Atoms) -> float:
+        """Simulated time, fs, of a structure that `step` asks about: the walker's own one before
+        its first step, else the one its next step leads to."""
+        first = np.array_equal(atoms.positions, walker.positions)
+        return self.time_of(walker) + (0.0 if first else self._timestep)
+
     def target_temperature(self, walker: Walker) -> float:
         """K, asked for at this time."""
         return self._temperature.at(self.time_of(walker))

@@ -193,7 +193,7 @@ class Loop:
         decision: Decision,
     ) -> Label | None:
         """The reference's word on a structure, learnt from; None after a failure."""
-        moment = self.explorer.time_of(self.at.explorer.walkers[walker])
+        moment = self.explorer.time_at(self.at.explorer.walkers[walker], atoms)
         origin = f"walker {walker}, {moment:.2f} fs"
         extra = {
             "walker": walker,
@@ -251,7 +251,7 @@ class Loop:
         origin: str,
     ) -> None:
         """Teach the posterior a label."""
-        moment = self.explorer.time_of(self.at.explorer.walkers[walker])
+        moment = self.explorer.time_at(self.at.explorer.walkers[walker], atoms)
         asked = Asked(self.labels.key(atoms), walker, moment, atoms, label, limits, decision)
         self.frames.append(Frame(bare(atoms), label, origin))
         self.at = learnt(
