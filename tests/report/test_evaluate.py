@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.units import GPa
 
 from planted import Planted, committee, frame, plant
+from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import E0s
 from tunesmith.errors import ConfigError, DataError, ModelError
 from tunesmith.report.evaluate import evaluate
@@ -176,6 +177,20 @@ def test_spread_of_members_is_judged(rng):
     assert "auc_roc_over_median_error" in energy
     assert set(s["spread"]["force"]) >= {"nll_nats_in_eV_per_A", "auc_roc_over_median_error"}
     json.dumps(s, allow_nan=False)
+
+
+def test_a_calibrated_posterior_is_judged_by_its_calibrated_spread(rng):
+    frames = _many(rng)
+    posterior = committee(frames, rng, spread=0.1, n_members=5)
+    raw = evaluate(posterior, frames).summary()
+    law = GammaCalibration(3, 10)
+    posterior.calibration = {"energy": law, "forces": law}
+    judged = evaluate(posterior, frames).summary()
+    assert not raw["spread_calibrated"]
+    assert judged["spread_calibrated"]
+    for name, unit in (("energy", "eV"), ("force", "eV_per_A")):
+        before, after = (s["spread"][name][f"rms_std_{unit}"] for s in (raw, judged))
+        assert after == pytest.approx(before * np.sqrt(10 / 2))  # λ_MAP = (3 − 1)/10
 
 
 def test_nll_and_auc_of_four_frames_by_hand(rng):

@@ -1,10 +1,11 @@
 """Hold a posterior's predictions against labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from tunesmith.core import Frame, Posterior, Quantities
+from tunesmith.core import Calibration, Frame, Posterior, Quantities
 from tunesmith.errors import ConfigError, DataError, ModelError
 from tunesmith.report.evaluation import Compared, Evaluation, centred
 from tunesmith.units import Quantity
@@ -27,7 +28,8 @@ def evaluate(
     well the spread foretells it; without them AUC takes the median error as the limit.
     relative_energies: compare energies after removing each composition's mean error; frames alone
     with their composition then have no energy to compare. A posterior with ``e0s`` that leave a
-    composition's energy open is refused (`DataError`) without it.
+    composition's energy open is refused (`DataError`) without it; the spread of one that has a
+    ``calibration`` is judged as calibrated by it.
 
     Raises `DataError` for frames without a usable label, `ModelError` naming the frame for
     predictions that are not finite, `ConfigError` for thresholds that make no sense.
@@ -40,7 +42,9 @@ def evaluate(
     if not relative_energies:
         _require_fixed(posterior, frames, compositions)
     wanted = [_has_stress(frame) for frame in frames]
+    laws = getattr(posterior, "calibration", {})
     means, stds, n_members = _predict(posterior, frames, wanted, batch_size)
+    stds = [_calibrated(std, laws) for std in stds]
     labels = [f.label for f in frames if f.label is not None]
     predicted = np.concatenate([m.energy for m in means])
     reference = np.array([label.energy for label in labels])
@@ -75,9 +79,15 @@ def evaluate(
         stress=stress,
         removed=removed,
         n_members=n_members,
+        calibrated=bool(laws),
         thresholds=limits,
         notes=tuple(notes),
     )
+
+
+def _calibrated(std: Quantities, laws: Mapping[str, Calibration]) -> Quantities:
+    """With the posterior's own calibration, of the quantities that have one."""
+    return replace(std, **{name: law.std(getattr(std, name)) for name, law in laws.items()})
 
 
 def _has_stress(frame: Frame) -> bool:

@@ -48,8 +48,8 @@ class Evaluation:
     has no stress to compare; None when no frame has. removed: (B,) eV taken off each predicted
     energy (its composition's mean error), None when energies are compared as they are; a frame
     alone with its composition then has a predicted energy of NaN, because nothing is left to
-    compare. thresholds: errors people care about, for "energy" (per "structure" or "atom") and
-    "force" (length of an atom's error vector).
+    compare. calibrated: whether the stds are. thresholds: errors people care about, for "energy"
+    (per "structure" or "atom") and "force" (length of an atom's error vector).
     """
 
     origins: tuple[str, ...]
@@ -62,6 +62,7 @@ class Evaluation:
     stress: Compared | None = None
     removed: np.ndarray | None = None
     n_members: int | None = None
+    calibrated: bool = False
     thresholds: dict[str, Quantity] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -111,6 +112,7 @@ class Evaluation:
             out["over_threshold"] = _over_threshold(self)
         if self.forces.std is not None:
             out["spread"] = _spread(self)
+            out["spread_calibrated"] = self.calibrated
         if self.notes:
             out["notes"] = list(self.notes)
         return out

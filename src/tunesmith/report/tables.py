@@ -56,7 +56,7 @@ def evaluation_table(summary: dict[str, Any], *, title: str = "Errors") -> Rende
     if "over_threshold" in summary:
         parts += [Text(line) for line in (*_threshold_lines(summary["over_threshold"]), "")]
     if "spread" in summary:
-        parts.append(_spread(summary["spread"]))
+        parts.append(_spread(summary["spread"], summary["spread_calibrated"]))
     parts.append(_worst(summary["worst_frames"]))
     parts += [Text(note, style="italic") for note in summary.get("notes", ())]
     return Group(*parts)
@@ -150,9 +150,10 @@ def _threshold_lines(over: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-def _spread(spread: dict[str, dict[str, Any]]) -> Table:
+def _spread(spread: dict[str, dict[str, Any]], calibrated: bool) -> Table:
     """Quantities as columns: how well the predicted spread tells the errors."""
-    table = _table("Spread (raw, not calibrated)", "", *spread)
+    state = "calibrated" if calibrated else "raw, not calibrated"
+    table = _table(f"Spread ({state})", "", *spread)
     rows: dict[str, list[str]] = {}
     for column, scores in enumerate(spread.values()):
         for label, text in _spread_cells(scores).items():
