@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tunesmith import settings, yamltext
-from tunesmith.config import LabelConfig, TuneConfig, dump, load, template
+from tunesmith.config import LabelConfig, RunConfig, TuneConfig, dump, load, template
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, UnitError
 from tunesmith.tune.adamw import AdamW
@@ -280,6 +280,14 @@ def test_templates_load_to_the_defaults(tmp_path: Path) -> None:
         assert load(LabelConfig, file(tmp_path, text)) == load(
             LabelConfig, None, [f"reference.kind={kind}"]
         )
+
+
+def test_the_template_of_run_is_the_default_run(tmp_path: Path) -> None:
+    """Also where a section's defaults are not those of its class, as E0s."""
+    given = ["reference=tblite", "explore.start=a.xyz", "target.energy='0.5 kcal/mol'"]
+    plain = load(RunConfig, None, given)
+    written = load(RunConfig, file(tmp_path, template("run")), given)
+    assert written == plain
 
 
 @pytest.mark.parametrize("kind", settings.SECTIONS["reference"].entries)

@@ -323,8 +323,11 @@ def _lines(
         several = get_origin(field.annotation) is tuple  # of sections: written as a list
         if here in SECTIONS or (nested and not several):
             kind = settings.default_kind(cls, key)
+            given = settings.section(values.get(key), here)
+            if nested and not field.is_required():  # a default of the field, not of its class
+                given = plain(field.get_default(call_default_factory=True)) | given
             lines.append(f"{indent}{key}:")
-            lines += _lines(nested or Settings, values.get(key), here, kind)
+            lines += _lines(nested or Settings, given, here, kind)
             continue
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         comment = ("needed: " if field.is_required() else "") + (field.description or "")
