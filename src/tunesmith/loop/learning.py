@@ -1,5 +1,6 @@
 """What a label changes: the calibration, how long is sampled, the members."""
 
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.config import RunConfig
 from tunesmith.core import Frame, Label, Prediction, derived_seed
+from tunesmith.errors import TunesmithError
 from tunesmith.loop.records import record_of
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
@@ -74,19 +76,28 @@ def learnt(
 def updated(
     config: RunConfig, potential: Potential, at: Standing, frames: list[Frame], tools: Tools
 ) -> Standing:
-    """With members sampled further on all labels."""
-    with tools.watch.part("update"), tools.interrupts.at_once():
-        members = config.tune.sampler.update(
-            at.members,
-            potential,
-            config.tune.anchor,
-            resolved_loss(config),
-            frames,
-            seed=derived_seed(config.seed, "tune"),
-            number=at.updates,
-            executor=tools.executor,
-            longer=at.longer,
-        )
+    """With members sampled further on all labels.
+
+    Raises `TrainingError` when a chain diverges, `TunesmithError` when a process of it is ended.
+    """
+    try:
+        with tools.watch.part("update"), tools.interrupts.at_once():
+            members = config.tune.sampler.update(
+                at.members,
+                potential,
+                config.tune.anchor,
+                resolved_loss(config),
+                frames,
+                seed=derived_seed(config.seed, "tune"),
+                number=at.updates,
+                executor=tools.executor,
+                longer=at.longer,
+            )
+    except BrokenExecutor:
+        raise TunesmithError(
+            "a process that shared the update was ended from outside, perhaps for want of memory; "
+            "lower execute.processes, or just run the same command to go on."
+        ) from None
     return replace(at, members=members, updates=at.updates + 1)
 
 

@@ -46,6 +46,13 @@ def _flat(values: Any, path: str = "") -> dict[str, Any]:
     return {path[1:]: values}
 
 
+def _as_good_as_none(path: Path) -> bool:
+    """Of what is in a folder: labels, or all that a kill left before the run could say its name."""
+    if path.name == "checkpoint" and path.is_dir():
+        return all(p.name == "identity.json.part" for p in path.iterdir())
+    return path.name.startswith(_KEPT)
+
+
 def stored(out: Path, config: Settings, may_change: Sequence[str]) -> dict[str, Any] | None:
     """What the folder says of its run, None for a new one; refuses other settings than its own.
 
@@ -55,7 +62,7 @@ def stored(out: Path, config: Settings, may_change: Sequence[str]) -> dict[str, 
         raise RunFolderError(f"{out} is a file; choose another name for the run's folder.")
     stamp = out / "checkpoint" / "identity.json"
     if not stamp.exists():
-        if out.exists() and any(not p.name.startswith(_KEPT) for p in out.iterdir()):
+        if out.exists() and not all(_as_good_as_none(p) for p in out.iterdir()):
             raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
         return None
     try:
