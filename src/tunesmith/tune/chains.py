@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -151,7 +151,8 @@ class PotentialKey:
 class ChainTask:
     """What some chains do for one update; plain values, so that it can travel.
 
-    moved, noise: name → (chains, …). number: of the update; names: of the chains.
+    moved, noise: name → (chains, …). number: of the update; names: of the chains. threads: of
+    the process that asks, which the one that answers takes over.
     """
 
     potential: PotentialKey
@@ -167,11 +168,14 @@ class ChainTask:
     names: tuple[int, ...]
     number: int = 0
     steps: int = 0
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @contextmanager
     def potential_here(self) -> Iterator[Potential]:
         """This process's own copy of the potential, for this task alone."""
         with _LOCK:
+            if torch.get_num_threads() != self.threads:  # as many as there, for the same bits
+                torch.set_num_threads(self.threads)
             yield _recall(self.potential)
 
 
@@ -222,7 +226,6 @@ def _remember(potential: Potential) -> PotentialKey:
 
 def _recall(key: PotentialKey) -> Potential:
     if key not in _POTENTIALS:
-        torch.set_num_threads(1)  # a process of its own: one core each
         potential = zoo.load(key.source, head=key.head, dtype=key.dtype, device=key.device)
         if potential.base.sha256 != key.sha256:
             raise ModelError(f"{key.source} has changed while it was in use; restore the old file.")
