@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from tunesmith.config import RunConfig
@@ -86,14 +87,19 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
 
 def _announce(ready: Prepared, e0s: E0s, tools: Tools) -> None:
     """What is asked for, in other units too."""
-    target = ready.config.target
+    target, acquire = ready.config.target, ready.config.acquire
     tools.screen.say(e0s.reason)
     for formula, atoms in {a.get_chemical_formula(): a for a in ready.structures}.items():
+        when = []
         if (k := target.energy_of(atoms)) is not None:
-            tools.screen.say(
-                f"{formula}: a label where P(|energy error| > {target.energy} = {1e3 * k:.4g} meV "
-                f"= {1e3 * k / len(atoms):.3g} meV/atom) is over {100 * target.probability:g} %"
-            )
+            said = f"{target.energy} = {1e3 * k:.4g} meV = {1e3 * k / len(atoms):.3g} meV/atom"
+            when.append(f"|energy error| > {said}")
+        if (forces := acquire.limits(target, atoms, acquire.start_labels).forces) is not None:
+            judged = 1e3 * forces[np.isfinite(forces)]
+            size = " to ".join(f"{x:.4g}" for x in sorted({judged.min(), judged.max()}))
+            when.append(f"the force error of any of {len(judged)} atoms > {size} meV/Å")
+        limit = f"is over {100 * target.probability:g} %"
+        tools.screen.say(f"{formula}: a label where P({') or P('.join(when)}) {limit}")
 
 
 def _finished(out: Path, loop: Loop) -> dict[str, Any] | None:

@@ -58,17 +58,19 @@ def statistics(records: Sequence[Record], probability: float) -> dict[str, Any]:
     judged = [r for r in known if r.threshold is not None]
     over = sum(abs(r.error) > r.threshold for r in judged if r.threshold is not None)
 
-    def rmse(errors: np.ndarray, less: float) -> float | None:
-        return 1e3 * _rms(errors - less) if len(errors) else None
+    def rmse(errors: np.ndarray, *, centred: bool) -> float | None:
+        if len(errors) < 1 + centred:  # a single error less its own mean says nothing
+            return None
+        return 1e3 * _rms(errors - errors.mean() if centred else errors)
 
     return {
         "interventions": len(records),
         "interventions_over_threshold": over if judged else None,
         "probability": probability,
-        "rmse_tuned_meV": rmse(tuned, tuned.mean() if len(tuned) else 0.0),
-        "rmse_untuned_meV": rmse(untuned, untuned.mean() if len(untuned) else 0.0),
-        "rmse_tuned_raw_meV": rmse(tuned, 0.0),
-        "rmse_untuned_raw_meV": rmse(untuned, 0.0),
+        "rmse_tuned_meV": rmse(tuned, centred=True),
+        "rmse_untuned_meV": rmse(untuned, centred=True),
+        "rmse_tuned_raw_meV": rmse(tuned, centred=False),
+        "rmse_untuned_raw_meV": rmse(untuned, centred=False),
         "force_rmse_tuned_meV_per_A": _over([r.force_rmse for r in known]),
         "force_rmse_untuned_meV_per_A": _over([r.untuned_force_rmse for r in known]),
         "coverage_95": float(np.mean(np.array(tails) >= 0.05)) if tails else None,
