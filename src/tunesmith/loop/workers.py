@@ -38,7 +38,8 @@ def executor(processes: int, threads: int) -> Iterator[Executor | None]:
 
 def _begin(life: Connection, threads: int) -> None:
     """What a worker does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent answers it
+    for name in (signal.SIGINT, signal.SIGTERM):  # they reach us too, by Ctrl-C or a scheduler;
+        signal.signal(name, signal.SIG_IGN)  # the parent answers, and we end with it
     torch.set_num_threads(threads)
     threading.Thread(target=_until, args=(life,), daemon=True).start()
 
