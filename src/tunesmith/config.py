@@ -147,6 +147,15 @@ class TuneConfig(Settings):
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
 
+    @model_validator(mode="after")
+    def _is_a_fit(self) -> "TuneConfig":
+        if not hasattr(self.tune.sampler, "fit"):
+            raise ConfigError(
+                f"tune.sampler: {self.tune.sampler.kind!r} samples a posterior, which "
+                "`tunesmith run` learns from (also labels there are, data.initial); use adamw here."
+            )
+        return self
+
 
 class LabelConfig(Settings):
     """Everything `tunesmith label` needs to know."""

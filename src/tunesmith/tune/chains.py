@@ -38,8 +38,6 @@ class SGHMC(Settings):
     """
 
     kind: ClassVar[str] = "sghmc"
-    #: gives members that spread, so that a run can ask it for error bars
-    is_posterior: ClassVar[bool] = True
     members: int = Field(4, ge=2, description="chains; 8 in the paper")
     steps: int = Field(2000, ge=20, description="steps of each chain after a label")
     first_steps: int | None = Field(
