@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from tunesmith.errors import CheckpointError
+from tunesmith.errors import CheckpointError, RunFolderError
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.records import statistics
 from tunesmith.loop.screen import duration
@@ -23,6 +23,7 @@ from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.trajectory import Trajectory
 from tunesmith.loop.workers import executor
 from tunesmith.report.onthefly import picture
+from tunesmith.tune import folder
 
 
 def test_every_second_counts_once() -> None:
@@ -154,3 +155,15 @@ def test_the_picture_is_drawn_also_of_little(tmp_path: Path, n: int) -> None:
 def test_durations_in_the_unit_that_fits() -> None:
     said = [duration(s) for s in (0.4, 12, 89, 90, 1800, 5400, 40000, 7e4, 2e5)]
     assert said == ["0 s", "12 s", "89 s", "2 min", "30 min", "1.5 h", "11 h", "19 h", "2.3 d"]
+
+
+def test_two_processes_do_not_work_on_one_folder(tmp_path: Path) -> None:
+    """The second is refused while the first lives, and not after."""
+    with folder.alone(tmp_path / "run"):
+        with (
+            pytest.raises(RunFolderError, match="another process is working on"),
+            folder.alone(tmp_path / "run"),
+        ):
+            pass
+    with folder.alone(tmp_path / "run"):
+        pass

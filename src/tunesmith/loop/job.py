@@ -39,7 +39,11 @@ def run(config: RunConfig, out: str | Path, console: Console | None = None) -> d
         folder.require_same(out, known["identity"], ready.identity)
     screen, settings = Screen(console), config.execute
     try:
-        with Interrupts() as interrupts, executor(settings.processes, settings.threads) as pool:
+        with (
+            folder.alone(out),
+            Interrupts() as interrupts,
+            executor(settings.processes, settings.threads) as pool,
+        ):
             return _run(ready, out, Tools(Stopwatch(), interrupts, screen, pool))
     finally:
         screen.close()

@@ -1,8 +1,11 @@
 """A run's folder knows which run it is: its settings, its model and its data, to the bit."""
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from tunesmith.settings import plain
 
 #: a folder that holds only this is as good as new
 _KEPT = "labels.db"
+_LOCK = "lock"
 
 
 def fingerprint(frames: Sequence[Frame]) -> str:
@@ -49,7 +53,7 @@ def _flat(values: Any, path: str = "") -> dict[str, Any]:
 def _as_good_as_none(path: Path) -> bool:
     """Of what is in a folder: labels, or all that a kill left before the run could say its name."""
     if path.name == "checkpoint" and path.is_dir():
-        return all(p.name == "identity.json.part" for p in path.iterdir())
+        return all(p.name in ("identity.json.part", _LOCK) for p in path.iterdir())
     return path.name.startswith(_KEPT)
 
 
@@ -111,3 +115,22 @@ def claim(out: Path, config: Settings, identity: dict[str, str]) -> None:
     stamp = {"identity": identity, "config": plain(config)}
     files.write_text(out / "checkpoint" / "identity.json", json.dumps(stamp, indent=1))
     files.write_text(out / "config.yaml", dump(config))
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Inside, no other process works on this folder; a killed one leaves it free.
+
+    Raises `RunFolderError` where one does. File systems without locks are not guarded.
+    """
+    path = out / "checkpoint" / _LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise RunFolderError(
+                    f"another process is working on {out}; wait for it or stop it."
+                ) from None
+        yield

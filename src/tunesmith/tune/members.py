@@ -33,7 +33,9 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
     Raises `RunFolderError` for a folder without members or whose base has changed or gone.
     """
     if not (run / FILE).is_file():
-        raise RunFolderError(f"{run} holds no finished fit; finish it with `tunesmith tune`.")
+        raise RunFolderError(
+            f"{run} holds no finished fit; finish it with `tunesmith tune` or `run`."
+        )
     tensors, info = files.read_tensors(run / FILE)
     try:
         base = Base(**info["base"])
