@@ -159,11 +159,9 @@ def test_durations_in_the_unit_that_fits() -> None:
 
 def test_two_processes_do_not_work_on_one_folder(tmp_path: Path) -> None:
     """The second is refused while the first lives, and not after."""
-    with folder.alone(tmp_path / "run"):
-        with (
-            pytest.raises(RunFolderError, match="another process is working on"),
-            folder.alone(tmp_path / "run"),
-        ):
-            pass
-    with folder.alone(tmp_path / "run"):
+    run = tmp_path / "run"
+    refused = pytest.raises(RunFolderError, match="another process is working on")
+    with folder.alone(run), refused, folder.alone(run):
+        pass
+    with folder.alone(run):
         pass
