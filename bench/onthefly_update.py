@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tunesmith.potentials.trust import trust
 from tunesmith.tune import chains, sghmc
 from tunesmith.tune.anchor import GaussianPrior
 from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.problem import Problem
 from tunesmith.tune.subspace import All
 from tunesmith.uncertainty.ensemble import Ensemble
 
@@ -42,11 +42,13 @@ class Work:
     potential: Any
     native: Any
     sampler: chains.SGHMC
-    loss: GaussianLikelihood
-    anchor: GaussianPrior
+    problem: Problem
     members: Members
-    frames: list[Frame]
     device: str
+
+    @property
+    def frames(self) -> list[Frame]:
+        return self.problem.train
 
 
 def labelled(potential: Any, n: int) -> list[Frame]:
@@ -79,10 +81,11 @@ def work(dtype: str, device: str, labels: int, sampler: dict[str, Any]) -> Work:
     mace_files.module("mace.modules")
     torch.set_default_dtype(getattr(torch, dtype))  # of mace's data
     potential = zoo.load("organic-xs", dtype=dtype, device=device)
-    settings, loss = chains.SGHMC(**sampler), GaussianLikelihood()
-    members = settings.start(potential, All(), loss, E0s(potential.e0s), seed=0)
-    native, frames = _native(potential, dtype), labelled(potential, labels)
-    return Work(potential, native, settings, loss, GaussianPrior(), members, frames, device)
+    settings, frames = chains.SGHMC(**sampler), labelled(potential, labels)
+    loss, zero = GaussianLikelihood(), E0s(potential.e0s)
+    problem = Problem(potential, All(), GaussianPrior(), loss, frames, [], zero, seed=0)
+    members = settings.start(problem)
+    return Work(potential, _native(potential, dtype), settings, problem, members, device)
 
 
 # ------------------------------------------------------------------------- the two ways
@@ -97,9 +100,7 @@ def ours(w: Work, split: Split, around: Any = None) -> Members:
         split.watch(chains.Density, "_batch", "data")
         split.watch(chains.Density, "value", "forward")
         split.watch(torch.autograd, "grad", gradient_part)
-        return w.sampler.update(
-            w.members, w.potential, w.anchor, w.loss, w.frames, seed=0, number=1
-        )
+        return w.sampler.update(w.members, w.problem, number=1)
 
 
 def plain(w: Work, split: Split, around: Any = None) -> list[Chain]:
@@ -111,7 +112,7 @@ def plain(w: Work, split: Split, around: Any = None) -> list[Chain]:
         for chain in started:
             _warm(chain, data, w)
     # the generators that tunesmith uses for this update
-    task: Any = SimpleNamespace(seed=0, number=1)
+    task = chains.task_of(w.sampler, w.members, w.problem, (0,), number=1)
     with split, around or nullcontext():
         split.watch(torch.autograd, "grad", gradient_part)
         for i, chain in enumerate(started):
@@ -133,10 +134,12 @@ def _warm(chain: Chain, data: list[Any], w: Work) -> None:
 def _chain(w: Work, i: int) -> Chain:
     """Chain i of the plain way, where tunesmith's stands."""
     names = list(w.members.moved)
-    prior = w.anchor.std(torch.cat([w.potential.weights()[n].reshape(-1) for n in names]))
+    pretrained = {n: w.potential.weights()[n] for n in names}
+    unit = w.problem.subspace.unit(w.potential, pretrained)[names[0]]
+    prior = w.problem.anchor.std(unit)
     head = list(w.members.noise_of(i).values())
-    scale: NoiseScale = w.loss.scale
-    return Chain(w.native, names, head, scale, float(prior or 0), w.device)
+    scale: NoiseScale = w.problem.loss.scale
+    return Chain(w.native, names, head, scale, float(prior), w.device)
 
 
 # ----------------------------------------------------------------------- the same work?
@@ -148,12 +151,11 @@ def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
     w = work(dtype, device, labels, {"members": 2, "steps": _TRACK, "temperature": 0.0})
     generator = torch.Generator().manual_seed(1)
     chosen, weights = sghmc.draw(len(w.frames), w.sampler.batch_size, generator)
-    data = chains.examples(w.potential, w.frames, w.members.e0s)
-    density = chains.Density(w.potential, _task(w), data)
+    density = chains.Density(_task(w))
     theta = density.theta
     # away from the start, where the prior's gradient and most of the noise head's are zero
     theta = theta + 0.01 * torch.randn(theta.shape, generator=generator).to(theta)
-    moved, noise = density.split(density.gradient(theta, chosen, weights))
+    moved, _, noise = density.split(density.gradient(theta, chosen, weights))
     chain = _chain(w, 0)
     with torch.no_grad():
         starts = [part[0] for pieces in density.split(theta) for part in pieces.values()]
@@ -178,10 +180,8 @@ def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
 
 
 def _task(w: Work) -> chains.ChainTask:
-    return chains.prepared(
-        w.sampler, w.members, w.potential, w.anchor, w.loss, w.frames,
-        seed=0, number=1, chains=tuple(range(len(w.members))), steps=w.sampler.steps,
-    )  # fmt: skip
+    every = tuple(range(len(w.members)))
+    return chains.task_of(w.sampler, w.members, w.problem, every, 1, w.sampler.steps)
 
 
 def _difference(found: list[Any], expected: list[Any]) -> float:

@@ -245,14 +245,29 @@ class Base:
 
 
 class Subspace(Protocol):
-    """Which weights may move, and how the moved ones are written (`tune/subspace.py`)."""
+    """Which weights may move, and how the moved ones are written (`tune/subspace.py`).
+
+    A coordinate is named after the weight it moves, with anything behind a bar. linear: whether
+    full weights are an affine function of the coordinates.
+    """
+
+    @property
+    def linear(self) -> bool: ...
 
     def start(self, model: Any, generator: torch.Generator) -> Weights:
         """The coordinates of the untouched model."""
         ...
 
+    def moves(self, name: str) -> bool:
+        """Whether a coordinate may move; the others are constants, kept with the members."""
+        ...
+
     def expand(self, weights: Weights, moved: Weights) -> Weights:
         """Full weights from the model's own and the moved coordinates (differentiable)."""
+        ...
+
+    def unit(self, model: Any, start: Weights) -> Weights:
+        """Of every coordinate: the rms of the pretrained weights it moves, a scalar."""
         ...
 
 
@@ -272,8 +287,9 @@ class Members:
 
     base: what they differ from. weights: the base's full weights (not saved with the members).
     subspace: how ``moved`` is expanded, and subspace_settings to rebuild it. moved: name →
-    (M, …). e0s: the isolated-atom energies all members share. noise: name → (M, …), weights of
-    noise heads, apart because they belong to no native model; noise_scale: of the likelihood
+    (M, …). e0s: the isolated-atom energies all members share. replay: name → (M, …), the
+    coordinates that the head for replayed structures has of its own. noise: name → (M, …), weights
+    of noise heads, apart because they belong to no native model; noise_scale: of the likelihood
     they were sampled with, None where there was none. calibration: "energy" and "forces" →
     `Calibration`, where there is one.
     """
@@ -283,6 +299,7 @@ class Members:
     subspace: Subspace
     moved: Weights
     e0s: E0s
+    replay: Weights = field(default_factory=dict)
     noise: Weights = field(default_factory=dict)
     noise_scale: NoiseScale | None = None
     calibration: dict[str, Any] = field(default_factory=dict)
@@ -293,6 +310,11 @@ class Members:
     def expand(self, i: int) -> Weights:
         """Full weights of member ``i``."""
         return self.subspace.expand(self.weights, {k: v[i] for k, v in self.moved.items()})
+
+    def replay_head(self, i: int) -> Weights:
+        """Full weights of member ``i`` with its readouts for replayed structures."""
+        own = {k: v[i] for k, v in {**self.moved, **self.replay}.items()}
+        return self.subspace.expand(self.weights, own)
 
     def noise_of(self, i: int) -> Weights:
         """Weights of the noise head of member ``i``; empty where there is none."""

@@ -64,6 +64,8 @@ ANCHORS = Registry(
     {
         "none": "tunesmith.tune.anchor:NoAnchor",
         "gaussian": "tunesmith.tune.anchor:GaussianPrior",
+        "multihead": "tunesmith.tune.replay:Multihead",
+        "pseudolabel": "tunesmith.tune.replay:Pseudolabel",
     },
 )
 SAMPLERS = Registry(

@@ -3,12 +3,13 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from tiny import crystals, e0s, molecules, potential
-from tunesmith.core import Members
+from tiny import crystals, e0s, molecules, potential, problem
+from tunesmith.core import Frame, Members
 from tunesmith.data.e0 import choose_e0s
 from tunesmith.errors import ConfigError, TrainingError
 from tunesmith.potentials import zoo
@@ -18,23 +19,25 @@ from tunesmith.tune.chains import SGHMC, Density
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber
-from tunesmith.tune.subspace import All
+from tunesmith.tune.problem import Problem
 
 LOSS = GaussianLikelihood(energy="0.2 eV", forces="0.2 eV/Å", stress="0.05 eV/Å^3")
 SHORT = SGHMC(members=3, steps=20, learning_rate=1e-3)
 
 
-def begun(sampler: SGHMC = SHORT, seed: int = 0) -> Members:
-    return sampler.start(potential(), All(), LOSS, e0s(), seed=seed)
+def task(frames: list[Frame] | None = None, **changes: Any) -> Problem:
+    """To sample the posterior of frames under the Gaussian prior."""
+    return problem(frames or [], **{"anchor": GaussianPrior(), "loss": LOSS} | changes)
 
 
-def density(anchor: GaussianPrior | NoAnchor, stress: bool = True) -> Density:
-    model, members = potential(), begun()
+def begun(sampler: SGHMC = SHORT) -> Members:
+    return sampler.start(task())
+
+
+def density(anchor: Any, stress: bool = True, **changes: Any) -> Density:
     frames = molecules(2) + (crystals(1) if stress else [])
-    task = chains.prepared(
-        SHORT, members, model, anchor, LOSS, frames, seed=0, chains=(0, 1), steps=20
-    )
-    return Density(model, task, examples(model, frames, e0s()))
+    what = task(frames, anchor=anchor, **changes)
+    return Density(chains.task_of(SHORT, SHORT.start(what), what, (0, 1), steps=20))
 
 
 @pytest.mark.parametrize("anchor", [NoAnchor(), GaussianPrior(scale=0.1)])
@@ -47,7 +50,7 @@ def test_gradient_against_finite_differences(anchor: GaussianPrior | NoAnchor) -
     )
     chosen, weights = [0, 1, 2], [0.5, 0.3, 0.2]
     gradient = target.gradient(theta, chosen, weights)
-    for part in (slice(None, len(target.centre)), slice(len(target.centre), None)):
+    for part in (slice(None, len(target.at.start)), slice(len(target.at.start), None)):
         direction = torch.zeros_like(theta)
         direction[:, part] = torch.randn(
             direction[:, part].shape, generator=generator, dtype=torch.float64
@@ -63,9 +66,9 @@ def test_the_prior_is_a_gaussian_over_n() -> None:
     flat, held = density(NoAnchor()), density(GaussianPrior(scale=0.1))
     theta = held.theta + 0.1
     extra = held.value(theta, [0], [1.0]) - flat.value(theta, [0], [1.0])
-    std = 0.1 * float(held.centre.square().mean().sqrt())
-    d = len(held.centre)
-    squares = (theta[:, :d] - held.centre).square().sum(1) + theta[:, d:].square().sum(1)
+    std = 0.1 * float(held.at.start.square().mean().sqrt())
+    d = len(held.at.start)
+    squares = (theta[:, :d] - held.at.start).square().sum(1) + theta[:, d:].square().sum(1)
     torch.testing.assert_close(extra, squares / (2 * 3 * std**2), rtol=1e-9, atol=0.0)
 
 
@@ -80,7 +83,7 @@ def test_chains_of_a_task_are_each_as_if_alone() -> None:
     members = begun()
     runs = [
         SHORT.model_copy(update={"together": together}).update(
-            members, potential(), GaussianPrior(), LOSS, molecules(3), seed=0, number=0
+            members, task(molecules(3)), number=0
         )
         for together in (1, 3)
     ]
@@ -100,7 +103,7 @@ def test_an_update_raises_the_likelihood_and_spreads_the_members() -> None:
     model, frames = potential(), molecules(4)
     sampler = SGHMC(members=2, steps=60, learning_rate=5e-3)
     before = begun(sampler)
-    after = sampler.update(before, model, GaussianPrior(), LOSS, frames, seed=0, number=0)
+    after = sampler.update(before, task(frames), number=0)
     batch, targets = collate(model, examples(model, frames, e0s()))
 
     def surprise(members: Members) -> float:
@@ -118,9 +121,8 @@ def test_same_numbers_in_sequence_and_in_threads() -> None:
         members = begun()
         for number in range(2):
             members = SHORT.update(
-                members, potential(), GaussianPrior(), LOSS, frames[: 4 + number],
-                seed=4, number=number, executor=executor,
-            )  # fmt: skip
+                members, task(frames[: 4 + number], seed=4), number=number, executor=executor
+            )
         runs.append(members)
     for name in runs[0].moved:
         assert torch.equal(runs[0].moved[name], runs[1].moved[name])
@@ -133,16 +135,15 @@ def test_same_numbers_in_other_processes() -> None:
     model, frames = zoo.load("organic-xs"), molecules(2)
     zero = choose_e0s("foundation", frames=frames, foundation=model.e0s)
     sampler = SGHMC(members=2, steps=20)
-    start = sampler.start(model, All(), LOSS, zero, seed=0)
+    what = task(frames, potential=model, e0s=zero)
+    start = sampler.start(what)
     context = multiprocessing.get_context("spawn")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the other processes
     try:
         with ProcessPoolExecutor(2, mp_context=context) as pool:
             there, here = (
-                sampler.update(
-                    start, model, GaussianPrior(), LOSS, frames, seed=0, number=0, executor=executor
-                )
+                sampler.update(start, what, number=0, executor=executor)
                 for executor in (pool, None)
             )
     finally:
@@ -157,9 +158,7 @@ def test_seed_and_number_decide_the_numbers() -> None:
     def run(seed: int, number: int) -> torch.Tensor:
         return torch.cat([
             w.flatten()
-            for w in SHORT.update(
-                begun(), potential(), GaussianPrior(), LOSS, frames, seed=seed, number=number
-            ).moved.values()
+            for w in SHORT.update(begun(), task(frames, seed=seed), number=number).moved.values()
         ])  # fmt: skip
 
     assert torch.equal(run(1, 0), run(1, 0))
@@ -171,17 +170,17 @@ def test_at_temperature_zero_chains_agree_but_for_their_noise_heads() -> None:
     cold = SGHMC(members=2, steps=20, temperature=0, together=1)
     members = begun(cold)
     same = replace(members, noise={n: torch.stack([w[0]] * 2) for n, w in members.noise.items()})
-    after = cold.update(same, potential(), GaussianPrior(), LOSS, molecules(3), seed=0, number=0)
+    after = cold.update(same, task(molecules(3)), number=0)
     for w in after.moved.values():
         assert torch.equal(w[0], w[1])
 
 
 def test_a_loss_that_is_no_likelihood_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a likelihood, which 'huber' is not"):
-        SHORT.start(potential(), All(), Huber(), e0s(), seed=0)  # type: ignore[arg-type]
+        SHORT.start(task(loss=Huber()))
 
 
 def test_a_diverging_chain_is_said() -> None:
     wild = SGHMC(members=2, steps=40, learning_rate=1e12)
     with pytest.raises(TrainingError, match="diverged"):
-        wild.update(begun(wild), potential(), GaussianPrior(), LOSS, molecules(2), seed=0, number=0)
+        wild.update(begun(wild), task(molecules(2)), number=0)

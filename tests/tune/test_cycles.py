@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from tiny import e0s, molecules, potential
+from tiny import e0s, molecules, potential, problem
 from tunesmith.core import Members
 from tunesmith.tune import sghmc
 from tunesmith.tune.anchor import GaussianPrior
@@ -12,7 +12,6 @@ from tunesmith.tune.chains import SGHMC
 from tunesmith.tune.cycles import Course, sample
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
-from tunesmith.tune.subspace import All
 
 LOSS = GaussianLikelihood(energy="0.2 eV", forces="0.2 eV/Å")
 SETTINGS = SGHMC(members=3, learning_rate=5e-3, batch_size=3)
@@ -20,12 +19,8 @@ COURSE = Course(converge=100, cycle=10, rate=1e-3)
 
 
 def sampled(executor: ThreadPoolExecutor | None = None, course: Course = COURSE) -> Members:
-    model = potential()
-    start = SETTINGS.start(model, All(), LOSS, e0s(), seed=0)
-    frames = molecules(4)
-    return sample(
-        SETTINGS, start, model, GaussianPrior(), LOSS, frames, course, seed=1, executor=executor
-    )
+    what = problem(molecules(4), anchor=GaussianPrior(), loss=LOSS, seed=1)
+    return sample(SETTINGS, SETTINGS.start(what), what, course, executor=executor)
 
 
 def test_samples_fit_and_differ() -> None:

@@ -1,6 +1,7 @@
 """A tiny MACE and tiny labelled sets for the tests of training."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,10 @@ from ase.calculators.lj import LennardJones
 from tunesmith.core import Base, E0s, Frame, Label
 from tunesmith.potentials import mace_files
 from tunesmith.potentials.mace import MACEPotential
+from tunesmith.tune.anchor import NoAnchor
+from tunesmith.tune.loss import Huber
+from tunesmith.tune.problem import Problem
+from tunesmith.tune.subspace import All
 
 NETWORK = {
     "r_max": 4.0,
@@ -75,3 +80,10 @@ def _labelled(atoms: Atoms, origin: str) -> Frame:
 
 def e0s(values: tuple[float, float, float] = (-13.6, -1029.0, -2041.0)) -> E0s:
     return E0s(dict(zip((1, 6, 8), values, strict=True)))
+
+
+def problem(train: list[Frame], valid: list[Frame] | None = None, **changes: Any) -> Problem:
+    """To learn all weights from frames, nothing holding them; changes: other fields."""
+    fields: dict[str, Any] = {"potential": potential(), "subspace": All(), "anchor": NoAnchor()}
+    fields |= {"loss": Huber(), "train": train, "valid": valid or [], "e0s": e0s(), "seed": 0}
+    return Problem(**fields | changes)

@@ -55,4 +55,4 @@ def members(base: Path, n: int, spread: float = 0.05) -> Members:
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         moved[name] = weights[name] + spread * noise
     noise = {"noise.bias": torch.arange(float(n), dtype=torch.float64)[:, None]}
-    return Members(potential.base, weights, All(), moved, ALIGNED, noise)
+    return Members(potential.base, weights, All(), moved, ALIGNED, noise=noise)

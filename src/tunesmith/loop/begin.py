@@ -1,14 +1,15 @@
 """How a run begins: the first labels, the energy alignment, the first posterior."""
 
+from dataclasses import replace
 from typing import Any
 
 from ase import Atoms
 
-from tunesmith.core import E0s, Failure, Frame, Members, derived_seed
+from tunesmith.core import E0s, Failure, Frame, Members
 from tunesmith.data.rows import label_key
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.learning import resolved_loss, updated
+from tunesmith.loop.learning import updated
 from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
@@ -73,14 +74,7 @@ def alignment(run: Prepared, frames: list[Frame]) -> E0s:
 
 def untaught(run: Prepared, e0s: E0s) -> Members:
     """The members before their first update."""
-    tune = run.config.tune
-    members: Members = tune.sampler.start(
-        run.potential,
-        tune.subspace,
-        resolved_loss(run.config),
-        e0s,
-        seed=derived_seed(run.config.seed, "tune"),
-    )
+    members: Members = run.config.tune.sampler.start(replace(run.problem, e0s=e0s))
     return members
 
 
@@ -97,4 +91,4 @@ def first_standing(
         keys=keys,
     )
     tools.screen.busy("the first posterior")
-    return updated(run.config, run.potential, at, frames, tools)
+    return updated(run.config, run.problem, at, frames, tools)

@@ -30,8 +30,9 @@ def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> N
     heavy = folder / f"members-{at.updates}.safetensors"
     if not heavy.exists():
         moved = {f"moved/{k}": v for k, v in at.members.moved.items()}
+        replay = {f"replay/{k}": v for k, v in at.members.replay.items()}
         noise = {f"noise/{k}": v for k, v in at.members.noise.items()}
-        files.write_tensors(heavy, moved | noise, {"updates": at.updates})
+        files.write_tensors(heavy, moved | replay | noise, {"updates": at.updates})
     tensors: dict[str, torch.Tensor] = {}
     infos = []
     for i, state in enumerate((at.explorer, *at.good)):
@@ -88,6 +89,7 @@ def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, 
                 start,
                 e0s=e0s,
                 moved={k: heavy[f"moved/{k}"].to(v) for k, v in start.moved.items()},
+                replay={k: heavy[f"replay/{k}"].to(v) for k, v in start.replay.items()},
                 noise={k: heavy[f"noise/{k}"].to(v) for k, v in start.noise.items()},
             ),
             calibration={

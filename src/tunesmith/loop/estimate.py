@@ -1,6 +1,7 @@
 """What a run will cost: one step, one label and a part of one update, timed."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from tunesmith.loop import begin
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.job import may_change
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.learning import resolved_loss
 from tunesmith.loop.prepare import Prepared, prepare
 from tunesmith.loop.screen import Screen, duration
 from tunesmith.loop.standing import Standing
@@ -92,17 +92,12 @@ def _update(ready: Prepared, at: Standing, frames: list[Any], tools: Tools) -> f
     sampler = ready.config.tune.sampler
     full = (frames * sampler.batch_size)[: max(sampler.batch_size, 1)]
     short = sampler.model_copy(update={"steps": _CHAIN, "first_steps": None})
-    tune = ready.config.tune.model_copy(update={"sampler": short})
-    config = ready.config.model_copy(update={"tune": tune})
-    loss = resolved_loss(config)
+    problem = replace(ready.problem, train=full, e0s=at.members.e0s)
 
     def once(settings: Any) -> float:
         began = time.perf_counter()
         with tools.interrupts.at_once():
-            settings.update(
-                at.members, ready.potential, config.tune.anchor, loss, full,
-                seed=0, number=1, executor=tools.executor,
-            )  # fmt: skip
+            settings.update(at.members, problem, number=1, executor=tools.executor)
         return time.perf_counter() - began
 
     once(short)  # starts the workers

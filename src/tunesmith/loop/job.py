@@ -77,14 +77,14 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
         frames = labels.frames(at.keys)
         tools.screen.say(f"going on at {1e-3 * at.clock:.4f} ps with {len(at.keys)} labels ({out})")
         folder.claim(out, config, ready.identity)
-        return Loop(config, ready.potential, labels, frames, at, out, tools)
+        return Loop(config, ready.problem, labels, frames, at, out, tools)
     keys = begin.first_labels(ready, labels, tools)
     frames = labels.frames(keys)
     e0s = begin.alignment(ready, frames)
     folder.claim(out, config, ready.identity)
     _announce(ready, e0s, tools)
     at = begin.first_standing(ready, keys, frames, e0s, tools)
-    loop = Loop(config, ready.potential, labels, frames, at, out, tools)
+    loop = Loop(config, ready.problem, labels, frames, at, out, tools)
     loop.save()
     return loop
 

@@ -10,12 +10,12 @@ from ase import Atoms
 from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.config import RunConfig
-from tunesmith.core import Frame, Label, Prediction, derived_seed
+from tunesmith.core import Frame, Label, Prediction
 from tunesmith.errors import TunesmithError
 from tunesmith.loop.records import record_of
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
-from tunesmith.potentials.base import Potential
+from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -34,7 +34,7 @@ class Asked:
 
 def learnt(
     config: RunConfig,
-    potential: Potential,
+    problem: Problem,
     at: Standing,
     frames: list[Frame],
     asked: Asked,
@@ -43,10 +43,11 @@ def learnt(
 ) -> Standing:
     """Where a run stands after one more label.
 
-    frames: all, the new one last. The error of the posterior *as it was* goes into the record and
-    the calibration; then all members learn. foundation: the untuned model, to compare with.
+    problem: what the members learn. frames: all, the new one last. The error of the posterior *as
+    it was* goes into the record and the calibration; then all members learn. foundation: the
+    untuned model, to compare with.
     """
-    before = Ensemble.of(potential, at.members).predict([asked.atoms], spread="all")
+    before = Ensemble.of(problem.potential, at.members).predict([asked.atoms], spread="all")
     untuned = foundation.predict([asked.atoms]).mean
     record = record_of(
         asked.key,
@@ -70,11 +71,11 @@ def learnt(
     )
     at = _answer_lock_out(config, at, asked.limits, tools)
     tools.screen.busy(f"learning {len(frames)} labels")
-    return updated(config, potential, at, frames, tools)
+    return updated(config, problem, at, frames, tools)
 
 
 def updated(
-    config: RunConfig, potential: Potential, at: Standing, frames: list[Frame], tools: Tools
+    config: RunConfig, problem: Problem, at: Standing, frames: list[Frame], tools: Tools
 ) -> Standing:
     """With members sampled further on all labels.
 
@@ -84,11 +85,7 @@ def updated(
         with tools.watch.part("update"), tools.interrupts.at_once():
             members = config.tune.sampler.update(
                 at.members,
-                potential,
-                config.tune.anchor,
-                resolved_loss(config),
-                frames,
-                seed=derived_seed(config.seed, "tune"),
+                replace(problem, train=frames, e0s=at.members.e0s),
                 number=at.updates,
                 executor=tools.executor,
                 longer=at.longer,

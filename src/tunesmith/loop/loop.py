@@ -28,7 +28,7 @@ from tunesmith.loop.learning import Asked, learnt
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
 from tunesmith.loop.trajectory import Trajectory
-from tunesmith.potentials.base import Potential
+from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 
 #: steps of each walker between states that one may go back to after an explosion
@@ -53,17 +53,18 @@ class Loop:
     def __init__(
         self,
         config: RunConfig,
-        potential: Potential,
+        problem: Problem,
         labels: Labels,
         frames: list[Frame],
         at: Standing,
         out: Path,
         tools: Tools,
     ) -> None:
-        self.config, self.potential, self.labels, self.out = config, potential, labels, out
+        self.config, self.problem, self.labels, self.out = config, problem, labels, out
         self.at, self.frames, self.tools = at, list(frames), tools
         self.explorer = config.explore
         self.judges_forces = needs_forces_spread(config.target, config.acquire)
+        potential = problem.potential
         self.ensemble = Ensemble.of(potential, at.members)
         self.foundation = Ensemble(potential, [potential.weights()], at.members.e0s)
         self.trajectory = Trajectory(out / "trajectory.extxyz", at.written)
@@ -255,9 +256,9 @@ class Loop:
         asked = Asked(self.labels.key(atoms), walker, moment, atoms, label, limits, decision)
         self.frames.append(Frame(bare(atoms), label, origin))
         self.at = learnt(
-            self.config, self.potential, self.at, self.frames, asked, self.foundation, self.tools
+            self.config, self.problem, self.at, self.frames, asked, self.foundation, self.tools
         )
-        self.ensemble = Ensemble.of(self.potential, self.at.members)
+        self.ensemble = Ensemble.of(self.problem.potential, self.at.members)
 
     # ------------------------------------------------------------------------- explosions
 

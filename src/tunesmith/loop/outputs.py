@@ -13,16 +13,13 @@ from ase import Atoms
 from rich.console import Console
 
 from tunesmith import files
-from tunesmith.core import Frame, Members, Weights
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.loop import End, Loop
 from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.records import statistics
-from tunesmith.potentials.base import Potential
 from tunesmith.report import onthefly
 from tunesmith.tune import members as members_file
-from tunesmith.tune.job import check_export
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.uncertainty.export import export
 
 #: frames of the trajectory that decide which weights stand for the ensemble
 _JUDGES = 20
@@ -35,7 +32,9 @@ def write(ready: Prepared, loop: Loop, end: End) -> dict[str, Any]:
     members_file.save(members, out)
     write_frames(out / "labels.extxyz", loop.frames)
     judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in loop.frames]
-    chosen = _export(out, ready.potential, members, judges)
+    anchor, replay = ready.config.tune.anchor, ready.problem.replay
+    kept = replay.e0s if replay and anchor.keep_head else None
+    chosen = export(out, ready.potential, members, judges, kept)
     summary = _summary(ready, loop, end, chosen)
     onthefly.picture(at.records, out / "onthefly.png", simulated=at.clock, target=_k(ready))
     files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
@@ -53,58 +52,6 @@ def _frames(path: Path) -> list[Atoms]:
 
 def _bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-
-
-# ---------------------------------------------------------------------------- models
-
-
-def _export(out: Path, potential: Potential, members: Members, judges: list[Atoms]) -> str:
-    """Write members/*.model and final.model, each checked; says which weights the latter has."""
-    ensemble = Ensemble.of(potential, members)
-    frames = [Frame(atoms, None, f"trajectory frame {i}") for i, atoms in enumerate(judges[:3])]
-    e0s = members.e0s
-
-    def export(path: Path, weights: Weights) -> None:
-        potential.export(path, weights, e0s.values)
-        check_export(path, Ensemble(potential, [weights], e0s), frames)
-
-    for i, weights in enumerate(ensemble.weights):
-        export(out / "members" / f"member-{i}.model", weights)
-    name, weights = nearest(ensemble, judges)
-    export(out / "final.model", weights)
-    return name
-
-
-def nearest(ensemble: Ensemble, judges: list[Atoms]) -> tuple[str, Weights]:
-    """Of the mean weights and the members, what comes closest to the ensemble's mean.
-
-    Distance: squared differences of energy and force components on ``judges``, in units of the
-    likelihood's scales, each averaged.
-    """
-    candidates = {"the mean of the members' weights": _mean_weights(ensemble.weights)}
-    candidates |= {f"member {i}": w for i, w in enumerate(ensemble.weights)}
-    scale = ensemble.noise_scale
-    energy, force = (scale.energy, scale.forces) if scale else (1e-3, 1e-3)
-    means = [ensemble.predict([atoms]).mean for atoms in judges]
-
-    def distance(weights: Weights) -> float:
-        single = Ensemble(ensemble.potential, [weights], ensemble.e0s)
-        total = 0.0
-        for atoms, mean in zip(judges, means, strict=True):
-            own = single.predict([atoms]).mean
-            total += float(np.mean((own.energy - mean.energy) ** 2)) / energy**2
-            total += float(np.mean((own.forces - mean.forces) ** 2)) / force**2
-        return total
-
-    name = min(candidates, key=lambda n: distance(candidates[n]))
-    return name, candidates[name]
-
-
-def _mean_weights(weights: list[Weights]) -> Weights:
-    return {
-        name: torch.stack([w[name].double() for w in weights]).mean(0).to(first)
-        for name, first in weights[0].items()
-    }
 
 
 # --------------------------------------------------------------------------- summary

@@ -22,6 +22,7 @@ from tunesmith.loop.learning import resolved_loss
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.tune import folder
+from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 
 #: how far σ_E must be over the rounding of a potential energy in float32, and over the noise that
@@ -34,17 +35,22 @@ class Prepared:
     """What a run works on.
 
     structures: with constraints; the explorer's. initial, isolated: labelled frames there are
-    already. state: the explorer's, before the first step. identity: of all that decides results.
+    already. problem: what the members are to learn, as yet without labels. state: the explorer's,
+    before the first step. identity: of all that decides results.
     """
 
     config: RunConfig
-    potential: Potential
+    problem: Problem
     foundation: Ensemble
     structures: list[Atoms]
     initial: list[Frame]
     isolated: list[Frame]
     state: Any
     identity: dict[str, str]
+
+    @property
+    def potential(self) -> Potential:
+        return self.problem.potential
 
 
 def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
@@ -65,9 +71,25 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     reference = config.reference.identity()  # an engine that is missing says so here
     _check_resolution(config, foundation, structures)
     _check_noise(config, reference)
-    identity = folder.identity(potential, [*frames, *initial, *isolated])
+    problem, replayed = _problem(config, potential, [*frames, *initial])
+    if problem.replay:
+        say(problem.replay.reason)
+    identity = folder.identity(potential, [*frames, *initial, *isolated, *replayed])
     identity["reference"] = canonical(reference)
-    return Prepared(config, potential, foundation, structures, initial, isolated, state, identity)
+    return Prepared(config, problem, foundation, structures, initial, isolated, state, identity)
+
+
+def _problem(
+    config: RunConfig, potential: Potential, frames: list[Frame]
+) -> tuple[Problem, list[Frame]]:
+    """What the members are to learn, and the structures it replays for ``frames``."""
+    tune, seed = config.tune, derived_seed(config.seed, "tune")
+    loss = resolved_loss(config)
+    replayed = tune.anchor.select(potential, frames, seed)
+    replay = tune.anchor.replay(potential, replayed, loss) if replayed else None
+    zero = E0s(potential.e0s)
+    problem = Problem(potential, tune.subspace, tune.anchor, loss, [], [], zero, seed, replay)
+    return problem, replayed
 
 
 def _starts(config: RunConfig, potential: Potential) -> tuple[list[Frame], list[Atoms]]:

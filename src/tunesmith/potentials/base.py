@@ -17,6 +17,7 @@ energies are formed outside in float64. Stress: ASE's sign, positive under tensi
 structures without three periodic directions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -213,7 +214,13 @@ class Potential(Protocol):
         """The package's own ASE calculator of a file that `export` wrote, as precise as it can."""
         ...
 
-    def export(self, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
+    def export(
+        self,
+        path: Path,
+        weights: Weights,
+        e0s: dict[int, float],
+        others: Mapping[str, tuple[Weights, dict[int, float]]] | None = None,
+    ) -> None:
         """Write a model file of the backend's own package, in float64 where it can."""
         ...
 

@@ -5,6 +5,7 @@ them, double backward included.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,7 +281,13 @@ class MACEPotential:
         """`MACECalculator` of an exported file, float64."""
         return mace_files.calculator(path)
 
-    def export(self, path: Path, weights: Weights, e0s: dict[int, float]) -> None:
+    def export(
+        self,
+        path: Path,
+        weights: Weights,
+        e0s: dict[int, float],
+        others: Mapping[str, tuple[Weights, dict[int, float]]] | None = None,
+    ) -> None:
         """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load."""
         mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
 

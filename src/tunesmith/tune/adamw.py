@@ -8,6 +8,7 @@ vectors and a few numbers, and a restart goes on to the bit (at a fixed number o
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,35 +17,12 @@ import torch
 from pydantic import Field
 
 from tunesmith import files, units
-from tunesmith.core import Settings, Subspace, Tensor, Weights
+from tunesmith.core import Settings, Tensor, derived_seed
 from tunesmith.errors import CheckpointError, TrainingError
-from tunesmith.potentials.base import Potential
-from tunesmith.tune.anchor import GaussianPrior, NoAnchor
-from tunesmith.tune.examples import Example, collate
-from tunesmith.tune.likelihood import GaussianLikelihood
-from tunesmith.tune.loss import Huber, MACEUniversal
-from tunesmith.tune.vector import Vector
-
-Anchor = NoAnchor | GaussianPrior
-Loss = Huber | MACEUniversal | GaussianLikelihood
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is to be fitted: a potential, what may move, what holds it, the loss and the data."""
-
-    potential: Potential
-    subspace: Subspace
-    anchor: Anchor
-    loss: Loss
-    train: list[Example]
-    valid: list[Example]
-    seed: int
-
-    @property
-    def stress(self) -> bool:
-        """Whether any label holds a stress that the loss asks for."""
-        return self.loss.wants_stress and any(e.stress is not None for e in self.train)
+from tunesmith.tune.coordinates import Coordinates, pretrained
+from tunesmith.tune.examples import Example, collate, examples
+from tunesmith.tune.problem import Fit, Problem, Report
+from tunesmith.tune.replay import Stream
 
 
 @dataclass
@@ -59,14 +37,10 @@ class Progress:
     finished: str = ""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The best weights found, and how: history has one entry per epoch; finished says why."""
-
-    moved: Weights
-    history: list[dict[str, float]]
-    best_epoch: int
-    finished: str
+#: seconds between two lines of progress
+SHOW_EVERY = 5.0
+#: the checkpoint in the folder of a fit
+STATE = "state.safetensors"
 
 
 class AdamW(Settings):
@@ -100,17 +74,17 @@ class AdamW(Settings):
     def fit(
         self,
         problem: Problem,
-        checkpoint: Path | None = None,
-        report: Callable[[dict[str, float], float], None] | None = None,
+        place: Path | None = None,
+        report: Report | None = None,
+        executor: Executor | None = None,
     ) -> Fit:
-        """Train from the foundation weights, or go on from ``checkpoint`` if that file exists.
+        """Train from the subspace's start, or go on from the checkpoint in the folder ``place``.
 
-        report(entry of the history, seconds left at most) is called after every epoch.
+        report takes a line of progress every few seconds; executor is not needed by one fit.
         Raises `TrainingError` when the loss is no longer finite, `CheckpointError` when the
         checkpoint is damaged or of another problem.
         """
-        run = _Run(self, problem, checkpoint)
-        return run.go(report)
+        return _Run(self, problem, None if place is None else place / STATE).go(report)
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of a step."""
@@ -125,13 +99,15 @@ class _Run:
 
     def __init__(self, settings: AdamW, problem: Problem, checkpoint: Path | None) -> None:
         self.settings, self.problem, self.checkpoint = settings, problem, checkpoint
-        self.weights = problem.potential.weights()
-        start = problem.subspace.start(
-            problem.potential, torch.Generator().manual_seed(problem.seed)
+        potential, replay = problem.potential, problem.replay
+        start = pretrained(potential, problem.subspace, problem.seed)
+        self.coordinates = Coordinates(
+            potential, problem.subspace, start, replay=replay is not None
         )
-        self.vector = Vector(start)
-        self.theta = self.vector.flat
-        self.start = self.theta.clone()
+        self.train = examples(potential, problem.train, problem.e0s)
+        self.valid = examples(potential, problem.valid, problem.e0s)
+        self.stream = replay and Stream(potential, replay, settings.batch_size, problem.seed)
+        self.theta = self.coordinates.start.clone()
         self.ema, self.best = self.theta.clone(), self.theta.clone()
         self.optimiser = torch.optim.AdamW(
             [self.theta],
@@ -147,25 +123,28 @@ class _Run:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.problem.train) / self.settings.batch_size)
+        return math.ceil(len(self.train) / self.settings.batch_size)
 
     # ------------------------------------------------------------------ one step
 
-    def step(self, chosen: list[Example]) -> float:
-        """One update on a batch; returns its loss."""
-        settings, problem = self.settings, self.problem
+    def loss(self, theta: Tensor, chosen: list[Example]) -> Tensor:
+        """Of a batch of the target, the step's batch of replayed structures, and the anchor."""
+        problem, coordinates = self.problem, self.coordinates
         batch, targets = collate(problem.potential, chosen)
-        leaf = self.theta.detach().requires_grad_()
         out = problem.potential.evaluate(
-            problem.subspace.expand(self.weights, self.vector.split(leaf)),
-            batch,
-            stress=problem.stress,
-            create_graph=True,
+            coordinates.target(theta), batch, stress=problem.stress, create_graph=True
         )
         loss = problem.loss(out, batch, targets)
-        n = len(problem.train)
-        if (extra := problem.anchor.penalty(leaf, self.start, n)) is not None:
-            loss = loss + extra
+        if self.stream:
+            loss = loss + self.stream.value(coordinates.replay(theta), self.progress.step)
+        held = problem.anchor.penalty(theta, coordinates.start, coordinates.unit, len(self.train))
+        return loss if held is None else loss + held
+
+    def step(self, chosen: list[Example]) -> float:
+        """One update on a batch; returns its loss."""
+        settings = self.settings
+        leaf = self.theta.detach().requires_grad_()
+        loss = self.loss(leaf, chosen)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(
@@ -187,12 +166,12 @@ class _Run:
 
     def epoch(self, number: int, save: Callable[[], None]) -> None:
         """Train through epoch ``number`` (from 0), from wherever in it the progress stands."""
-        problem, size = self.problem, self.settings.batch_size
+        size = self.settings.batch_size
         # the order is a function of seed and epoch alone, so a restart finds the same one
-        shuffle = torch.Generator().manual_seed(problem.seed * 1_000_003 + number)
-        order = torch.randperm(len(problem.train), generator=shuffle).tolist()
+        shuffle = torch.Generator().manual_seed(derived_seed(self.problem.seed, "epoch", number))
+        order = torch.randperm(len(self.train), generator=shuffle).tolist()
         for i in range(self.progress.step - number * self.steps_per_epoch, self.steps_per_epoch):
-            chosen = [problem.train[j] for j in order[i * size : (i + 1) * size]]
+            chosen = [self.train[j] for j in order[i * size : (i + 1) * size]]
             loss = self.step(chosen)
             total, n = self.progress.sums
             self.progress.sums = (total + loss * len(chosen), n + len(chosen))
@@ -202,12 +181,12 @@ class _Run:
     def validate(self) -> dict[str, float]:
         """Loss and errors of the averaged weights on the validation set."""
         problem = self.problem
-        if not problem.valid:
+        if not self.valid:
             return {"valid_loss": self.progress.sums[0] / max(1, self.progress.sums[1])}
-        weights = problem.subspace.expand(self.weights, self.vector.split(self.ema))
+        weights = self.coordinates.target(self.ema)
         loss = energy = forces = 0.0
         atoms = 0
-        for chosen in _chunks(problem.valid, max(8, self.settings.batch_size)):
+        for chosen in _chunks(self.valid, max(8, self.settings.batch_size)):
             batch, targets = collate(problem.potential, chosen)
             out = problem.potential.evaluate(weights, batch, stress=problem.stress)
             assert out.forces is not None
@@ -216,7 +195,7 @@ class _Run:
                 energy += ((out.energy - targets.energy) / batch.counts).abs().sum().item()
                 forces += (out.forces - targets.forces).abs().sum().item()
             atoms += int(batch.counts.sum())
-        n = len(problem.valid)
+        n = len(self.valid)
         return {
             "valid_loss": loss / n,
             "valid_energy_mae_meV_per_atom": 1e3 * energy / n,
@@ -225,10 +204,10 @@ class _Run:
 
     # ------------------------------------------------------------------ the fit
 
-    def go(self, report: Callable[[dict[str, float], float], None] | None) -> Fit:
+    def go(self, report: Report | None) -> Fit:
         settings, progress = self.settings, self.progress
         every = units.parse(settings.checkpoint_every, "wall time").value
-        saved = started = time.monotonic()
+        saved = started = shown = time.monotonic()
         first = progress.step
 
         def save() -> None:
@@ -243,15 +222,23 @@ class _Run:
                 number -= 1  # killed between the last step of an epoch and its validation
             self.epoch(number, save)
             self._close_epoch(number)
-            elapsed = time.monotonic() - started
-            ahead = settings.epochs * self.steps_per_epoch - progress.step
-            if report:
-                report(progress.history[-1], elapsed / max(1, progress.step - first) * ahead)
+            now = time.monotonic()
+            if report and (now - shown > SHOW_EVERY or number in (0, settings.epochs - 1)):
+                ahead = settings.epochs * self.steps_per_epoch - progress.step
+                left = (now - started) / max(1, progress.step - first) * ahead
+                report(_line(progress.history[-1], left))
+                shown = now
             if progress.finished:
                 self._save()
             save()
-        moved = {n: w.clone() for n, w in self.vector.split(self.best).items()}
-        return Fit(moved, progress.history, progress.best_epoch, progress.finished)
+        moved, replay = self.coordinates.split(self.best[None].clone())
+        return Fit(
+            moved,
+            [progress.history],
+            f"{progress.finished}; best epoch {progress.best_epoch}",
+            {"best_epoch": progress.best_epoch, "epochs": len(progress.history)},
+            replay,
+        )
 
     def _close_epoch(self, number: int) -> None:
         settings, progress = self.settings, self.progress
@@ -300,6 +287,20 @@ class _Run:
             "step": torch.tensor(float(self.progress.step), device=device),
             **{k: v.to(device) for k, v in tensors.items()},
         }
+
+
+def _line(entry: dict[str, float], left: float) -> str:
+    """What is said of an epoch; left: seconds at most."""
+    errors = ""
+    if "valid_force_mae_meV_per_A" in entry:
+        errors = (
+            f"validation MAE {entry['valid_energy_mae_meV_per_atom']:.2f} meV/atom, "
+            f"{entry['valid_force_mae_meV_per_A']:.1f} meV/Å; "
+        )
+    return (
+        f"epoch {entry['epoch']:.0f}: loss {entry['train_loss']:.4f}; {errors}"
+        f"at most {left:.0f} s left"
+    )
 
 
 def _chunks(items: list[Example], size: int) -> list[list[Example]]:

@@ -7,28 +7,25 @@ cluster. The chains of a task are computed in one pass where the backend gains b
 an update draw the same minibatches and different noise.
 """
 
-import threading
-from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 
-from tunesmith.core import E0s, Frame, Members, Settings, Subspace, Tensor, Weights, derived_seed
-from tunesmith.errors import ConfigError, ModelError, TrainingError
-from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Batch, Evaluation, Potential, stack
+from tunesmith.core import Members, Settings, Tensor, Weights, derived_seed
+from tunesmith.errors import ConfigError, TrainingError
+from tunesmith.potentials.base import Batch, Potential, stack
+from tunesmith.potentials.handle import alone
 from tunesmith.tune import noise as noise_head
 from tunesmith.tune import sghmc
-from tunesmith.tune.anchor import GaussianPrior, NoAnchor
-from tunesmith.tune.examples import Example, Targets, collate, examples
+from tunesmith.tune.coordinates import Coordinates, pretrained
+from tunesmith.tune.examples import Targets, collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.problem import Problem
+from tunesmith.tune.replay import Stream
 from tunesmith.tune.vector import Vector
-
-Anchor = NoAnchor | GaussianPrior
 
 
 class SGHMC(Settings):
@@ -55,25 +52,19 @@ class SGHMC(Settings):
     )
     temperature: float = Field(1.0, ge=0, description="of the posterior; 0: no noise, one fit")
 
-    def start(
-        self,
-        potential: Potential,
-        subspace: Subspace,
-        loss: GaussianLikelihood,
-        e0s: E0s,
-        *,
-        seed: int,
-    ) -> Members:
+    def start(self, problem: Problem) -> Members:
         """M copies of the pretrained weights, each with a noise head of its own.
 
-        Raises `ConfigError` where ``loss`` is no likelihood.
+        Raises `ConfigError` where the problem's loss is no likelihood.
         """
-        if not getattr(loss, "is_likelihood", False):
+        loss, potential, seed = problem.loss, problem.potential, problem.seed
+        if not isinstance(loss, GaussianLikelihood):
             raise ConfigError(
-                f"tune.loss: sghmc samples a posterior and needs a likelihood, which "
-                f"{getattr(loss, 'kind', loss)!r} is not; use gaussian."
+                f"tune.loss: {self.kind} samples a posterior and needs a likelihood, which "
+                f"{loss.kind!r} is not; use gaussian."
             )
-        moved = _pretrained(potential, subspace, seed)
+        at = _coordinates(problem)
+        moved, replay = at.split(torch.stack([at.start] * self.members))
         width = _feature_width(potential)
         heads = []
         for i in range(self.members):
@@ -82,10 +73,11 @@ class SGHMC(Settings):
             heads.append({name: w.to(potential.device) for name, w in head.items()})
         return Members(
             potential.base,
-            potential.weights(),
-            subspace,
-            {name: torch.stack([w] * self.members) for name, w in moved.items()},
-            e0s,
+            at.weights,
+            problem.subspace,
+            {name: w.clone() for name, w in moved.items()},
+            problem.e0s,
+            replay,
             {name: torch.stack([h[name] for h in heads]) for name in heads[0]},
             loss.scale,
         )
@@ -93,165 +85,106 @@ class SGHMC(Settings):
     def update(
         self,
         members: Members,
-        potential: Potential,
-        anchor: Anchor,
-        loss: GaussianLikelihood,
-        frames: list[Frame],
+        problem: Problem,
         *,
-        seed: int,
         number: int,
         executor: Executor | None = None,
         longer: float = 1.0,
     ) -> Members:
         """The members after more sampling on all labels, each going on from where it stands.
 
-        frames: labelled, in the order of their labelling, the newest last. number: how many
-        updates there were before; with ``seed`` it decides every random number. executor: None
-        runs the chains one after another here. longer: multiplies the steps, and σ_TL by its
-        square root: the answer to error bars that stay too small.
+        problem: its frames to learn from in the order of their labelling, the newest last.
+        number: how many updates there were before; with the seed it decides every random number.
+        executor: None runs the chains one after another here. longer: multiplies the steps, and
+        σ_TL by its square root: the answer to error bars that stay too small.
 
         Raises `TrainingError` when a chain diverges.
         """
         steps = self.first_steps if number == 0 and self.first_steps else self.steps
-        if longer != 1 and isinstance(anchor, GaussianPrior):
-            anchor = anchor.model_copy(update={"scale": anchor.scale * longer**0.5})
+        if longer != 1:
+            problem = replace(problem, anchor=problem.anchor.wider(longer**0.5))
         names = range(len(members))
         groups = [tuple(names[i : i + self.together]) for i in names[:: self.together]]
         tasks = [
-            prepared(
-                self, members, potential, anchor, loss, frames, seed=seed, chains=group,
-                number=number, steps=round(steps * longer),
-            )
+            task_of(self, members, problem, group, number, round(steps * longer))
             for group in groups
-        ]  # fmt: skip
+        ]
         run = map if executor is None else executor.map
-        done = list(run(run_chains, tasks))
-        moved = {n: torch.cat([d[0][n] for d in done]) for n in members.moved}
-        noise = {n: torch.cat([d[1][n] for d in done]) for n in members.noise}
-        return replace(members, moved=moved, noise=noise, noise_scale=loss.scale)
+        return with_samples(members, problem, list(run(run_chains, tasks)))
 
 
 # ------------------------------------------------------------------- some chains as a task
 
-
-@dataclass(frozen=True)
-class PotentialKey:
-    """Which potential a task is for: enough to load it in another process."""
-
-    source: str
-    sha256: str
-    head: str | None
-    dtype: str
-    device: str
+#: coordinates of the target's head, those the replay head has of its own, noise heads
+Sampled = tuple[Weights, Weights, Weights]
 
 
 @dataclass(frozen=True)
 class ChainTask:
     """What some chains do for one update; plain values, so that it can travel.
 
-    moved, noise: name → (chains, …). number: of the update; names: of the chains. threads: of
-    the process that asks, which the one that answers takes over.
+    moved, replay, noise: name → (chains, …). number: of the update; names: of the chains. threads:
+    of the process that asks, which the one that answers takes over.
     """
 
-    potential: PotentialKey
-    subspace: Subspace
-    anchor: Anchor
-    loss: GaussianLikelihood
-    settings: SGHMC
-    e0s: E0s
-    frames: list[Frame]
+    problem: Problem
+    settings: "SGHMC"
     moved: Weights
+    replay: Weights
     noise: Weights
-    seed: int
     names: tuple[int, ...]
     number: int = 0
     steps: int = 0
     threads: int = field(default_factory=torch.get_num_threads)
 
-    @contextmanager
-    def potential_here(self) -> Iterator[Potential]:
-        """This process's own copy of the potential, for this task alone."""
-        with _LOCK:
-            if torch.get_num_threads() != self.threads:  # as many as there, for the same bits
-                torch.set_num_threads(self.threads)
-            yield _recall(self.potential)
 
-
-def prepared(
+def task_of(
     settings: "SGHMC",
     members: Members,
-    potential: Potential,
-    anchor: Anchor,
-    loss: GaussianLikelihood,
-    frames: list[Frame],
-    *,
-    seed: int,
+    problem: Problem,
     chains: tuple[int, ...],
     number: int = 0,
     steps: int = 0,
 ) -> ChainTask:
     """A task for some of the members' chains."""
-    return ChainTask(
-        _remember(potential),
-        members.subspace,
-        anchor,
-        loss,
-        settings,
-        members.e0s,
-        frames,
-        {name: w[list(chains)] for name, w in members.moved.items()},
-        {name: w[list(chains)] for name, w in members.noise.items()},
-        seed,
-        chains,
-        number,
-        steps,
+    chosen = list(chains)
+    moved, replay, noise = (
+        {name: w[chosen] for name, w in part.items()}
+        for part in (members.moved, members.replay, members.noise)
     )
+    return ChainTask(problem, settings, moved, replay, noise, chains, number, steps)
 
 
-#: potentials of this process, by what they are
-_POTENTIALS: dict[PotentialKey, Potential] = {}
-#: a module's weights are swapped while it runs, so one task at a time in each process
-_LOCK = threading.Lock()
+def with_samples(members: Members, problem: Problem, done: list[Sampled]) -> Members:
+    """The members with what tasks gave, in order."""
+    moved, replay, noise = (
+        {name: torch.cat([d[i][name] for d in done]) for name in done[0][i]} for i in range(3)
+    )
+    scale = getattr(problem.loss, "scale", None)
+    return replace(members, moved=moved, replay=replay, noise=noise, noise_scale=scale)
 
 
-def _remember(potential: Potential) -> PotentialKey:
-    base = potential.base
-    dtype = str(potential.dtype).removeprefix("torch.")
-    key = PotentialKey(base.source, base.sha256, base.head, dtype, str(potential.device))
-    _POTENTIALS[key] = potential
-    return key
-
-
-def _recall(key: PotentialKey) -> Potential:
-    if key not in _POTENTIALS:
-        potential = zoo.load(key.source, head=key.head, dtype=key.dtype, device=key.device)
-        if potential.base.sha256 != key.sha256:
-            raise ModelError(f"{key.source} has changed while it was in use; restore the old file.")
-        _POTENTIALS[key] = potential
-    return _POTENTIALS[key]
-
-
-def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
-    """Moved weights and noise heads at the end of one update of some chains."""
-    with task.potential_here() as potential:
+def run_chains(task: ChainTask) -> Sampled:
+    """Where some chains stand at the end of one update."""
+    with alone(task.threads):
         settings = task.settings
-        data = examples(potential, task.frames, task.e0s)
-        target = Density(potential, task, data)
+        target = Density(task)
+        n = len(target)
         draws = generator_of(task, "batches")
         noises = [generator_of(task, "chain", name) for name in task.names]
         chains = [sghmc.init(theta) for theta in target.theta]
         beta = settings.beta or 1 - 2 / task.steps
         for i in range(task.steps):
             rate, noise = sghmc.per_label(i, task.steps, settings.learning_rate)
-            chosen, weights = sghmc.draw(len(data), settings.batch_size, draws)
+            chosen, weights = sghmc.draw(n, settings.batch_size, draws)
             theta = torch.stack([chain.theta for chain in chains])
-            gradients = target.gradient(theta, chosen, weights)
+            gradients = target.gradient(theta, chosen, weights, i)
             chains = [
                 sghmc.step(
                     chain,
                     gradient,
                     rate=rate,
-                    n=len(data),
+                    n=n,
                     generator=generator,
                     noise=noise * settings.temperature**0.5,
                     friction=settings.friction,
@@ -265,66 +198,96 @@ def run_chains(task: ChainTask) -> tuple[Weights, Weights]:
 
 def generator_of(task: ChainTask, *name: object) -> torch.Generator:
     """The random numbers of one part of a task, from the run's seed."""
-    return torch.Generator().manual_seed(derived_seed(task.seed, *name, task.number))
+    return torch.Generator().manual_seed(derived_seed(task.problem.seed, *name, task.number))
 
 
 class Density:
     """U(θ), the negative log posterior over N, of some chains: flat vectors (chains, d) of
-    weights and noise head."""
+    weights, replay head and noise head.
 
-    def __init__(self, potential: Potential, task: ChainTask, data: list[Example]) -> None:
-        self.potential, self.task, self.data = potential, task, data
-        self.centre = Vector(_pretrained(potential, task.subspace, task.seed)).flat
-        self._full = potential.weights()
-        self._moved = Vector({n: w[0] for n, w in task.moved.items()})
+    A replay anchor adds its weight times the mean over its batch of the same likelihood: replayed
+    structures then count together as much as the target's.
+    """
+
+    def __init__(self, task: ChainTask) -> None:
+        problem = task.problem
+        self.problem, self.potential = problem, problem.potential
+        self.at = _coordinates(problem, {n: w[0] for n, w in task.moved.items()})
+        self.data = examples(self.potential, problem.train, problem.e0s)
         self._noise = Vector({n: w[0] for n, w in task.noise.items()})
-        parts = [*task.moved.values(), *task.noise.values()]
-        self.theta = torch.cat([w.flatten(1) for w in parts], dim=1)
-        self._std = task.anchor.std(self.centre)
-        self._stress = any(e.stress is not None for e in data)
+        noise = [w.flatten(1) for w in task.noise.values()]
+        self.theta = torch.cat([self.at.join(task.moved, task.replay), *noise], dim=1)
+        std = problem.anchor.std(self.at.unit)
+        self._noise_std = None if std is None else std.square().mean().sqrt()
+        self._size = task.settings.batch_size
+        self._stream = problem.replay and Stream(
+            self.potential, problem.replay, self._size, problem.seed, task.number
+        )
         self._batches: dict[tuple[int, ...], Any] = {}
 
-    def split(self, theta: Tensor) -> tuple[Weights, Weights]:
-        """Moved weights and noise heads, name → (chains, …), in flat vectors."""
-        moved, noise = theta.split([len(self.centre), theta.shape[1] - len(self.centre)], dim=1)
-        return self._moved.split(moved), self._noise.split(noise)
+    def __len__(self) -> int:
+        return len(self.data)
 
-    def value(self, theta: Tensor, chosen: list[int], weights: list[float]) -> Tensor:
-        """Σ_b weight_b · (−log-likelihood of structure b) − (1/N) log prior, of each chain."""
-        moved, noise = self.split(theta)
+    def split(self, theta: Tensor) -> Sampled:
+        """Coordinates of both heads and noise heads, name → (chains, …), in flat vectors."""
+        moved, noise = theta.split([len(self.at), theta.shape[1] - len(self.at)], dim=1)
+        return *self.at.split(moved), self._noise.split(noise)
+
+    def value(
+        self, theta: Tensor, chosen: list[int], weights: list[float], step: int = 0
+    ) -> Tensor:
+        """Σ_b weight_b · (−log-likelihood of structure b) − (1/N) log prior, of each chain.
+
+        step: decides which structures are replayed.
+        """
+        moved, own, noise = self.split(theta)
         batch, targets = self._batch(tuple(chosen))
         # the likelihood averages over the batch; the weights already contain the division
         scaled = targets.weight.new_tensor(weights) * len(chosen)
         targets = replace(targets, weight=targets.weight * scaled)
-        outs = self._evaluate(moved, batch, len(theta))
-        losses = [
-            self.task.loss(out, batch, targets, {n: w[i] for n, w in noise.items()})
-            for i, out in enumerate(outs)
-        ]
-        return torch.stack(losses) + torch.stack([self._prior(row) for row in theta])
+        total = self._misfit(moved, noise, batch, targets, self.problem.stress)
+        if self._stream:
+            replayed = self._stream.batch(step)
+            total = total + self._stream.weight * self._misfit(
+                {**moved, **own}, noise, *replayed, self._stream.stress
+            )
+        return total + torch.stack([self._prior(row) for row in theta])
 
-    def _evaluate(self, moved: Weights, batch: Batch, chains: int) -> list[Evaluation]:
-        expand = self.task.subspace.expand
-        full = [expand(self._full, {n: w[i] for n, w in moved.items()}) for i in range(chains)]
-        options = {"stress": self._stress, "features": True, "create_graph": True}
+    def _misfit(
+        self, moved: Weights, noise: Weights, batch: Batch, targets: Targets, stress: bool
+    ) -> Tensor:
+        """Mean negative log-likelihood of a batch, of each chain."""
+        expand = self.problem.subspace.expand
+        chains = len(next(iter(moved.values())))
+        full = [expand(self.at.weights, {n: w[i] for n, w in moved.items()}) for i in range(chains)]
+        options = {"stress": stress, "features": True, "create_graph": True}
         if chains == 1:
-            return [self.potential.evaluate(full[0], batch, **options)]
-        shared, stacked = stack(full)
-        return self.potential.evaluate_each(shared, stacked, [batch] * chains, **options)
+            outs = [self.potential.evaluate(full[0], batch, **options)]
+        else:
+            shared, stacked = stack(full)
+            outs = self.potential.evaluate_each(shared, stacked, [batch] * chains, **options)
+        loss: Any = self.problem.loss
+        heads = [{n: w[i] for n, w in noise.items()} for i in range(chains)]
+        return torch.stack(
+            [loss(out, batch, targets, head) for out, head in zip(outs, heads, strict=True)]
+        )
 
     def _prior(self, theta: Tensor) -> Tensor:
         """−(1/N) log prior of one chain, up to a constant."""
-        n, size = len(self.data), len(self.centre)
-        penalty = self.task.anchor.penalty(theta[:size], self.centre, n)
-        total = theta.new_zeros(()) if penalty is None else penalty
-        if self._std is not None:
-            total = total + theta[size:].square().sum() / (2 * n * self._std**2)
+        n, size = len(self.data), len(self.at)
+        held = self.problem.anchor.penalty(theta[:size], self.at.start, self.at.unit, n)
+        total = theta.new_zeros(()) if held is None else held
+        if self._noise_std is not None:
+            total = total + (theta[size:] / self._noise_std).square().sum() / (2 * n)
         return total
 
-    def gradient(self, theta: Tensor, chosen: list[int], weights: list[float]) -> Tensor:
+    def gradient(
+        self, theta: Tensor, chosen: list[int], weights: list[float], step: int = 0
+    ) -> Tensor:
         """∇U (chains, d) on a weighted minibatch. Raises `TrainingError` where not finite."""
         leaf = theta.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.value(leaf, chosen, weights).sum(), leaf)
+        value = self.value(leaf, chosen, weights, step).sum()
+        (gradient,) = torch.autograd.grad(value, leaf)
         if not gradient.isfinite().all():
             raise TrainingError(
                 "a chain of the posterior has diverged; lower tune.sampler.learning_rate or look "
@@ -333,17 +296,20 @@ class Density:
         return gradient
 
     def _batch(self, chosen: tuple[int, ...]) -> tuple[Batch, Targets]:
-        if len(self.data) > self.task.settings.batch_size:
+        if len(self.data) > self._size:
             return collate(self.potential, [self.data[i] for i in chosen])
         if chosen not in self._batches:
             self._batches[chosen] = collate(self.potential, [self.data[i] for i in chosen])
         return self._batches[chosen]
 
 
-def _pretrained(potential: Potential, subspace: Subspace, seed: int) -> Weights:
-    """The coordinates of the untouched model."""
-    generator = torch.Generator().manual_seed(derived_seed(seed, "subspace"))
-    return subspace.start(potential, generator)
+def _coordinates(problem: Problem, known: Weights | None = None) -> Coordinates:
+    """Of a problem; known: coordinates of a member, whose fixed ones are taken over."""
+    subspace = problem.subspace
+    start = pretrained(problem.potential, subspace, problem.seed)
+    start |= {n: w for n, w in (known or {}).items() if not subspace.moves(n)}
+    replay = problem.replay is not None
+    return Coordinates(problem.potential, subspace, start, replay=replay)
 
 
 def _feature_width(potential: Potential) -> int:

@@ -5,16 +5,23 @@ size first decays to a converged sample, then falls and rises in cycles, whose e
 """
 
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from tunesmith.core import Frame, Members, Weights
-from tunesmith.potentials.base import Potential
+from tunesmith.core import Members
+from tunesmith.potentials.handle import alone
 from tunesmith.tune import sghmc
-from tunesmith.tune.chains import SGHMC, Anchor, ChainTask, Density, generator_of, prepared
-from tunesmith.tune.examples import examples
-from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.chains import (
+    SGHMC,
+    ChainTask,
+    Density,
+    Sampled,
+    generator_of,
+    task_of,
+    with_samples,
+)
+from tunesmith.tune.problem import Problem
 
 #: part of the convergence phase after which the mass stays as it is
 FREEZE = 0.9
@@ -33,34 +40,28 @@ class Course:
 def sample(
     settings: SGHMC,
     members: Members,
-    potential: Potential,
-    anchor: Anchor,
-    loss: GaussianLikelihood,
-    frames: list[Frame],
+    problem: Problem,
     course: Course,
     *,
-    seed: int,
     executor: Executor | None = None,
 ) -> Members:
     """As many samples as ``members`` has, of one chain that starts where the first of them is.
 
-    frames: labelled; every structure is drawn with equal probability. settings: learning_rate is
+    problem: every structure is drawn with equal probability. settings: learning_rate is
     γ at the start of the convergence phase; members, steps and together are not used. Raises
     `TrainingError` when the chain diverges.
     """
-    task = prepared(settings, members, potential, anchor, loss, frames, seed=seed, chains=(0,))
-    jobs = (task, course, len(members))
-    moved, noise = run(*jobs) if executor is None else executor.submit(run, *jobs).result()
-    return replace(members, moved=moved, noise=noise, noise_scale=loss.scale)
+    jobs = (task_of(settings, members, problem, (0,)), course, len(members))
+    done = run(*jobs) if executor is None else executor.submit(run, *jobs).result()
+    return with_samples(members, problem, [done])
 
 
-def run(task: ChainTask, course: Course, samples: int) -> tuple[Weights, Weights]:
-    """Moved weights and noise heads (samples, …) of one long chain."""
-    with task.potential_here() as potential:
-        data = examples(potential, task.frames, task.e0s)
-        target = Density(potential, task, data)
+def run(task: ChainTask, course: Course, samples: int) -> Sampled:
+    """Samples (samples, …) of one long chain."""
+    with alone(task.threads):
+        target = Density(task)
         draws, generator = generator_of(task, "batches"), generator_of(task, "chain", 0)
-        settings, n = task.settings, len(data)
+        settings, n = task.settings, len(target)
         chain, found = sghmc.init(target.theta[0]), []
         for i in range(course.converge + samples * course.cycle):
             converged = i - course.converge
@@ -72,7 +73,7 @@ def run(task: ChainTask, course: Course, samples: int) -> tuple[Weights, Weights
             chosen = torch.randperm(n, generator=draws)[:size].sort().values.tolist()
             chain = sghmc.step(
                 chain,
-                target.gradient(chain.theta[None], chosen, [1 / size] * size)[0],
+                target.gradient(chain.theta[None], chosen, [1 / size] * size, i)[0],
                 rate=rate,
                 n=n,
                 generator=generator,

@@ -16,20 +16,21 @@ from tunesmith.core import E0s, Frame, Members
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s, needs_prediction
 from tunesmith.data.formats import read_frames
-from tunesmith.errors import DataError, ModelError
+from tunesmith.errors import DataError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
 from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
-from tunesmith.tune.adamw import Fit, Problem
-from tunesmith.tune.examples import examples
+from tunesmith.tune.adamw import STATE
+from tunesmith.tune.problem import Fit, Problem
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.uncertainty.export import export
 
-#: the trainer's checkpoint in a run's folder
-STATE = Path("checkpoint") / "state.safetensors"
+CHECKPOINT = "checkpoint"
+#: structures that decide which weights stand for several members
+_JUDGES = 20
 
 
 def fine_tune(
@@ -53,7 +54,8 @@ def fine_tune(
     start = _open(config)
     for part in (train, valid):
         checks.require_labels(part, start.potential.elements)
-    identity = folder.identity(start.potential, train + valid + isolated)
+    replayed = config.tune.anchor.select(start.potential, train, config.seed)
+    identity = folder.identity(start.potential, train + valid + isolated + replayed)
     if known is not None:
         folder.require_same(out, known["identity"], identity)
         if (done := folder.summary(out, config, known["config"])) is not None:
@@ -61,21 +63,28 @@ def fine_tune(
             return done
     e0s = align(config.tune.e0, start, train, isolated)
     console.print(e0s.reason)
-    if (state := out / STATE).exists():
+    if (state := out / CHECKPOINT / STATE).exists():
         files.read_tensors(state)  # a damaged one is refused before anything is written
+    anchor = config.tune.anchor
+    replay = anchor.replay(start.potential, replayed, config.tune.loss) if replayed else None
+    if replay:
+        console.print(replay.reason)
     folder.claim(out, config, identity)
     problem = Problem(
         start.potential,
         config.tune.subspace,
-        config.tune.anchor,
+        anchor,
         config.tune.loss,
-        examples(start.potential, train, e0s),
-        examples(start.potential, valid, e0s),
+        train,
+        valid,
+        e0s,
         config.seed,
+        replay,
     )
     console.print(f"{len(train)} structures to learn from, {len(valid)} to choose the best epoch")
-    fit = _fit(config, problem, out, console)
-    tuned = _finish(out, start.potential, problem, fit, e0s, valid or train)
+    fit = config.tune.sampler.fit(problem, out / CHECKPOINT, console.print)
+    console.print(fit.finished)
+    tuned, chosen = _finish(out, problem, fit)
     before = evaluate(Ensemble(start.potential, start.weights, e0s), valid or train).summary()
     after = evaluate(tuned, valid or train).summary()
     where = "validation" if valid else "training"
@@ -85,13 +94,15 @@ def fine_tune(
         "n_train": len(train),
         "n_valid": len(valid),
         "e0": {"method": e0s.method, "reason": e0s.reason},
-        "best_epoch": fit.best_epoch,
-        "epochs": len(fit.history),
+        "members": len(tuned),
+        "n_replay": len(replayed),
+        **fit.details,
         "stopped": fit.finished,
         "judged_on": where,
         "before": before,
         "after": after,
         "final_model": str(out / "final.model"),
+        "final_model_is": chosen,
         "seconds_of_last_session": round(time.monotonic() - started, 1),
         "tunesmith": version("tunesmith"),
         "torch": torch.__version__,
@@ -153,72 +164,26 @@ def align(settings: E0Settings, start: Ensemble, train: list[Frame], isolated: l
     )
 
 
-# ------------------------------------------------------------------------------ the fit
+# ---------------------------------------------------------------------------- what comes out
 
 
-def _fit(config: TuneConfig, problem: Problem, out: Path, console: Console) -> Fit:
-    shown = time.monotonic()
-
-    def report(entry: dict[str, float], left: float) -> None:
-        nonlocal shown
-        epoch = int(entry["epoch"])
-        # a line every few seconds, not one per epoch
-        if epoch > 1 and time.monotonic() - shown < 5 and epoch < config.tune.sampler.epochs:
-            return
-        shown = time.monotonic()
-        errors = ""
-        if "valid_force_mae_meV_per_A" in entry:
-            errors = (
-                f"validation MAE {entry['valid_energy_mae_meV_per_atom']:.2f} meV/atom, "
-                f"{entry['valid_force_mae_meV_per_A']:.1f} meV/Å; "
-            )
-        console.print(
-            f"epoch {epoch}: loss {entry['train_loss']:.4f}; {errors}at most {left:.0f} s left"
-        )
-
-    fit: Fit = config.tune.sampler.fit(problem, out / STATE, report)
-    learning_curves(fit.history, out / "learning_curves.png")
-    console.print(f"{fit.finished}; best epoch {fit.best_epoch}")
-    return fit
-
-
-def _finish(
-    out: Path,
-    potential: Potential,
-    problem: Problem,
-    fit: Fit,
-    e0s: E0s,
-    frames: list[Frame],
-) -> Ensemble:
-    """Write members and final.model, and check that the package's own calculator agrees."""
+def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
+    """Write members, models and pictures; the posterior, and whose weights final.model has."""
+    potential = problem.potential
     members = Members(
         potential.base,
         potential.weights(),
         problem.subspace,
-        {name: w[None] for name, w in fit.moved.items()},
-        e0s,
+        fit.moved,
+        problem.e0s,
+        fit.replay,
+        fit.noise,
+        fit.noise_scale,
     )
     members_file.save(members, out)
-    tuned = Ensemble(potential, [members.expand(0)], e0s)
-    potential.export(out / "final.model", tuned.weights[0], e0s.values)
-    check_export(out / "final.model", tuned, frames[:3])
-    return tuned
-
-
-def check_export(path: Path, tuned: Ensemble, frames: list[Frame]) -> None:
-    """Absolute energies and forces of the native calculator against ours.
-
-    Ours may compute in float32, so the tolerance is its rounding: 1e-5 eV per atom, 1e-3 eV/Å.
-    """
-    native = tuned.potential.native(path)
-    for frame in frames:
-        atoms = frame.atoms.copy()
-        ours = tuned.predict([atoms]).mean
-        atoms.calc = native
-        energy = abs(atoms.get_potential_energy() - ours.energy[0]) / len(atoms)
-        force = np.abs(atoms.get_forces(apply_constraint=False) - ours.forces).max()
-        if not (energy < 1e-5 and force < 1e-3):
-            raise ModelError(
-                f"{path} does not reproduce the tuned model ({energy:.1e} eV/atom, {force:.1e} "
-                "eV/Å off); please report this with the model's origin."
-            )
+    judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
+    anchor: Any = problem.anchor
+    kept = problem.replay.e0s if problem.replay and anchor.keep_head else None
+    chosen = export(out, potential, members, judges, kept)
+    learning_curves(fit.histories[0], out / "learning_curves.png")
+    return Ensemble.of(potential, members), chosen

@@ -16,6 +16,7 @@ FILE = Path("members") / "members.safetensors"
 def save(members: Members, run: Path) -> None:
     """Write members to a run folder. Raises `RunFolderError` where that is not possible."""
     tensors = {f"moved/{k}": v for k, v in members.moved.items()}
+    tensors |= {f"replay/{k}": v for k, v in members.replay.items()}
     tensors |= {f"noise/{k}": v for k, v in members.noise.items()}
     info = {
         "base": asdict(members.base),
@@ -55,13 +56,21 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
             f"{base.source} has changed since {run} was tuned from it; restore the old file "
             "or use the run's final.model."
         )
-    parts: dict[str, dict[str, Any]] = {"moved": {}, "noise": {}}
+    parts: dict[str, dict[str, Any]] = {"moved": {}, "replay": {}, "noise": {}}
     for name, tensor in tensors.items():
         part, _, key = name.partition("/")
         parts[part][key] = tensor.to(device=potential.device, dtype=potential.dtype)
     weights = potential.weights()
     return potential, Members(
-        base, weights, subspace, parts["moved"], e0s, parts["noise"], noise_scale, calibration
+        base,
+        weights,
+        subspace,
+        parts["moved"],
+        e0s,
+        parts["replay"],
+        parts["noise"],
+        noise_scale,
+        calibration,
     )
 
 
