@@ -57,7 +57,8 @@ def test_the_summary_says_what_the_store_knows(whole: tuple[Path, Any]) -> None:
             if e.extra and isinstance(o, Label)
         ]
     )
-    assert summary["rmse_tuned_meV"] == pytest.approx(1e3 * errors.std())
+    # the members in one pass and one by one: single precision resolves microelectronvolts
+    assert summary["rmse_tuned_meV"] == pytest.approx(1e3 * errors.std(), abs=2e-3)
     over = int(np.sum(np.abs(errors) > summary["threshold_eV"]))
     assert summary["interventions_over_threshold"] == over
     assert set(summary["wall_time_s"]) == {
