@@ -10,6 +10,7 @@
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
 | ``weights()`` | every weight by name, a copy | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
+| ``check_heads()`` | refuses where such a file cannot hold several heads | |
 | ``native(path)`` | the package's own ASE calculator of such a file | |
 
 The energy an evaluation returns is E − ΣE0: float32 resolves it however large the E0s are. Total
@@ -28,6 +29,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from tunesmith.core import Base, Tensor, Weights
+
+#: how an exported file that keeps several heads calls the one that is not among the ``others``
+MAIN_HEAD = "Default"
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,19 @@ class Potential(Protocol):
         e0s: dict[int, float],
         others: Mapping[str, tuple[Weights, dict[int, float]]] | None = None,
     ) -> None:
-        """Write a model file of the backend's own package, in float64 where it can."""
+        """Write a model file of the backend's own package, in float64 where it can.
+
+        others: heads that the file keeps beside this one, which is then `MAIN_HEAD`: name → full
+        weights, which may differ in ``names.readouts`` and ``names.scale`` alone, and E0s. Raises
+        `ModelError` for other differences, and where `check_heads` does.
+        """
+        ...
+
+    def check_heads(self) -> None:
+        """Raise `ModelError` where a file of this model cannot keep several heads.
+
+        To be asked before a training whose second head is to be kept.
+        """
         ...
 
 

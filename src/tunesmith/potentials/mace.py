@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import DataError
-from tunesmith.potentials import mace_files
+from tunesmith.potentials import mace_files, mace_multihead
 from tunesmith.potentials.base import (
     Batch,
     Capabilities,
@@ -75,6 +75,7 @@ class MACEPotential:
         self._species = {z: i for i, z in enumerate(self.elements)}
         self._path = EnergyPath(self._module).to(device=self.device, dtype=dtype)
         self._stacks = self._path.takes_stacks()
+        self._joins = False  # not known yet
 
     def weights(self) -> Weights:
         """Every weight of the model by name, as fresh tensors that require no gradient."""
@@ -288,8 +289,21 @@ class MACEPotential:
         e0s: dict[int, float],
         others: Mapping[str, tuple[Weights, dict[int, float]]] | None = None,
     ) -> None:
-        """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load."""
-        mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
+        """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load.
+
+        With ``others``, this head is "Default", mace's choice where none is named, and the last.
+        """
+        if not others:
+            mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
+            return
+        self.check_heads()
+        mace_multihead.write(self._native, self.names, path, (weights, e0s), others)
+
+    def check_heads(self) -> None:
+        """Join two heads and take one out again, once. Raises `ModelError` where that fails."""
+        if not self._joins:
+            mace_multihead.check(self._native, self.names)
+            self._joins = True
 
 
 def _stress(gradient: Tensor, batch: Batch) -> Tensor:
