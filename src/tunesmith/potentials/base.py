@@ -32,6 +32,8 @@ from tunesmith.core import Base, Tensor, Weights
 
 #: how an exported file that keeps several heads calls the one that is not among the ``others``
 MAIN_HEAD = "Default"
+#: mace's word for the head of replayed structures: its tools drop it where none is named
+REPLAY_HEAD = "pt_head"
 
 
 @dataclass(frozen=True)

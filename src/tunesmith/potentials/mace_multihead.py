@@ -15,7 +15,7 @@ import torch
 
 from tunesmith.core import Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import MAIN_HEAD, WeightNames
+from tunesmith.potentials.base import MAIN_HEAD, REPLAY_HEAD, WeightNames
 from tunesmith.potentials.mace_files import (
     NativeModule,
     filled,
@@ -60,7 +60,7 @@ def check(source: NativeModule, names: WeightNames) -> None:
     weights = {name: state[name] for name in (*names.trainable(), *names.scale)}
     other = weights | {name: 2 * weights[name] for name in names.readouts}
     e0s = dict.fromkeys(source.atomic_numbers.tolist(), 0.0)
-    whole = join(source, names, {"pt_head": (other, e0s), MAIN_HEAD: (weights, e0s)})
+    whole = join(source, names, {REPLAY_HEAD: (other, e0s), MAIN_HEAD: (weights, e0s)})
     try:
         single_head(whole, MAIN_HEAD, "such a file")
     except ModelError as error:
