@@ -65,7 +65,7 @@ def test_a_head_that_no_file_can_keep_is_refused_before_training(
         raise ModelError("no second head")
 
     monkeypatch.setattr(mace_multihead, "check", refuse)
-    with pytest.raises(ModelError, match="no second head"):
+    with pytest.raises(ModelError, match=r"tune\.anchor\.keep_head: no second head"):
         fine_tune(settings(folder, keep=True), folder / "run")
     assert not (folder / "run").exists()
     # the file alone is what cannot have two heads

@@ -78,7 +78,10 @@ class _Replayed(Anchored):
         the seed, in the order of the files. Raises `DataError` where there is none, `ModelError`
         where the head is to be kept but a file of this model cannot."""
         if self.keep_head:
-            potential.check_heads()
+            try:
+                potential.check_heads()
+            except ModelError as error:
+                raise ModelError(f"tune.anchor.keep_head: {error}") from None
         found = [f for name in self._files(potential) for f in read_frames(name)[0]]
         found, _ = checks.separate_isolated(found)
         wanted = set(potential.elements)
