@@ -116,17 +116,19 @@ def first_forces(sound: Potential, *args: Any, each: bool = True, **options: Any
     return out if each else replace(out, forces=out.forces[0], stress=out.stress.mean(0))
 
 
-def crossed(
-    sound: Potential, shared: Weights, stacked: Weights, batches: list[Batch], **options: Any
-) -> list[Evaluation]:
-    return sound.evaluate_each(shared, stacked, [batches[0]] * len(batches), **options)
-
-
 def half_weights(
-    sound: Potential, shared: Weights, stacked: Weights, batches: list[Batch], **options: Any
-) -> list[Evaluation]:
+    sound: Potential, shared: Weights, stacked: Weights, batch: Batch, **options: Any
+) -> Evaluation:
     fixed = {k: 0.5 * (w + w.detach()) for k, w in stacked.items()}
-    return sound.evaluate_each(shared, fixed, batches, **options)
+    return sound.evaluate_members(shared, fixed, batch, **options)
+
+
+def swapped(
+    sound: Potential, shared: Weights, stacked: Weights, batch: Batch, **options: Any
+) -> Evaluation:
+    # the values are each member's own, the gradients the other's
+    turned = {k: w.detach() + w.flip(0) - w.flip(0).detach() for k, w in stacked.items()}
+    return sound.evaluate_members(shared, turned, batch, **options)
 
 
 def bad_names(sound: Potential) -> Weights:
@@ -165,8 +167,14 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
         {"evaluate_members": lambda p, w, s, b, **o: p.evaluate_members(w, first_only(s), b, **o)},
     ),
     "forces of the first member": (interface.check_members, {"evaluate_members": first_forces}),
-    "members on each other's batch": (interface.check_each, {"evaluate_each": crossed}),
-    "members without gradients": (interface.check_each, {"evaluate_each": half_weights}),
+    "half a gradient of members": (
+        interface.check_member_gradients,
+        {"evaluate_members": half_weights},
+    ),
+    "members with each other's gradients": (
+        interface.check_member_gradients,
+        {"evaluate_members": swapped},
+    ),
     "weights without a name": (interface.check_names, {"weights": bad_names}),
     "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
     "half a gradient": (interface.check_weight_gradients, changed(detached)),

@@ -1,6 +1,7 @@
 """All members in one pass or one by one: the same numbers, and which of the two is taken."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,27 +107,27 @@ def test_large_batches_single_members_and_other_blocks_go_one_by_one(
         ask(MACEPotential(module, Base("x", "0", "mace"), dtype=torch.float64), 2)
 
 
-def test_batches_of_the_same_atoms_go_in_one_pass(passes: list[str]) -> None:
-    """Also where one atom has more neighbours than in the other batch."""
-    potential = networks.potential(networks.build())
-    shared, stacked = stack(_members(potential, 2))
-    frames = [bulk("C", cubic=True), molecule("CH3OH")]
-    squeezed = [bulk("C", a=3.2, cubic=True), molecule("CH3OH")]
-    squeezed[1].positions += np.random.default_rng(0).normal(scale=0.05, size=(6, 3))
-    sets = (frames, squeezed)
-    batches = [potential.batch([potential.graph(a) for a in atoms]) for atoms in sets]
-    assert len(batches[0].padding) < len(batches[1].padding)
-    together = potential.evaluate_each(shared, stacked, batches, stress=True, features=True)
+@pytest.mark.parametrize("name", STACKING)
+def test_gradients_in_one_pass_as_one_by_one(name: str, passes: list[str]) -> None:
+    potential = networks.potential(_native(STACKING[name]))
+    batch = _batch(potential)
+    members = _members(potential)
+    # a common readout, whose gradient is the sum of what the members give it
+    readout = potential.names.readouts[0]
+    shared, stacked = stack([m | {readout: members[0][readout]} for m in members])
+    leaves = [w.requires_grad_() for w in (*stacked.values(), shared[readout])]
+    options = {"stress": True, "features": True, "create_graph": True}
+    gradients = []
+    for run in (potential.evaluate_members, partial(one_by_one, potential)):
+        out = run(shared, stacked, batch, **options)
+        parts = [out.energy, out.forces, out.stress, out.features]
+        assert None not in parts
+        value = torch.stack([p.nan_to_num().square().sum() for p in parts]).sum()
+        gradients.append(torch.autograd.grad(value, leaves))
     assert passes == ["vmap"]
-    for own, batch, found in zip(unstack(stacked), batches, together, strict=True):
-        alone = potential.evaluate({**shared, **own}, batch, stress=True, features=True)
-        for part in ("energy", "forces", "stress", "features"):
-            expected = getattr(alone, part)
-            np.testing.assert_allclose(getattr(found, part), expected, rtol=1e-10, atol=1e-10)
-    # the same number of atoms, another element
-    other = potential.batch([potential.graph(a) for a in (frames[0], molecule("CH3OH")[::-1])])
-    potential.evaluate_each(shared, stacked, [batches[0], other])
-    assert passes == ["vmap"]
+    for found, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+        assert found.abs().max() > 0
 
 
 def test_stacks_come_apart_again() -> None:

@@ -55,6 +55,22 @@ def test_the_heads_differ_and_export_alone(two_heads: Path) -> None:
     interface.check_native(b)
 
 
+def test_a_head_taken_out_can_keep_the_other(two_heads: Path, tmp_path: Path) -> None:
+    """mace gives the scale of a head taken out a shape of its own."""
+    dft, old = (zoo.load(str(two_heads), head=h, dtype="float64") for h in reversed(HEADS))
+    path = tmp_path / "final.model"
+    dft.export(path, dft.weights(), dft.e0s, {"pt_head": (old.weights(), old.e0s)})
+    native = mace_files._calculators().MACECalculator
+    with mace_files.unsafe_loading(), mace_files.quiet():
+        before = native(str(two_heads), device="cpu", default_dtype="float64", head="pt_head")
+        after = native(str(path), device="cpu", default_dtype="float64", head="pt_head")
+    atoms = molecule("CH3OH")
+    energies = [c.get_potential_energy(atoms) for c in (before, after, dft.native(path))]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-8, rel=0)
+    expected = compute.energies(dft, [atoms])[0] + sum(dft.e0s[z] for z in atoms.numbers)
+    assert energies[2] == pytest.approx(expected, abs=1e-8, rel=0)
+
+
 @pytest.mark.parametrize("head", [None, "DFT"])
 def test_the_head_must_be_named_rightly(two_heads: Path, head: str | None) -> None:
     with pytest.raises(ModelError, match="pt_head, dft") as error:

@@ -6,10 +6,10 @@
 | ``batch(graphs)`` | several graphs as one disconnected graph | `Batch` |
 | ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
 | ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
-| ``evaluate_each(shared, stacked, batches)`` | the same, member i on batch i | M of them |
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
 | ``weights()`` | every weight by name, a copy | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
+| ``check_heads()`` | refuses where such a file cannot hold several heads | |
 | ``native(path)`` | the package's own ASE calculator of such a file | |
 
 The energy an evaluation returns is E − ΣE0: float32 resolves it however large the E0s are. Total
@@ -28,6 +28,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from tunesmith.core import Base, Tensor, Weights
+
+#: how an exported file that keeps several heads calls the one that is not among the ``others``
+MAIN_HEAD = "Default"
+#: mace's word for the head of replayed structures: its tools drop it where none is named
+REPLAY_HEAD = "pt_head"
 
 
 @dataclass(frozen=True)
@@ -180,31 +185,15 @@ class Potential(Protocol):
         each: bool = True,
         stress: bool = False,
         features: bool = False,
+        create_graph: bool = False,
     ) -> Evaluation:
-        """Energy, forces and what else is asked for, of M sets of weights; nothing to
-        differentiate.
+        """Energy, forces and what else is asked for, of M sets of weights.
 
         shared: weights that all members have in common. stacked: name → (M, …), the others, at
         least one. Energies (M, B) and features (M, A, d) are every member's; so are forces
         (M, A, 3) and stress (M, B, 3, 3), or, without ``each``, those of the mean energy: (A, 3)
-        and (B, 3, 3). `one_by_one` will do for any backend.
-        """
-        ...
-
-    def evaluate_each(
-        self,
-        shared: Weights,
-        stacked: Weights,
-        batches: list[Batch],
-        *,
-        stress: bool = False,
-        features: bool = False,
-        create_graph: bool = False,
-    ) -> list[Evaluation]:
-        """What `evaluate` gives for member i on batch i, for all of them.
-
-        Differentiable in ``shared`` and ``stacked`` with ``create_graph``. A loop will do; a
-        backend may take less time for all at once.
+        and (B, 3, 3). Differentiable in ``shared`` and ``stacked`` with ``create_graph``.
+        `one_by_one` will do for any backend.
         """
         ...
 
@@ -221,7 +210,19 @@ class Potential(Protocol):
         e0s: dict[int, float],
         others: Mapping[str, tuple[Weights, dict[int, float]]] | None = None,
     ) -> None:
-        """Write a model file of the backend's own package, in float64 where it can."""
+        """Write a model file of the backend's own package, in float64 where it can.
+
+        others: heads that the file keeps beside this one, which is then `MAIN_HEAD`: name → full
+        weights, which may differ in ``names.readouts`` and ``names.scale`` alone, and E0s. Raises
+        `ModelError` for other differences, and where `check_heads` does.
+        """
+        ...
+
+    def check_heads(self) -> None:
+        """Raise `ModelError` where a file of this model cannot keep several heads.
+
+        To be asked before a training whose second head is to be kept.
+        """
         ...
 
 
@@ -234,15 +235,14 @@ def one_by_one(
     each: bool = True,
     stress: bool = False,
     features: bool = False,
+    create_graph: bool = False,
 ) -> Evaluation:
     """`Potential.evaluate_members` by one evaluation after the other."""
-    outs = [
-        potential.evaluate({**shared, **own}, batch, stress=stress, features=features)
-        for own in unstack(stacked)
-    ]
+    options = {"stress": stress, "features": features, "create_graph": create_graph}
+    outs = [potential.evaluate({**shared, **own}, batch, **options) for own in unstack(stacked)]
 
     def together(tensors: list[Tensor | None], mean: bool) -> Tensor | None:
-        found = [t.detach() for t in tensors if t is not None]
+        found = [t if create_graph else t.detach() for t in tensors if t is not None]
         if not found:
             return None
         return torch.stack(found).mean(0) if mean else torch.stack(found)
@@ -271,3 +271,10 @@ def unstack(stacked: Weights) -> list[Weights]:
     """Every member's own weights, as views of the stacked ones (M, …)."""
     members = len(next(iter(stacked.values())))
     return [{k: v[i] for k, v in stacked.items()} for i in range(members)]
+
+
+def unstack_evaluation(out: Evaluation) -> list[Evaluation]:
+    """Every member's own, of what `Potential.evaluate_members` gives with ``each``."""
+    parts = (out.energy, out.forces, out.stress, out.features)
+    columns = [len(out.energy) * [None] if part is None else part.unbind() for part in parts]
+    return [Evaluation(*row) for row in zip(*columns, strict=True)]

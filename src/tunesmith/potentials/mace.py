@@ -6,7 +6,6 @@ them, double backward included.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +16,16 @@ from torch.func import functional_call, vmap
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import DataError
-from tunesmith.potentials import mace_files
+from tunesmith.potentials import mace_files, mace_multihead
 from tunesmith.potentials.base import (
     Batch,
     Capabilities,
     Evaluation,
     Graph,
     one_by_one,
-    unstack,
 )
 from tunesmith.potentials.mace_contraction import join
-from tunesmith.potentials.mace_convolution import GEOMETRY, align, can_fuse, fuse, regular_layout
+from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
 from tunesmith.potentials.mace_radial import fold
@@ -75,6 +73,7 @@ class MACEPotential:
         self._species = {z: i for i, z in enumerate(self.elements)}
         self._path = EnergyPath(self._module).to(device=self.device, dtype=dtype)
         self._stacks = self._path.takes_stacks()
+        self._joins = False  # not known yet
 
     def weights(self) -> Weights:
         """Every weight of the model by name, as fresh tensors that require no gradient."""
@@ -174,36 +173,14 @@ class MACEPotential:
         each: bool = True,
         stress: bool = False,
         features: bool = False,
+        create_graph: bool = False,
     ) -> Evaluation:
         """All members in one pass where that takes less time, else one by one."""
         members = len(next(iter(stacked.values())))
-        if members == 1 or not self._stacks or not self._is_small(batch):
-            options = {"each": each, "stress": stress, "features": features}
-            return one_by_one(self, shared, stacked, batch, **options)
-        return self._in_one_pass(
-            shared, stacked, batch, members if each else None, stress=stress, features=features
-        )
-
-    def evaluate_each(
-        self,
-        shared: Weights,
-        stacked: Weights,
-        batches: list[Batch],
-        *,
-        stress: bool = False,
-        features: bool = False,
-        create_graph: bool = False,
-    ) -> list[Evaluation]:
-        """In one pass where all batches are of the same atoms and it takes less time."""
         options = {"stress": stress, "features": features, "create_graph": create_graph}
-        together = align(batches) if len(batches) > 1 and self._stacks else None
-        if together is None or not self._is_small(together):
-            pairs = zip(unstack(stacked), batches, strict=True)
-            return [self.evaluate({**shared, **own}, b, **options) for own, b in pairs]
-        out = self._in_one_pass(shared, stacked, together, len(batches), **options)
-        parts = (out.energy, out.forces, out.stress, out.features)
-        columns = [len(batches) * [None] if part is None else part.unbind() for part in parts]
-        return [Evaluation(*row) for row in zip(*columns, strict=True)]
+        if members == 1 or not self._stacks or not self._is_small(batch):
+            return one_by_one(self, shared, stacked, batch, each=each, **options)
+        return self._in_one_pass(shared, stacked, batch, members if each else None, **options)
 
     def _in_one_pass(
         self,
@@ -214,33 +191,25 @@ class MACEPotential:
         *,
         stress: bool,
         features: bool,
-        create_graph: bool = False,
+        create_graph: bool,
     ) -> Evaluation:
-        """All members at once; members: how many, None for the gradient of their mean energy.
-
-        batch: for all of them, or with the geometry of each in front, as `align` makes it.
-        """
-        own_geometry = batch.positions.dim() == 3
-        geometry = {k: getattr(batch, k) for k in GEOMETRY} if own_geometry else {}
+        """All members at once; members: how many, None for the gradient of their mean energy."""
         moved = {"positions": batch.positions.detach()}
         if stress:
             moved["strain"] = torch.zeros_like(batch.cell)
-        if members and not own_geometry:
+        if members:
             moved = {k: v.expand(members, *v.shape) for k, v in moved.items()}
 
-        def one(
-            own: Weights, moved: dict[str, Tensor], geometry: dict[str, Tensor]
-        ) -> tuple[Tensor, Tensor]:
-            here = replace(batch, **geometry)
+        def one(own: Weights, moved: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             weights = {**shared, **own}
             places = (moved["positions"], moved.get("strain"))
-            energy, described = self._call(weights, here, *places, features)
+            energy, described = self._call(weights, batch, *places, features)
             return energy, energy if described is None else described
 
         with torch.enable_grad():
             moved = {k: v.clone().requires_grad_() for k, v in moved.items()}
-            run = vmap(one, in_dims=(0, 0 if members else None, 0))
-            energy, described = run(stacked, moved, geometry)
+            run = vmap(one, in_dims=(0, 0 if members else None))
+            energy, described = run(stacked, moved)
             summed = energy.sum() if members else energy.mean(0).sum()
             gradients = torch.autograd.grad(
                 summed, list(moved.values()), create_graph=create_graph, materialize_grads=True
@@ -288,8 +257,21 @@ class MACEPotential:
         e0s: dict[int, float],
         others: Mapping[str, tuple[Weights, dict[int, float]]] | None = None,
     ) -> None:
-        """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load."""
-        mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
+        """Write a float64 ``.model`` that `MACECalculator` and the LAMMPS exporter load.
+
+        With ``others``, this head is "Default", mace's choice where none is named, and the last.
+        """
+        if not others:
+            mace_files.write(self._native, path, weights, [e0s[z] for z in self.elements])
+            return
+        self.check_heads()
+        mace_multihead.write(self._native, self.names, path, (weights, e0s), others)
+
+    def check_heads(self) -> None:
+        """Join two heads and take one out again, once. Raises `ModelError` where that fails."""
+        if not self._joins:
+            mace_multihead.check(self._native, self.names)
+            self._joins = True
 
 
 def _stress(gradient: Tensor, batch: Batch) -> Tensor:

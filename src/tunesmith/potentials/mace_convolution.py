@@ -10,12 +10,9 @@ whose radial weights are exactly zero. The sum over edges is then a matrix produ
 with C the Wigner 3j symbol of the path; its derivatives of any order are matrix products too.
 """
 
-from dataclasses import replace
-
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.base import Batch
 from tunesmith.potentials.mace_files import NativeModule, module
 
 
@@ -137,37 +134,3 @@ def regular_layout(edges: Tensor, unit_shifts: Tensor, n: int) -> tuple[Tensor, 
     shifts = unit_shifts.new_zeros(n * width, 3).index_copy_(0, place, unit_shifts)
     padding = unit_shifts.new_ones(n * width).index_fill_(0, place, 0.0)
     return torch.stack([senders, receivers]), shifts, padding
-
-
-#: what differs between batches of the same atoms
-GEOMETRY = ("positions", "edges", "unit_shifts", "padding", "cell")
-
-
-def align(batches: list[Batch]) -> Batch | None:
-    """Batches in regular layout as one whose geometry has a leading axis, (M, A, 3) and so on.
-
-    None where their atoms differ: elements, atoms per structure, periodicity.
-    """
-    first = batches[0]
-    for other in batches[1:]:
-        for name in ("species", "counts", "periodic"):
-            if not torch.equal(getattr(first, name), getattr(other, name)):
-                return None
-    width = max(len(b.padding) for b in batches) // len(first.index)
-    widened = [_widen(b, width) for b in batches]
-    return replace(first, **{k: torch.stack([getattr(b, k) for b in widened]) for k in GEOMETRY})
-
-
-def _widen(batch: Batch, width: int) -> Batch:
-    """The same batch with ``width`` edges for every atom."""
-    n = len(batch.index)
-    missing = width - len(batch.padding) // n
-    own = torch.arange(n, device=batch.edges.device).view(1, n, 1).expand(2, n, missing)
-    shifts = batch.unit_shifts.view(n, -1, 3)
-    padding = batch.padding.view(n, -1)
-    return replace(
-        batch,
-        edges=torch.cat([batch.edges.view(2, n, -1), own], dim=2).flatten(1),
-        unit_shifts=torch.cat([shifts, shifts.new_zeros(n, missing, 3)], dim=1).flatten(0, 1),
-        padding=torch.cat([padding, padding.new_ones(n, missing)], dim=1).flatten(),
-    )

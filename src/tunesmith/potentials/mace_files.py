@@ -121,9 +121,12 @@ def build(config: dict[str, Any]) -> NativeModule:
         torch.set_default_dtype(default)
 
 
-def load(path: Path, head: str | None) -> tuple[NativeModule, str, str | None]:
+def load(
+    path: Path, head: str | None, default: str | None = None
+) -> tuple[NativeModule, str, str | None]:
     """A trusted ``.model`` file as a single-head module, its sha256, and the head's name or None.
 
+    default: which of several heads is meant when ``head`` names none; None: one must be named.
     Raises `TrustError` for an untrusted file, `ModelError` for one that is no MACE model or whose
     head is not named although there are several.
     """
@@ -153,13 +156,14 @@ def load(path: Path, head: str | None) -> tuple[NativeModule, str, str | None]:
         if head not in (None, heads[0]):
             raise ModelError(f"{path} has one head, {heads[0]!r}; leave head out.")
         return model, digest, None
+    head = default if head is None and default in heads else head
     if head is None or head not in heads:
         problem = "has several heads" if head is None else f"has no head {head!r}"
         raise ModelError(f"{path} {problem}; set model.head to one of {', '.join(heads)}.")
-    return _single_head(model, head, path), digest, head
+    return single_head(model, head, path), digest, head
 
 
-def _single_head(model: NativeModule, head: str, path: Path) -> NativeModule:
+def single_head(model: NativeModule, head: str, path: Path | str) -> NativeModule:
     """One head of a multi-head model as a model of its own, checked to give the same energy."""
     tools = module("mace.tools.scripts_utils")
     default = torch.get_default_dtype()
@@ -167,15 +171,16 @@ def _single_head(model: NativeModule, head: str, path: Path) -> NativeModule:
     try:
         with quiet():
             single = tools.remove_pt_head(model, head)
-        batch = _probe(model)
+        batch = probe(model)
         index = torch.tensor([model.heads.index(head)])
         whole = model({**batch, "head": index}, compute_force=False)["energy"]
         part = single(dict(batch), compute_force=False)["energy"]
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         # mace knows how to do it for its common architectures only
+        reason = " ".join(str(error).split())[:80]
         raise ModelError(
-            f"the head {head!r} of {path} could not be taken out ({str(error)[:80]}); give a "
-            "single-head model."
+            f"the head {head!r} of {path} could not be taken out ({reason}); give a single-head "
+            "model."
         ) from None
     finally:
         torch.set_default_dtype(default)
@@ -187,7 +192,7 @@ def _single_head(model: NativeModule, head: str, path: Path) -> NativeModule:
     return single
 
 
-def _probe(model: NativeModule) -> dict[str, torch.Tensor]:
+def probe(model: NativeModule) -> dict[str, torch.Tensor]:
     """Two atoms of each of the first four elements on a line, as a batch of one structure."""
     dtype = next(model.parameters()).dtype
     species = [int(z) for z in model.atomic_numbers[:4]] * 2
@@ -208,10 +213,12 @@ def _probe(model: NativeModule) -> dict[str, torch.Tensor]:
 
 
 def write(source: NativeModule, path: Path, weights: Weights, e0s: list[float]) -> None:
-    """Save a copy of ``source`` with other weights and E0s as a float64 ``.model`` file.
+    """Save a copy of ``source`` with other weights and E0s as a float64 ``.model`` file."""
+    save(filled(source, weights, e0s), path)
 
-    Written beside its place and moved there whole; remembered as trusted, since it is ours.
-    """
+
+def filled(source: NativeModule, weights: Weights, e0s: list[float]) -> NativeModule:
+    """A float64 copy of ``source`` with other weights and E0s (eV, in its order of elements)."""
     with quiet():
         model = copy.deepcopy(source).to(device="cpu", dtype=torch.float64)
     state = model.state_dict()
@@ -222,6 +229,11 @@ def write(source: NativeModule, path: Path, weights: Weights, e0s: list[float]) 
             model.atomic_energies_fn.atomic_energies.shape
         )
     )
+    return model
+
+
+def save(model: NativeModule, path: Path) -> None:
+    """Written beside its place and moved there whole; remembered as trusted, since it is ours."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

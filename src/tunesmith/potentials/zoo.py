@@ -12,7 +12,7 @@ import torch
 from tunesmith import files
 from tunesmith.core import Base
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.base import MAIN_HEAD, Potential
 from tunesmith.potentials.trust import sha256
 from tunesmith.registry import nearest
 
@@ -64,6 +64,8 @@ def load(
 ) -> Potential:
     """A potential from a name, a model file or a run folder (its final.model).
 
+    Of several heads one is named, but for a run folder, whose "Default" is the tuned one.
+
     Raises `ModelError` (unknown name, missing or unreadable file, head not named), `TrustError`
     for a pickle nobody vouched for, `MissingDependencyError` without the model's package.
     """
@@ -72,8 +74,9 @@ def load(
             raise ModelError("organic-xs has a single head; leave model.head out.")
         return embedded("organic_xs", source, dtype=dtype, device=device)
     path = Path(source).expanduser()
+    default = None
     if path.is_dir():
-        path = path / "final.model"
+        path, default = path / "final.model", MAIN_HEAD
         if not path.is_file():
             raise ModelError(f"{source} holds no final.model; finish it with `tunesmith tune`.")
     if not path.is_file():
@@ -84,7 +87,7 @@ def load(
     from tunesmith.potentials import mace_files
     from tunesmith.potentials.mace import MACEPotential
 
-    module, digest, named = mace_files.load(path, head)
+    module, digest, named = mace_files.load(path, head, default)
     base = Base(str(path.resolve()), digest, "mace", named)
     return MACEPotential(module, base, dtype=_dtype(dtype), device=_device(device))
 

@@ -19,9 +19,9 @@ from typing import Any
 from tunesmith.potentials.base import Capabilities, Potential
 from tunesmith.testing.interface import (
     check_batches,
-    check_each,
     check_features,
     check_functional_weights,
+    check_member_gradients,
     check_members,
     check_names,
     check_native,
@@ -92,7 +92,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_weight_gradients),
     Check(check_native),
     Check(check_members),
-    Check(check_each),
+    Check(check_member_gradients),
     Check(check_unknown_element),
 )
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from tunesmith.core import Members, Settings, Tensor, Weights, derived_seed
 from tunesmith.errors import ConfigError, TrainingError
-from tunesmith.potentials.base import Batch, Potential, stack
+from tunesmith.potentials.base import Batch, Potential, stack, unstack_evaluation
 from tunesmith.potentials.handle import alone
 from tunesmith.tune import noise as noise_head
 from tunesmith.tune import sghmc
@@ -261,11 +261,9 @@ class Density:
         chains = len(next(iter(moved.values())))
         full = [expand(self.at.weights, {n: w[i] for n, w in moved.items()}) for i in range(chains)]
         options = {"stress": stress, "features": True, "create_graph": True}
-        if chains == 1:
-            outs = [self.potential.evaluate(full[0], batch, **options)]
-        else:
-            shared, stacked = stack(full)
-            outs = self.potential.evaluate_each(shared, stacked, [batch] * chains, **options)
+        shared, stacked = stack(full)
+        together = self.potential.evaluate_members(shared, stacked, batch, **options)
+        outs = unstack_evaluation(together)
         loss: Any = self.problem.loss
         heads = [{n: w[i] for n, w in noise.items()} for i in range(chains)]
         return torch.stack(

@@ -75,7 +75,13 @@ class _Replayed(Anchored):
 
     def select(self, potential: Potential, frames: list[Frame], seed: int) -> list[Frame]:
         """Structures to replay: of the target's elements (2.5), as many as asked for, drawn by
-        the seed, in the order of the files. Raises `DataError` where there is none."""
+        the seed, in the order of the files. Raises `DataError` where there is none, `ModelError`
+        where the head is to be kept but a file of this model cannot."""
+        if self.keep_head:
+            try:
+                potential.check_heads()
+            except ModelError as error:
+                raise ModelError(f"tune.anchor.keep_head: {error}") from None
         found = [f for name in self._files(potential) for f in read_frames(name)[0]]
         found, _ = checks.separate_isolated(found)
         wanted = set(potential.elements)

@@ -8,7 +8,7 @@ from ase import Atoms
 
 from tunesmith.core import E0s, Members, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.base import REPLAY_HEAD, Potential
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -29,7 +29,7 @@ def export(
     ensemble = Ensemble.of(potential, members)
 
     def write(path: Path, weights: Weights, replay: Weights) -> None:
-        others = None if replay_e0s is None else {"replay": (replay, replay_e0s.values)}
+        others = None if replay_e0s is None else {REPLAY_HEAD: (replay, replay_e0s.values)}
         potential.export(path, weights, members.e0s.values, others)
         check_export(path, Ensemble(potential, [weights], members.e0s), judges[:3])
 
