@@ -282,11 +282,6 @@ def test_templates_load_to_the_defaults(tmp_path: Path) -> None:
         )
 
 
-def test_a_fit_by_a_sampler_of_posteriors_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'sghmc' samples a posterior, which `tunesmith run`"):
-        load(TuneConfig, None, ["data.train=a.xyz", "tune.sampler=sghmc"])
-
-
 def test_the_template_of_run_is_the_default_run(tmp_path: Path) -> None:
     """Also where a section's defaults are not those of its class, as E0s."""
     given = ["reference=tblite", "explore.start=a.xyz", "target.energy='0.5 kcal/mol'"]

@@ -120,9 +120,9 @@ def test_what_is_shown_is_accepted(name: str, words: list[str], monkeypatch: Any
     given = context.params
     overrides = given.get("set_") or ()
     if command == "tune":
-        config.load(
-            config.TuneConfig, None, overrides, {"data.train": given["train"] or ["train.xyz"]}
-        )
+        named = {key: given[key] for key in ("strategy", "scope") if given[key]}
+        train = given["train"] or ["train.xyz"]
+        config.load(config.TuneConfig, None, overrides, {"data.train": train, **named})
     elif command == "label":
         config.load(config.LabelConfig, None, overrides, {"reference.kind": given["reference"]})
     elif command == "run":

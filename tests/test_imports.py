@@ -15,6 +15,7 @@ LEVELS = [
     {"errors"},
     {"units", "core", "registry", "yamltext"},
     {"files", "settings"},
+    {"tune.strategies"},
     {"config"},
     {"calibrate", "data", "references"},
     {"potentials"},

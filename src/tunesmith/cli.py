@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tunesmith import terminal
 
@@ -116,6 +116,20 @@ def tune(
             help="Structures that decide the best epoch. [default: a tenth of --train]",
         ),
     ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="As lora; see tunesmith strategies. [default: by the data]",
+        ),
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope", metavar="narrow|broad", help="For structures like those learnt, or for any."
+        ),
+    ] = None,
     config_file: Config = None,
     set_: Set = None,
     json: Json = False,
@@ -129,7 +143,13 @@ def tune(
     """
     from tunesmith import config
 
-    given = {"model.source": model, "data.train": train, "data.valid": valid}
+    given = {
+        "model.source": model,
+        "data.train": train,
+        "data.valid": valid,
+        "strategy": strategy,
+        "scope": scope,
+    }
     shortcuts = {path: value for path, value in given.items() if value}
     settings = config.load(config.TuneConfig, config_file, set_ or (), shortcuts)
     from tunesmith.tune.job import fine_tune
@@ -246,7 +266,29 @@ def evaluate(
     terminal.give(summary, json, lambda screen: assessing.show(summary, screen))
 
 
-# ------------------------------------------------------------------- models, template, trust
+# ------------------------------------------------------- strategies, models, template, trust
+
+
+@app.command()
+def strategies(json: Json = False) -> None:
+    """List the strategies known by name.
+
+    What each lets move, what holds it, and when to use it.
+
+    Example: tunesmith template tune --set strategy=lora
+    """
+    from tunesmith.tune.strategies import STRATEGIES
+
+    def show(screen: Console) -> None:
+        table = Table(Column("name", no_wrap=True), "what moves", "what holds it", "sampler")
+        table.add_column("rate", no_wrap=True)
+        table.add_column("when to use it")
+        for name, s in STRATEGIES.items():
+            kind, rate = s.sampler["kind"], f"{s.sampler['learning_rate']:g}"
+            table.add_row(name, s.moves, s.held, kind, rate, s.when)
+        screen.print(table)
+
+    terminal.give([{"name": n, **asdict(s)} for n, s in STRATEGIES.items()], json, show)
 
 
 @app.command()

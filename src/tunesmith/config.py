@@ -19,6 +19,7 @@ from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest
 from tunesmith.settings import OneOf, build, merged, plain
+from tunesmith.tune import strategies
 
 _KEY = "where energies stand in the files; null: REF_energy, then energy"
 #: of a section whose settings all have defaults: the object of its default kind
@@ -123,6 +124,32 @@ class TuneSettings(Settings):
     loss: Annotated[Any, OneOf("tune.loss", "huber")] = _DEFAULT
     e0: E0Settings = E0Settings()
 
+    @classmethod
+    def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A sampler of posteriors has a likelihood and a prior, and a prior adapters that are
+        linear in what moves, unless others are given."""
+
+        def kind(name: str) -> Any:
+            given = strategies.kind_of(f"tune.{name}", values.get(name))
+            return given or settings.default_kind(cls, name)
+
+        def beneath(name: str, **layer: str) -> None:
+            values[name] = strategies.beneath(f"tune.{name}", layer, values.get(name))
+
+        if kind("sampler") in strategies.POSTERIORS:
+            for name in ("loss", "anchor"):
+                beneath(name, kind="gaussian")
+        if kind("anchor") == "gaussian" and kind("subspace") == "lora":
+            beneath("subspace", kind="lora", factors="outer")
+        return values
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "TuneSettings":
+        wrong = strategies.contradiction(self.subspace, self.anchor, self.sampler, self.loss)
+        if wrong:
+            raise ConfigError(wrong)
+        return self
+
 
 class ExecuteSettings(Settings):
     """Where and how the work is done."""
@@ -139,20 +166,55 @@ class TuneConfig(Settings):
     #: data and model are compared by content, not by the names of their files
     MAY_CHANGE: ClassVar[tuple[str, ...]] = (
         *("tune.sampler.epochs", "tune.sampler.checkpoint_every", "execute"),
-        *("data.", "model.source"),
+        *("data.", "model.source", "strategy", "scope"),  # what a strategy decides stands in tune
     )
     model: ModelSettings = ModelSettings()
     data: DataSettings
+    strategy: str | None = Field(
+        default=None,
+        description="fills what tune is not given (tunesmith strategies); null: by the data",
+    )
+    scope: Literal["narrow", "broad"] | None = Field(
+        default=None,
+        description="narrow: for structures like those learnt; broad: for any; null: narrow",
+    )
     tune: TuneSettings = Field(default_factory=TuneSettings)
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
 
+    @classmethod
+    def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The strategy's values beneath what ``tune`` was given."""
+        if values.get("strategy") is None:
+            return values
+        layers, tune = strategies.named(values["strategy"]).settings, values.get("tune")
+        if isinstance(tune, TuneSettings):
+            tune = {name: getattr(tune, name) for name in tune.model_fields_set}
+        tune = settings.section(tune, "tune")
+        for name, layer in layers.items():
+            tune[name] = strategies.beneath(f"tune.{name}", layer, tune.get(name))
+        return {**values, "tune": tune}
+
+    @property
+    def undecided(self) -> bool:
+        """Whether no strategy was given, and nothing that one decides."""
+        given = self.tune.model_fields_set
+        sampler = self.tune.sampler
+        own = sampler.model_fields_set & strategies.STRATEGIES["naive"].sampler.keys()
+        usual = sampler.kind == settings.default_kind(TuneSettings, "sampler")
+        return (
+            self.strategy is None
+            and not given & {"subspace", "anchor"}
+            and ("sampler" not in given or (usual and not own))
+        )
+
     @model_validator(mode="after")
-    def _is_a_fit(self) -> "TuneConfig":
-        if not hasattr(self.tune.sampler, "fit"):
+    def _scope_is_kept(self) -> "TuneConfig":
+        anchor = self.tune.anchor
+        if self.scope == "broad" and not self.undecided and not getattr(anchor, "has_head", False):
             raise ConfigError(
-                f"tune.sampler: {self.tune.sampler.kind!r} samples a posterior, which "
-                "`tunesmith run` learns from (also labels there are, data.initial); use adamw here."
+                f"scope: only replay keeps it broad, and tune.anchor is {anchor.kind!r}; use "
+                "strategy pseudolabel or multihead, or leave scope out."
             )
         return self
 
@@ -309,7 +371,7 @@ def template(name: str, overrides: Sequence[str] = ()) -> str:
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
     cls, start = TEMPLATES[name]
-    raw = merged(cls, start, overrides, {})
+    raw = cls.filled(merged(cls, start, overrides, {}))
     with contextlib.suppress(settings.NotGivenError):
         build(cls, raw)  # whatever else is wrong is said
     return "\n".join(
@@ -333,6 +395,8 @@ def _lines(
         if here in SECTIONS or (nested and not several):
             kind = settings.default_kind(cls, key)
             given = settings.section(values.get(key), here)
+            if nested:
+                given = nested.filled(given)
             if nested and not field.is_required():  # a default of the field, not of its class
                 given = plain(field.get_default(call_default_factory=True)) | given
             lines.append(f"{indent}{key}:")

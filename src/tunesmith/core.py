@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,16 @@ class Settings(BaseModel):
     """Base of every object a configuration can name: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """What was given, and what follows from it for what was not. Twice is as once."""
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        return cls.filled(dict(values)) if isinstance(values, dict) else values
 
 
 def derived_seed(seed: int, *name: object) -> int:

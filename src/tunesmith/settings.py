@@ -60,6 +60,20 @@ def default_kind(cls: type[Settings], path: str) -> str | None:
     return kinds[0] if kinds else None
 
 
+def kind_at(cls: type[Settings], raw: Mapping[str, Any], path: str) -> str | None:
+    """The kind that the section at ``path`` has in a raw configuration of ``cls``."""
+    here: type[Settings] | None = cls
+    values, done = cls.filled(dict(raw)), ""
+    *parents, last = path.split(".")
+    for key in parents:
+        field, done = (here.model_fields.get(key) if here else None), join(done, key)
+        here = nested(field.annotation) if field else None
+        values = section(values.get(key), done)
+        values = here.filled(values) if here else values
+    given: str | None = section(values.get(last), path).get("kind")
+    return given or default_kind(cls, path)
+
+
 # ------------------------------------------------------------------ mappings to objects
 
 
@@ -120,6 +134,7 @@ def build(cls: type[C], value: Any, path: str = "", *, default: str | None = Non
     """
     values = section(value, path) if path else dict(value)
     cls = class_of(cls, values, path, default)
+    values = cls.filled(values)
     fields = cls.model_fields
     for key, field in fields.items():  # an absent section is an empty one: it names what it lacks
         if field.is_required() and (join(path, key) in SECTIONS or nested(field.annotation)):
@@ -229,7 +244,7 @@ def _place(cls: type[Settings], raw: dict[str, Any], path: str, value: Any) -> N
         node[key] = section(node.get(key), here)
         node = node[key]
     if here in SECTIONS and last == "kind":
-        before = node.get("kind", default_kind(cls, here))
+        before = kind_at(cls, raw, here)
         if before not in (None, value):
             node.clear()
     node[last] = value
