@@ -46,7 +46,7 @@ def choose(structures: Sequence[Atoms], scope: str | None, *, replayable: bool) 
     elif len(_compositions(structures)) > 1:
         name, why = "naive", "several compositions are learnt best by all weights"
     else:
-        name, why = "lora", f"up to {SMALL} structures of one are learnt best by adapters"
+        name, why = "lora", f"up to {SMALL} structures of one are learnt best by low-rank adapters"
     hint = "" if scope else " (what the model knew of others is kept by --scope broad)"
     return name, f"strategy {name}: {what}; {assumed}, and {why}{hint}."
 
