@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 
 import networks
 from tunesmith.errors import ModelError
-from tunesmith.potentials.mace_untaught import untaught
+from tunesmith.potentials.mace_untaught import fresh
 
 SMALL = {"hidden_irreps": "8x0e", "max_ell": 1}
 #: between them all layers that mace's energy models are made of
@@ -26,7 +26,7 @@ def test_every_weight_has_the_law_mace_draws_it_from(kind: str) -> None:
     made = [KINDS[kind](seed) for seed in (20, 21)]
     names = tuple(n for n, p in made[0].named_parameters() if p.numel())
     mace = [{n: m.get_parameter(n).detach().double() for n in names} for m in made]
-    ours = [untaught(made[0], names, torch.Generator().manual_seed(s)) for s in range(40)]
+    ours = [fresh(made[0], names, mace[0], torch.Generator().manual_seed(s)) for s in range(40)]
     laws: dict[str, tuple[list[float], list[float]]] = {}
     for name in names:
         assert {d[name].shape for d in ours} == {mace[0][name].shape}, name
@@ -47,4 +47,4 @@ def test_what_is_not_known_is_refused() -> None:
     model = networks.native(seed=1)
     model.node_embedding.register_parameter("gain", torch.nn.Parameter(torch.ones(2)))
     with pytest.raises(ModelError, match=r"node_embedding\.gain .*LinearNodeEmbeddingBlock"):
-        untaught(model, ("node_embedding.gain",), torch.Generator())
+        fresh(model, ("node_embedding.gain",), {}, torch.Generator())

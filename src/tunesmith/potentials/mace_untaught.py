@@ -18,15 +18,17 @@ _NORMAL = ("Linear", "TensorProduct", "FullyConnectedTensorProduct", "_Layer")
 _SMALL = ("source_embedding", "target_embedding")
 
 
-def untaught(model: NativeModule, names: tuple[str, ...], generator: torch.Generator) -> Weights:
-    """Fresh weights (float64, CPU) under the given names of a module's parameters.
+def fresh(
+    model: NativeModule, names: tuple[str, ...], own: Weights, generator: torch.Generator
+) -> Weights:
+    """Weights with fresh ones under the given names of a module's parameters, others as they are.
 
-    Raises `ModelError` for a parameter whose start is not known.
+    Drawn in float64 on the CPU. Raises `ModelError` for a parameter whose start is not known.
     """
-    return {name: _fresh(model, name, generator) for name in names}
+    return own | {name: _drawn(model, name, generator).to(own[name]) for name in names}
 
 
-def _fresh(model: NativeModule, name: str, generator: torch.Generator) -> Tensor:
+def _drawn(model: NativeModule, name: str, generator: torch.Generator) -> Tensor:
     path, _, leaf = name.rpartition(".")
     if leaf.isdigit():  # a contraction's weights are a list
         path, _, leaf = path.rpartition(".")
@@ -37,12 +39,11 @@ def _fresh(model: NativeModule, name: str, generator: torch.Generator) -> Tensor
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     def uniform(width: float) -> Tensor:
-        drawn = torch.rand(shape, generator=generator, dtype=torch.float64)
-        return width * (2 * drawn - 1)
+        return width * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1)
 
     if isinstance(owner, torch.nn.Linear):
         return uniform(1 / math.sqrt(owner.in_features))
-    if isinstance(owner, torch.nn.LayerNorm) or kind == "Linear" and leaf == "bias":
+    if isinstance(owner, torch.nn.LayerNorm) or (kind == "Linear" and leaf == "bias"):
         return torch.full(shape, float(leaf == "weight"), dtype=torch.float64)
     if leaf == "weight" and path.endswith(_SMALL):
         return uniform(1e-3)
