@@ -58,7 +58,16 @@ REFERENCES = Registry(
         "ase": "tunesmith.references.ase_any:AnyASE",
     },
 )
-SUBSPACES = Registry("tune.subspace", {"all": "tunesmith.tune.subspace:All"})
+SUBSPACES = Registry(
+    "tune.subspace",
+    {
+        "all": "tunesmith.tune.subspace:All",
+        "freeze-first": "tunesmith.tune.subspace:FreezeFirst",
+        "freeze-readout": "tunesmith.tune.subspace:FreezeReadout",
+        "blocks": "tunesmith.tune.subspace:Blocks",
+        "lora": "tunesmith.tune.lora:LoRA",
+    },
+)
 ANCHORS = Registry(
     "tune.anchor",
     {

@@ -13,7 +13,7 @@ from ase import Atoms
 import networks
 from tunesmith.core import Weights
 from tunesmith.potentials.base import Batch, Capabilities, Evaluation, Graph, Potential
-from tunesmith.testing import contract, interface, physics
+from tunesmith.testing import contract, interface, physics, weights
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,25 @@ def swapped(
     return sound.evaluate_members(shared, turned, batch, **options)
 
 
+def global_chance(sound: Potential, generator: torch.Generator) -> Weights:
+    return sound.untaught(torch.Generator().manual_seed(int(torch.randint(1000, ()))))
+
+
+def one_start(sound: Potential, generator: torch.Generator) -> Weights:
+    return sound.untaught(torch.Generator().manual_seed(0))
+
+
+def fresh_scale(sound: Potential, generator: torch.Generator) -> Weights:
+    fresh = sound.untaught(generator)
+    return fresh | {k: torch.ones_like(fresh[k]) for k in sound.names.scale}
+
+
+def wild(sound: Potential, generator: torch.Generator) -> Weights:
+    return {k: 1e3 * w for k, w in sound.untaught(generator).items()} | {
+        k: w for k, w in sound.weights().items() if k in sound.names.scale
+    }
+
+
 def bad_names(sound: Potential) -> Weights:
     return dict(list(sound.weights().items())[1:])
 
@@ -175,7 +194,15 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
         interface.check_member_gradients,
         {"evaluate_members": swapped},
     ),
-    "weights without a name": (interface.check_names, {"weights": bad_names}),
+    "weights without a name": (weights.check_names, {"weights": bad_names}),
+    "fresh weights that are not": (
+        weights.check_untaught,
+        {"untaught": lambda p, generator: p.weights()},
+    ),
+    "fresh weights from torch's own chance": (weights.check_untaught, {"untaught": global_chance}),
+    "the same fresh weights for all": (weights.check_untaught, {"untaught": one_start}),
+    "a scale of its own": (weights.check_untaught, {"untaught": fresh_scale}),
+    "fresh weights that explode": (weights.check_untaught, {"untaught": wild}),
     "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
     "half a gradient": (interface.check_weight_gradients, changed(detached)),
     "E0s off in the file": (interface.check_native, {"export": wrong_e0s}),

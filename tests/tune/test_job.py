@@ -9,7 +9,8 @@ from tiny import e0s, molecules, potential
 from tunesmith import Calculator, config, fine_tune
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
-from tunesmith.errors import CheckpointError, DataError, RunFolderError
+from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
+from tunesmith.files import read_tensors
 from tunesmith.potentials import mace_files
 from tunesmith.tune import adamw
 from tunesmith.uncertainty.ensemble import open_model
@@ -154,6 +155,26 @@ def test_bad_labels_are_refused_before_anything_is_written(files):
     with pytest.raises(DataError, match=r"broken\.xyz"):
         fine_tune(settings(files, train="broken.xyz"), files / "run")
     assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize("subspace", [["kind=lora", "rank=500"], ["kind=blocks", "names=embeding"]])
+def test_a_subspace_the_model_has_not_is_refused_before_anything_is_written(files, subspace):
+    with pytest.raises(ConfigError, match=r"tune\.subspace\.(rank|names)"):
+        fine_tune(settings(files, *(f"tune.subspace.{s}" for s in subspace)), files / "run")
+    assert not (files / "run").exists()
+
+
+def test_adapters_are_kept_as_adapters_and_exported_merged(files):
+    lora = settings(files, "tune.subspace.kind=lora", "tune.subspace.rank=2")
+    summary = fine_tune(lora, files / "run")
+    assert summary["after"]["force_rmse_meV_per_A"] < summary["before"]["force_rmse_meV_per_A"]
+    tensors, _ = read_tensors(files / "run" / "members" / "members.safetensors")
+    assert all(name.endswith(("|A", "|B")) for name in tensors)
+    atoms = molecules(2, seed=8)[1].atoms
+    atoms.calc = mace_files.calculator(files / "run" / "final.model")
+    native = atoms.get_forces()
+    atoms.calc = Calculator(files / "run", dtype="float64")
+    np.testing.assert_allclose(atoms.get_forces(), native, atol=1e-9)
 
 
 def test_offsets_of_the_reference_go_into_the_e0s(files):

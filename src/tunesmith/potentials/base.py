@@ -8,6 +8,7 @@
 | ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
 | ``weights()`` | every weight by name, a copy | |
+| ``untaught(generator)`` | fresh random weights of the same architecture | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
 | ``check_heads()`` | refuses where such a file cannot hold several heads | |
 | ``native(path)`` | the package's own ASE calculator of such a file | |
@@ -107,12 +108,14 @@ class Evaluation:
 class Block:
     """One irrep's matrix inside a linear layer's flat weight: ``weight[start:start+r*c]``.
 
-    shape: (inputs, outputs); irrep: its name ("0e", "1o", …).
+    shape: (inputs, outputs), over all channels of the irrep; irrep: its name ("0e", "1o", …).
+    transposed: whether it is stored as (outputs, inputs), as torch's own layers do.
     """
 
     start: int
     shape: tuple[int, int]
     irrep: str
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,14 @@ class Potential(Protocol):
     linears: tuple[Linear, ...]
 
     def weights(self) -> Weights: ...
+
+    def untaught(self, generator: torch.Generator) -> Weights:
+        """Weights as the architecture starts from before any training; scale and shift are kept.
+
+        generator: on the CPU, the only source of chance. Raises `ModelError` where it is not
+        known how a part of the model starts.
+        """
+        ...
 
     def graph(self, atoms: Atoms) -> Graph:
         """Raises `DataError` for an element the model does not know."""

@@ -29,6 +29,7 @@ from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
 from tunesmith.potentials.mace_radial import fold
+from tunesmith.potentials.mace_untaught import fresh
 from tunesmith.potentials.mace_weights import linears, weight_names
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
@@ -80,6 +81,10 @@ class MACEPotential:
         state = self._module.state_dict()
         wanted = (*self.names.trainable(), *self.names.scale)
         return {name: state[name].detach().clone() for name in wanted}
+
+    def untaught(self, generator: torch.Generator) -> Weights:
+        """Weights as mace starts from, drawn from ``generator``; scale and shift are kept."""
+        return fresh(self._native, self.names.trainable(), self.weights(), generator)
 
     def graph(self, atoms: Atoms) -> Graph:
         numbers = atoms.get_atomic_numbers()

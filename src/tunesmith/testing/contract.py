@@ -23,7 +23,6 @@ from tunesmith.testing.interface import (
     check_functional_weights,
     check_member_gradients,
     check_members,
-    check_names,
     check_native,
     check_no_stress_without_cell,
     check_pure,
@@ -41,6 +40,7 @@ from tunesmith.testing.physics import (
     check_translation,
     check_wrapping,
 )
+from tunesmith.testing.weights import check_names, check_untaught
 
 #: need → when it is met, and what a skip says
 NEEDS: dict[str, tuple[Callable[[Capabilities], bool], str]] = {
@@ -88,6 +88,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_pure),
     Check(check_features),
     Check(check_names),
+    Check(check_untaught),
     Check(check_functional_weights),
     Check(check_weight_gradients),
     Check(check_native),

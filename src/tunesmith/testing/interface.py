@@ -109,21 +109,6 @@ def check_features(potential: Potential, seed: int = 0) -> None:
         close(array(out.energy), array(without.energy), allowed, "energy beside features")
 
 
-def check_names(potential: Potential, seed: int = 0) -> None:
-    """Names cover the weights once, and a linear layer's blocks lie apart inside its weight."""
-    weights = potential.weights()
-    names = [*potential.names.trainable(), *potential.names.scale]
-    assert len(set(names)) == len(names), "a weight has two parts"
-    assert set(names) == set(weights), "names and weights differ"
-    for linear in potential.linears:
-        used = np.zeros(weights[linear.weight].numel(), int)
-        for block in linear.blocks:
-            rows, columns = block.shape
-            used[block.start : block.start + rows * columns] += 1
-            assert block.start + rows * columns <= used.size, f"{linear.weight}: block too long"
-        assert used.max(initial=0) <= 1, f"{linear.weight}: blocks overlap"
-
-
 def check_functional_weights(potential: Potential, seed: int = 0) -> None:
     """Evaluating with other weights is the same as loading a file that holds them."""
     rng = np.random.default_rng(seed)

@@ -24,6 +24,7 @@ from tunesmith.report.tables import comparison_table
 from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
+from tunesmith.tune.coordinates import pretrained
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.export import export
@@ -65,6 +66,8 @@ def fine_tune(
     console.print(e0s.reason)
     if (state := out / CHECKPOINT / STATE).exists():
         files.read_tensors(state)  # a damaged one is refused before anything is written
+    # so is a rank or a block that the model does not have
+    pretrained(start.potential, config.tune.subspace, config.seed)
     anchor = config.tune.anchor
     replay = anchor.replay(start.potential, replayed, config.tune.loss) if replayed else None
     if replay:

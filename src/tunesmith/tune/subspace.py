@@ -1,10 +1,19 @@
-"""Which weights may move."""
+"""Which weights may move: all of them, or whole weights by their place in the network.
 
-from typing import Any, ClassVar
+The fine-tuning strategies paper freezes in two ways (2.3): everything but the readouts, and the
+embedding with the first interaction block. mace-torch's ``--freeze`` means something else: 1–4
+freezes the embedding alone, 5 also *all* interactions, 6 also all products.
+"""
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import BeforeValidator, Field
 
-from tunesmith.core import Settings, Weights
+from tunesmith.core import Settings, Tensor, Weights
+from tunesmith.errors import ConfigError
+from tunesmith.registry import nearest
 
 
 def weight_of(coordinate: str) -> str:
@@ -12,16 +21,24 @@ def weight_of(coordinate: str) -> str:
     return coordinate.partition("|")[0]
 
 
-class All(Settings):
-    """Every weight of the network; scale, shift and E0s stay."""
+def rms(values: list[Tensor]) -> Tensor:
+    """Root mean square of all numbers in some tensors, a scalar in float64."""
+    return torch.cat([v.reshape(-1) for v in values]).double().square().mean().sqrt()
 
-    kind: ClassVar[str] = "all"
+
+class _Whole(Settings):
+    """Coordinates that are weights of the network themselves; the others stay."""
+
     linear: ClassVar[bool] = True
+
+    def selected(self, model: Any) -> tuple[str, ...]:
+        """Names of the weights that move."""
+        raise NotImplementedError
 
     def start(self, model: Any, generator: torch.Generator) -> Weights:
         """The model's own weights by name."""
         weights = model.weights()
-        return {name: weights[name] for name in model.names.trainable()}
+        return {name: weights[name] for name in self.selected(model)}
 
     def moves(self, name: str) -> bool:
         """All of them."""
@@ -34,6 +51,98 @@ class All(Settings):
     def unit(self, model: Any, start: Weights) -> Weights:
         """One for all: the rms of the model's own weights that move."""
         own = model.weights()
-        flat = torch.cat([own[name].reshape(-1) for name in start])
-        rms = flat.double().square().mean().sqrt()
-        return dict.fromkeys(start, rms)
+        return dict.fromkeys(start, rms([own[name] for name in start]))
+
+
+class All(_Whole):
+    """Every weight of the network; scale, shift and E0s stay."""
+
+    kind: ClassVar[str] = "all"
+    initial: Literal["pretrained", "random"] = Field(
+        "pretrained", description="weights to start from; random: fresh ones, nothing is reused"
+    )
+
+    def selected(self, model: Any) -> tuple[str, ...]:
+        found: tuple[str, ...] = model.names.trainable()
+        return found
+
+    def start(self, model: Any, generator: torch.Generator) -> Weights:
+        """The model's own weights by name, or fresh ones of its architecture.
+
+        Raises `ModelError` where it is not known how a part of the model starts.
+        """
+        weights = model.weights() if self.initial == "pretrained" else model.untaught(generator)
+        return {name: weights[name] for name in self.selected(model)}
+
+
+class FreezeFirst(_Whole):
+    """All but the embedding and the first interaction block (fine-tuning strategies, 2.3).
+
+    The first layer's product moves, as the paper counts products apart from message passing; to
+    freeze it as well, name the `Blocks` that move.
+    """
+
+    kind: ClassVar[str] = "freeze-first"
+
+    def selected(self, model: Any) -> tuple[str, ...]:
+        frozen = {*model.names.embedding, *model.names.interactions[0]}
+        return tuple(n for n in model.names.trainable() if n not in frozen)
+
+
+class FreezeReadout(_Whole):
+    """Only the readouts move; all that describes atoms and their surroundings stays (2.3)."""
+
+    kind: ClassVar[str] = "freeze-readout"
+
+    def selected(self, model: Any) -> tuple[str, ...]:
+        found: tuple[str, ...] = model.names.readouts
+        return found
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class Blocks(_Whole):
+    """Named parts of the network move, the others stay.
+
+    Scale and shift of the energy move only where they are named.
+    """
+
+    kind: ClassVar[str] = "blocks"
+    names: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+        min_length=1,
+        description="parts (embedding, interactions, products.1, readouts, …), weights, "
+        "beginnings of weights up to a dot, or patterns of weights with * and ?",
+    )
+
+    def selected(self, model: Any) -> tuple[str, ...]:
+        """Names of the weights that move. Raises `ConfigError` for a name that fits none."""
+        known = (*model.names.trainable(), *model.names.scale)
+        found: set[str] = set()
+        for name in self.names:
+            found |= (here := _named(name, known, parts := _parts(model)))
+            if not here:
+                raise ConfigError(
+                    f"tune.subspace.names: no weight of {model.base.source} is meant by {name!r}; "
+                    + nearest(name, [*parts, *known] if "." in name else [*parts])
+                )
+        return tuple(n for n in known if n in found)
+
+
+def _named(name: str, known: tuple[str, ...], parts: dict[str, tuple[str, ...]]) -> set[str]:
+    """Weights that a name of a part, of weights, or a pattern stands for."""
+    if name in parts:
+        return set(parts[name])
+    return {n for n in known if n.startswith(name + ".") or n == name or fnmatchcase(n, name)}
+
+
+def _parts(model: Any) -> dict[str, tuple[str, ...]]:
+    """Weights by the name of the part they are in, layers one by one and together."""
+    names = model.names
+    parts = {"embedding": names.embedding}
+    for kind in ("interactions", "products"):
+        layers = getattr(names, kind)
+        parts[kind] = tuple(n for layer in layers for n in layer)
+        parts |= {f"{kind}.{i}": layer for i, layer in enumerate(layers)}
+    return {**parts, "readouts": names.readouts, "scale": names.scale}
