@@ -16,7 +16,7 @@ LEVELS = [
     {"units", "core", "registry", "yamltext"},
     {"files", "settings"},
     {"config"},
-    {"calibrate", "data", "references"},
+    {"calibrate", "data", "engines", "references"},
     {"potentials"},
     {"tune"},
     {"uncertainty"},

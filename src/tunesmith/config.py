@@ -130,6 +130,9 @@ class ExecuteSettings(Settings):
     threads: int = Field(
         default=1, ge=1, description="threads of each process; part of exact repetition"
     )
+    processes: int = Field(
+        default=2, ge=1, description="that share chains or a committee; changes no number"
+    )
 
 
 class TuneConfig(Settings):
@@ -235,14 +238,6 @@ class LoopSettings(Settings):
     )
 
 
-class WorkersSettings(ExecuteSettings):
-    """Where and how the work of a run is done."""
-
-    processes: int = Field(
-        default=2, ge=1, description="that sample chains side by side; changes no number"
-    )
-
-
 class RunConfig(Settings):
     """Everything `tunesmith run` needs to know."""
 
@@ -261,7 +256,7 @@ class RunConfig(Settings):
     calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = _DEFAULT
     loop: LoopSettings = LoopSettings()
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
-    execute: WorkersSettings = WorkersSettings()
+    execute: ExecuteSettings = ExecuteSettings()
 
 
 #: name of a template → its class, and a start for what has no default
