@@ -201,8 +201,8 @@ class PosteriorSettings(TuneSettings):
             chosen = getattr(self, name)
             if not hasattr(chosen, attribute):
                 raise ConfigError(
-                    f"tune.{name}: {chosen.kind!r} gives no posterior, and without error bars "
-                    f"nothing decides what to label; use {settings.default_kind(type(self), name)}."
+                    f"tune.{name}: {chosen.kind!r} gives no posterior that learns on with every "
+                    f"label, which a run needs; use {settings.default_kind(type(self), name)}."
                 )
         return self
 
