@@ -21,9 +21,9 @@ from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.tune.subspace import All
 
-SETTINGS = Committee(members=3, epochs=3, batch_size=2, checkpoint_every="0 s")
+SETTINGS = Committee(members=3, epochs=2, batch_size=2, checkpoint_every="0 s")
 #: of all members: two steps an epoch
-STEPS = 3 * 3 * 2
+STEPS = 3 * 2 * 2
 #: as of the main program and its workers
 _PLACE, _STEP, _MAIN = "COMMITTEE_PLACE", "COMMITTEE_STEP", "COMMITTEE_MAIN"
 

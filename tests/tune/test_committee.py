@@ -270,9 +270,10 @@ def test_finished_members_are_not_fitted_again(
 
 
 def program(place: Path, processes: int, step: int) -> int:
-    folder = Path(committee_run.__file__)
-    path = os.pathsep.join([str(folder.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(folder), str(place), str(processes), str(step)]
+    """The exit code of a committee in a program of its own, which ends itself at a step."""
+    script = Path(committee_run.__file__)
+    path = os.pathsep.join([str(script.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, str(script), str(place), str(processes), str(step)]
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode
 
 
@@ -287,8 +288,8 @@ def one_thread() -> Any:
 @pytest.mark.usefixtures("one_thread")
 def test_killed_and_run_again_it_is_the_same(tmp_path: Path) -> None:
     """In the middle of the second member; the first is not fitted again."""
-    assert program(tmp_path, 1, 9) == -9
-    assert committee_run.steps(tmp_path) == 9
+    assert program(tmp_path, 1, 6) == -9
+    assert committee_run.steps(tmp_path) == 6
     assert (tmp_path / "member-0" / "state.safetensors").exists()
     assert not (tmp_path / "member-2").exists()
     same(committee_run.fit(tmp_path), committee_run.fit(None))
@@ -305,7 +306,7 @@ def test_from_files_to_files_in_one_process_and_in_two(
 
     def tuned(processes: int) -> dict[str, Any]:
         given = (
-            "tune.sampler={kind: committee, members: 3, epochs: 2, learning_rate: 0.01}",
+            "tune.sampler={kind: committee, members: 2, epochs: 2, learning_rate: 0.01}",
             *("model.dtype=float64", f"execute.processes={processes}"),
         )
         files = {"model.source": tmp_path / "base.model", "data.train": tmp_path / "train.xyz"}
@@ -318,20 +319,18 @@ def test_from_files_to_files_in_one_process_and_in_two(
     assert one["best_epochs"] == two["best_epochs"]
     ours = [tmp_path / f"run-{n}" / "members" / "members.safetensors" for n in (1, 2)]
     assert ours[0].read_bytes() == ours[1].read_bytes()
-    assert len(list(ours[1].parent.glob("member-*.model"))) == 3
+    assert len(list(ours[1].parent.glob("member-*.model"))) == 2
     assert tuned(2) == two  # finished: the same summary
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("step", [2, 11])
+@pytest.mark.parametrize("step", [2, 9])
 def test_killed_with_processes_it_is_the_same(tmp_path: Path, step: int) -> None:
-    """Two members at work or more: no step that is in a checkpoint is done again."""
+    """With two members at work, before and after the first is finished."""
     assert program(tmp_path, 2, step) == -9
     time.sleep(1)  # the workers end with their parent
-    before = committee_run.steps(tmp_path)
-    assert step <= before <= step + 4
     assert program(tmp_path, 2, 0) == 0
-    # at most the steps of two members that were under way are done twice
-    assert committee_run.STEPS <= committee_run.steps(tmp_path) <= committee_run.STEPS + 4
+    # every step has its checkpoint: of each of the two the one under way is done again, no other
+    assert committee_run.STEPS <= committee_run.steps(tmp_path) <= committee_run.STEPS + 2
     same(committee_run.fit(tmp_path), committee_run.fit(None))

@@ -37,7 +37,7 @@ class Committee(AdamW):
     """
 
     kind: ClassVar[str] = "committee"
-    members: int = Field(8, ge=2, description="fits; error bars gain up to about 10")
+    members: int = Field(8, ge=2, description="fits; calibrated error bars want about ten")
     vary: Literal["seeds", "shuffles", "bootstraps"] = Field(
         "bootstraps", description="what tells members apart: seeds, shuffles or bootstraps"
     )
