@@ -119,7 +119,7 @@ def test_objects_are_frozen_and_python_may_use_them_directly() -> None:
         ("tune.sampler.epoch=3", "tune.sampler.epoch: no such setting; did you mean 'epochs'?"),
         ("tun.sampler.epochs=3", "tun: no such setting; did you mean 'tune'?"),
         ("tune.smapler.epochs=3", "tune.smapler: no such setting; did you mean 'sampler'?"),
-        ("execute.gpus=3", "execute.gpus: no such setting; known: threads."),
+        ("execute.gpus=3", "execute.gpus: no such setting; known: processes, threads."),
         ("seed.x=1", "seed: {x: 1} was given, but a whole number is needed."),
         (
             "tune.sampler.epochs=many",

@@ -17,7 +17,7 @@ LEVELS = [
     {"files", "settings"},
     {"tune.strategies"},
     {"config"},
-    {"calibrate", "data", "references"},
+    {"calibrate", "data", "engines", "references"},
     {"potentials"},
     {"tune"},
     {"uncertainty"},

@@ -157,6 +157,9 @@ class ExecuteSettings(Settings):
     threads: int = Field(
         default=1, ge=1, description="threads of each process; part of exact repetition"
     )
+    processes: int = Field(
+        default=2, ge=1, description="that share chains or a committee; changes no number"
+    )
 
 
 class TuneConfig(Settings):
@@ -260,8 +263,8 @@ class PosteriorSettings(TuneSettings):
             chosen = getattr(self, name)
             if not hasattr(chosen, attribute):
                 raise ConfigError(
-                    f"tune.{name}: {chosen.kind!r} gives no posterior, and without error bars "
-                    f"nothing decides what to label; use {settings.default_kind(type(self), name)}."
+                    f"tune.{name}: {chosen.kind!r} gives no posterior that learns on with every "
+                    f"label, which a run needs; use {settings.default_kind(type(self), name)}."
                 )
         return self
 
@@ -297,14 +300,6 @@ class LoopSettings(Settings):
     )
 
 
-class WorkersSettings(ExecuteSettings):
-    """Where and how the work of a run is done."""
-
-    processes: int = Field(
-        default=2, ge=1, description="that sample chains side by side; changes no number"
-    )
-
-
 class RunConfig(Settings):
     """Everything `tunesmith run` needs to know."""
 
@@ -323,7 +318,7 @@ class RunConfig(Settings):
     calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = _DEFAULT
     loop: LoopSettings = LoopSettings()
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
-    execute: WorkersSettings = WorkersSettings()
+    execute: ExecuteSettings = ExecuteSettings()
 
 
 #: name of a template → its class, and a start for what has no default

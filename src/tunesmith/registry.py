@@ -79,7 +79,11 @@ ANCHORS = Registry(
 )
 SAMPLERS = Registry(
     "tune.sampler",
-    {"adamw": "tunesmith.tune.adamw:AdamW", "sghmc": "tunesmith.tune.chains:SGHMC"},
+    {
+        "adamw": "tunesmith.tune.adamw:AdamW",
+        "committee": "tunesmith.tune.committee:Committee",
+        "sghmc": "tunesmith.tune.chains:SGHMC",
+    },
 )
 LOSSES = Registry(
     "tune.loss",

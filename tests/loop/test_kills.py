@@ -359,7 +359,7 @@ def test_a_killed_worker_is_said_and_the_run_goes_on(
         assert process.wait(0.05) is None
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait() == 2
-    assert "error: a process that shared the update was ended" in process.said()
+    assert "error: a process that shared the work was ended" in process.said()
     assert program.start().wait() == 0
     same(program.out, whole.left)
     assert program.calls() == whole.calls

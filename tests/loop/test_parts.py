@@ -1,10 +1,7 @@
-"""The parts of a run by themselves: time, signals, workers, the trajectory, the records."""
+"""The parts of a run by themselves: time, signals, the trajectory, the records."""
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from tunesmith.loop.screen import duration
 from tunesmith.loop.standing import Record
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.trajectory import Trajectory
-from tunesmith.loop.workers import executor
 from tunesmith.report.onthefly import picture
 from tunesmith.tune import folder
 
@@ -57,44 +53,6 @@ def test_signals_wait_except_in_long_calculations(sign: int, raises: type[BaseEx
         with pytest.raises(raises):
             os.kill(os.getpid(), sign)  # twice means now
     assert signal.getsignal(sign) == before
-
-
-def test_one_process_needs_no_workers() -> None:
-    with executor(1, 1) as pool:
-        assert pool is None
-
-
-def test_workers_end_with_the_block_whatever_they_do() -> None:
-    began = time.monotonic()
-    with contextlib.suppress(KeyboardInterrupt), executor(2, 1) as pool:
-        assert pool is not None
-        assert pool.submit(os.getpid).result() != os.getpid()
-        pool.submit(time.sleep, 1000)
-        raise KeyboardInterrupt
-    assert time.monotonic() - began < 60
-
-
-def test_workers_end_when_the_run_is_killed(tmp_path: Path) -> None:
-    script = """
-import os, sys, time
-from tunesmith.loop.workers import executor
-if __name__ == "__main__":
-    with executor(2, 1) as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        pool.submit(time.sleep, 1000).result()
-"""
-    (tmp_path / "s.py").write_text(script)
-    run = subprocess.Popen([sys.executable, tmp_path / "s.py"], stdout=subprocess.PIPE, text=True)
-    assert run.stdout is not None
-    worker = int(run.stdout.readline())
-    run.kill()
-    run.wait()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
-        time.sleep(0.05)
-    with pytest.raises(ProcessLookupError):
-        os.kill(worker, 0)
-    run.stdout.close()
 
 
 def test_a_trajectory_is_cut_back_and_goes_on(tmp_path: Path) -> None:

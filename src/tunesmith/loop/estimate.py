@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tunesmith.config import RunConfig
+from tunesmith.engines.processes import executor
 from tunesmith.explore.state import Answer
 from tunesmith.loop import begin
 from tunesmith.loop.interrupts import Interrupts
@@ -18,7 +19,6 @@ from tunesmith.loop.screen import Screen, duration
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
-from tunesmith.loop.workers import executor
 from tunesmith.tune import folder
 from tunesmith.uncertainty.ensemble import Ensemble
 

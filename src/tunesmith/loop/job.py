@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tunesmith.config import RunConfig
 from tunesmith.core import E0s
+from tunesmith.engines.processes import executor
 from tunesmith.loop import begin, checkpoint, outputs
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels
@@ -17,7 +18,6 @@ from tunesmith.loop.prepare import Prepared, prepare
 from tunesmith.loop.screen import Screen
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
-from tunesmith.loop.workers import executor
 from tunesmith.references.base import NO_NUMBERS
 from tunesmith.tune import folder
 

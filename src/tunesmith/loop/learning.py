@@ -1,6 +1,5 @@
 """What a label changes: the calibration, how long is sampled, the members."""
 
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.config import RunConfig
 from tunesmith.core import Frame, Label, Prediction
-from tunesmith.errors import TunesmithError
+from tunesmith.engines.processes import unbroken
 from tunesmith.loop.records import record_of
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
@@ -81,20 +80,14 @@ def updated(
 
     Raises `TrainingError` when a chain diverges, `TunesmithError` when a process of it is ended.
     """
-    try:
-        with tools.watch.part("update"), tools.interrupts.at_once():
-            members = config.tune.sampler.update(
-                at.members,
-                replace(problem, train=frames, e0s=at.members.e0s),
-                number=at.updates,
-                executor=tools.executor,
-                longer=at.longer,
-            )
-    except BrokenExecutor:
-        raise TunesmithError(
-            "a process that shared the update was ended from outside, perhaps for want of memory; "
-            "lower execute.processes, or just run the same command to go on."
-        ) from None
+    with unbroken(), tools.watch.part("update"), tools.interrupts.at_once():
+        members = config.tune.sampler.update(
+            at.members,
+            replace(problem, train=frames, e0s=at.members.e0s),
+            number=at.updates,
+            executor=tools.executor,
+            longer=at.longer,
+        )
     return replace(at, members=members, updates=at.updates + 1)
 
 

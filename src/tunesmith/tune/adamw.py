@@ -289,6 +289,16 @@ class _Run:
         }
 
 
+def epochs_done(place: Path | None) -> int:
+    """Epochs that the fit in the folder ``place`` has behind it, by its checkpoint.
+
+    Raises `CheckpointError` where that is damaged.
+    """
+    if place is None or not (place / STATE).exists():
+        return 0
+    return len(files.read_tensors(place / STATE)[1]["history"])
+
+
 def _line(entry: dict[str, float], left: float) -> str:
     """What is said of an epoch; left: seconds at most."""
     errors = ""

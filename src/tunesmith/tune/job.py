@@ -16,6 +16,7 @@ from tunesmith.core import E0s, Frame, Members
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s, needs_prediction
 from tunesmith.data.formats import read_frames
+from tunesmith.engines.processes import executor
 from tunesmith.errors import DataError
 from tunesmith.potentials import zoo
 from tunesmith.report.evaluate import evaluate
@@ -64,7 +65,7 @@ def fine_tune(
             return done
     e0s = align(config.tune.e0, start, train, isolated)
     console.print(e0s.reason)
-    if (state := out / CHECKPOINT / STATE).exists():
+    for state in (out / CHECKPOINT).rglob(STATE):
         files.read_tensors(state)  # a damaged one is refused before anything is written
     # so is a rank or a block that the model does not have
     pretrained(start.potential, config.tune.subspace, config.seed)
@@ -85,7 +86,8 @@ def fine_tune(
         replay,
     )
     console.print(f"{len(train)} structures to learn from, {len(valid)} to choose the best epoch")
-    fit = config.tune.sampler.fit(problem, out / CHECKPOINT, console.print)
+    with executor(config.execute.processes, config.execute.threads) as pool:
+        fit = config.tune.sampler.fit(problem, out / CHECKPOINT, console.print, pool)
     console.print(fit.finished)
     tuned, chosen = _finish(out, problem, fit)
     before = evaluate(Ensemble(start.potential, start.weights, e0s), valid or train).summary()

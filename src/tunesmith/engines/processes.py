@@ -1,4 +1,4 @@
-"""Processes that share the work of an update, and never outlive the run."""
+"""Processes that share the work of a run, and never outlive it."""
 
 import contextlib
 import multiprocessing
@@ -6,15 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing.connection import Connection
 
 import torch
 
+from tunesmith.errors import TunesmithError
+
 
 @contextlib.contextmanager
 def executor(processes: int, threads: int) -> Iterator[Executor | None]:
-    """Something chains can be submitted to; None, which means here and now, for one process.
+    """Something tasks can be submitted to; None, which means here and now, for one process.
 
     Processes are started with the first task, each with ``threads`` threads. They end with the
     block, whatever they are doing, and also when this process is killed: each waits for the end
@@ -34,6 +36,18 @@ def executor(processes: int, threads: int) -> Iterator[Executor | None]:
     finally:
         pool.shutdown(cancel_futures=True)
         ours.close()
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Inside, a process that was ended from outside is a `TunesmithError` of one sentence."""
+    try:
+        yield
+    except BrokenExecutor:
+        raise TunesmithError(
+            "a process that shared the work was ended from outside, perhaps for want of memory; "
+            "lower execute.processes, or just run the same command to go on."
+        ) from None
 
 
 def _begin(life: Connection, threads: int) -> None:
