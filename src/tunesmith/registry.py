@@ -70,7 +70,11 @@ ANCHORS = Registry(
 )
 SAMPLERS = Registry(
     "tune.sampler",
-    {"adamw": "tunesmith.tune.adamw:AdamW", "sghmc": "tunesmith.tune.chains:SGHMC"},
+    {
+        "adamw": "tunesmith.tune.adamw:AdamW",
+        "sghmc": "tunesmith.tune.chains:SGHMC",
+        "cyclical": "tunesmith.tune.cycles:Cyclical",
+    },
 )
 LOSSES = Registry(
     "tune.loss",
