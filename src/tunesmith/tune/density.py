@@ -150,6 +150,12 @@ class Density:
 
     def gradient(
         self, theta: Tensor, chosen: list[int], weights: list[float], step: int = 0
+    ) -> Tensor:
+        """∇U (chains, d) on a weighted minibatch. Raises `TrainingError` where not finite."""
+        return self.value_and_gradient(theta, chosen, weights, step)[1]
+
+    def value_and_gradient(
+        self, theta: Tensor, chosen: list[int], weights: list[float], step: int = 0
     ) -> tuple[Tensor, Tensor]:
         """U (chains,) and ∇U (chains, d) on a weighted minibatch.
 

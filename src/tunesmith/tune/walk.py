@@ -60,7 +60,7 @@ def advance(target: Density, task: ChainTask, state: State, seconds: float | Non
         at = plan.at(i)
         chosen, weights = plan.draw(n, settings.batch_size, draws)
         theta = torch.stack([chain.theta for chain in chains])
-        values, gradients = target.gradient(theta, chosen, weights, i)
+        values, gradients = target.value_and_gradient(theta, chosen, weights, i)
         chains = tuple(
             sghmc.step(
                 chain,
