@@ -1,12 +1,12 @@
 """Error bars of a finished posterior, made honest on structures it has not learnt from.
 
 One scale for each quantity, as on the fly (`gamma`), but from a fixed validation set and with
-another belief beforehand. On the fly the prior is cautious on purpose (a = 1.5, b = 10: errors a few
-times σ), since over-confidence would stop the labels that could correct it, and it is outweighed
-only by tens of records. A validation set has no such loop: too wide is as wrong as too narrow. The
-limit a → 1, b → 0 would be the scale of largest likelihood, the paper's own choice (appendix A),
-which of five structures is a poor estimate. Between them stands one record's worth of belief that
-σ is right, λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
+another belief beforehand. On the fly the prior is cautious on purpose (a = 1.5, b = 10: errors a
+few times σ), since over-confidence would stop the labels that could correct it; tens of records
+outweigh it. On a validation set too wide is as wrong as too narrow. The limit a → 1, b → 0 is the
+scale of largest likelihood, the paper's own choice (appendix A), a poor estimate from five
+structures. Between them stands one record's worth of belief that σ is right,
+λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
 """
 
 import numpy as np
