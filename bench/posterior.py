@@ -110,8 +110,9 @@ def fitted(potential: Any, parts: dict[str, Any], method: str, n: int, o: Any) -
     made = methods(o.members, o.steps, n)[method]()
     sampler, train = made.pop("sampler"), parts["train"][:n]
     e0s = aligned(potential, train, taught=method not in ("scratch", "ensemble"))
+    best_epoch = parts["valid"][:5]  # few: an ensemble looks at them after every epoch
     problem = Problem(
-        potential=potential, train=train, valid=parts["valid"], e0s=e0s, seed=o.seed, **made
+        potential=potential, train=train, valid=best_epoch, e0s=e0s, seed=o.seed, **made
     )
     clock, cpu = time.perf_counter(), time.process_time()
     fit = sampler.fit(problem, None, _say)
@@ -189,8 +190,8 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"`bench/posterior.py`; organic-xs, {o['members']} members, {o['steps']} gradients of "
         f"{BATCH} structures for each posterior, seed {o['seed']}; {o['valid']} validation frames "
-        f"recalibrate, {o['test']} test frames judge. MLL: mean log-likelihood of a force component "
-        "(eV/Å, nats), AUC-ROC: of its σ for an error over 1 kcal/mol/Å; factor: by which "
+        f"recalibrate, {o['test']} test frames judge. MLL: mean log-likelihood of a force "
+        "component (eV/Å, nats), AUC-ROC: of its σ for an error over 1 kcal/mol/Å; factor: by which "
         f"recalibration widens σ. Untuned: {result['untuned']['energy_rmse_meV']:.1f} meV, "
         f"{result['untuned']['force_rmse_meV_per_A']:.0f} meV/Å.",
         "",

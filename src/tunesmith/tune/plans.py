@@ -21,12 +21,13 @@ class Dynamics(Settings):
 
 @dataclass(frozen=True)
 class Instant:
-    """One step: γ, factor of the noise's standard deviation, whether the mass stays as it is, and
-    whether the chain's place after it is a sample."""
+    """One step: γ, factor of the noise's standard deviation, whether the mass stays as it is,
+    whether it starts from rest, and whether the chain's place after it is a sample."""
 
     rate: float
     noise: float = 1.0
     frozen: bool = False
+    rest: bool = False
     sample: bool = False
 
 
@@ -76,7 +77,8 @@ FREEZE = 0.9
 class Cycles:
     """One long chain on a fixed data set (B.5.1): γ decays exponentially from ``first`` to ``last``
     in ``converge`` steps, then falls along a cosine from ``rate`` in every one of ``samples``
-    cycles of ``cycle`` steps, a sample at the end of each."""
+    cycles of ``cycle`` steps, a sample at the end of each. The noise sets in as after a label (the
+    paper has it from the start), and the mass stays as it is after 0.9 of the convergence phase."""
 
     converge: int
     cycle: int
@@ -91,12 +93,18 @@ class Cycles:
         return self.converge + self.samples * self.cycle
 
     def at(self, i: int) -> Instant:
-        frozen = i >= FREEZE * self.converge
         beyond = i - self.converge
         if beyond < 0:
-            return Instant(sghmc.converging(i, self.converge, self.first, self.last), frozen=frozen)
-        sample = (beyond + 1) % self.cycle == 0
-        return Instant(sghmc.cyclical(beyond, self.cycle, self.rate), frozen=frozen, sample=sample)
+            frozen = i >= FREEZE * self.converge
+            rate = sghmc.converging(i, self.converge, self.first, self.last)
+            return Instant(rate, sghmc.ramped(i, self.converge), frozen)
+        # p ~ 1/sqrt(γ): what is left of it where γ jumps up would throw the chain far off
+        return Instant(
+            sghmc.cyclical(beyond, self.cycle, self.rate),
+            frozen=True,
+            rest=beyond % self.cycle == 0,
+            sample=(beyond + 1) % self.cycle == 0,
+        )
 
     def draw(self, n: int, size: int, generator: torch.Generator) -> tuple[list[int], list[float]]:
         return uniform(n, size, generator)

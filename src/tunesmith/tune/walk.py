@@ -63,7 +63,7 @@ def advance(target: Density, task: ChainTask, state: State, seconds: float | Non
         values, gradients = target.value_and_gradient(theta, chosen, weights, i)
         chains = tuple(
             sghmc.step(
-                chain,
+                sghmc.at_rest(chain) if at.rest else chain,
                 gradient,
                 rate=at.rate,
                 n=n,
