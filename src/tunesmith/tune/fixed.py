@@ -206,7 +206,7 @@ class _Store:
         return State(
             tuple(Chain(*row) for row in rows),
             tensors["draws"],
-            tuple(tensors["noises"]),
+            tuple(row.clone() for row in tensors["noises"]),  # a generator reads no views
             info["step"],
             tuple(s.to(self._device) for s in tensors.get("samples", ())),
             tuple(info["sums"]),
