@@ -20,8 +20,10 @@ from tunesmith.core import E0s, Frame, Label, Members, NoiseScale
 from tunesmith.potentials import mace_files, zoo
 from tunesmith.potentials.trust import trust
 from tunesmith.tune import chains, sghmc
+from tunesmith.tune import density as chain_tasks
 from tunesmith.tune.anchor import GaussianPrior
 from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.plans import Update
 from tunesmith.tune.problem import Problem
 from tunesmith.tune.subspace import All
 from tunesmith.uncertainty.ensemble import Ensemble
@@ -94,11 +96,11 @@ def work(dtype: str, device: str, labels: int, sampler: dict[str, Any]) -> Work:
 def ours(w: Work, split: Split, around: Any = None) -> Members:
     """`SGHMC.update`, here and one task after the other. around: a context for it."""
     with split, around or nullcontext():
-        split.watch(chains, "examples", "once")
-        split.watch(chains.Density, "__init__", "once")
+        split.watch(chain_tasks, "examples", "once")
+        split.watch(chain_tasks.Density, "__init__", "once")
         split.watch(sghmc, "draw", "data")
-        split.watch(chains.Density, "_batch", "data")
-        split.watch(chains.Density, "value", "forward")
+        split.watch(chain_tasks.Density, "_batch", "data")
+        split.watch(chain_tasks.Density, "value", "forward")
         split.watch(torch.autograd, "grad", gradient_part)
         return w.sampler.update(w.members, w.problem, number=1)
 
@@ -112,12 +114,12 @@ def plain(w: Work, split: Split, around: Any = None) -> list[Chain]:
         for chain in started:
             _warm(chain, data, w)
     # the generators that tunesmith uses for this update
-    task = chains.task_of(w.sampler, w.members, w.problem, (0,), number=1)
+    task = chain_tasks.task_of(w.sampler, w.members, w.problem, (0,), _plan(w), 1)
     with split, around or nullcontext():
         split.watch(torch.autograd, "grad", gradient_part)
         for i, chain in enumerate(started):
-            draws = chains.generator_of(task, "batches")
-            noise = chains.generator_of(task, "chain", i)
+            draws = chain_tasks.generator_of(task, "batches")
+            noise = chain_tasks.generator_of(task, "chain", i)
             run_chain(chain, data, w.sampler, draws, noise, split)
     return started
 
@@ -151,7 +153,7 @@ def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
     w = work(dtype, device, labels, {"members": 2, "steps": _TRACK, "temperature": 0.0})
     generator = torch.Generator().manual_seed(1)
     chosen, weights = sghmc.draw(len(w.frames), w.sampler.batch_size, generator)
-    density = chains.Density(_task(w))
+    density = chain_tasks.Density(_task(w))
     theta = density.theta
     # away from the start, where the prior's gradient and most of the noise head's are zero
     theta = theta + 0.01 * torch.randn(theta.shape, generator=generator).to(theta)
@@ -179,9 +181,13 @@ def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
     return found
 
 
-def _task(w: Work) -> chains.ChainTask:
+def _task(w: Work) -> chain_tasks.ChainTask:
     every = tuple(range(len(w.members)))
-    return chains.task_of(w.sampler, w.members, w.problem, every, 1, w.sampler.steps)
+    return chain_tasks.task_of(w.sampler, w.members, w.problem, every, _plan(w), 1)
+
+
+def _plan(w: Work) -> Update:
+    return w.sampler.plan(w.sampler.steps)
 
 
 def _difference(found: list[Any], expected: list[Any]) -> float:

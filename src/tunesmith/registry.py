@@ -83,6 +83,7 @@ SAMPLERS = Registry(
         "adamw": "tunesmith.tune.adamw:AdamW",
         "committee": "tunesmith.tune.committee:Committee",
         "sghmc": "tunesmith.tune.chains:SGHMC",
+        "cyclical": "tunesmith.tune.cycles:Cyclical",
     },
 )
 LOSSES = Registry(

@@ -13,9 +13,9 @@ from tunesmith.core import Frame, Members
 from tunesmith.data.e0 import choose_e0s
 from tunesmith.errors import ConfigError, TrainingError
 from tunesmith.potentials import zoo
-from tunesmith.tune import chains
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
-from tunesmith.tune.chains import SGHMC, Density
+from tunesmith.tune.chains import SGHMC
+from tunesmith.tune.density import Density, task_of
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber
@@ -37,7 +37,7 @@ def begun(sampler: SGHMC = SHORT) -> Members:
 def density(anchor: Any, stress: bool = True, **changes: Any) -> Density:
     frames = molecules(2) + (crystals(1) if stress else [])
     what = task(frames, anchor=anchor, **changes)
-    return Density(chains.task_of(SHORT, SHORT.start(what), what, (0, 1), steps=20))
+    return Density(task_of(SHORT, SHORT.start(what), what, (0, 1), SHORT.plan(20)))
 
 
 @pytest.mark.parametrize("anchor", [NoAnchor(), GaussianPrior(scale=0.1)])

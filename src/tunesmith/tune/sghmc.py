@@ -97,8 +97,16 @@ def per_label(i: int, steps: int, rate: float) -> tuple[float, float]:
     Cosine from ``rate`` to the floor; the first fifth without noise, then its standard deviation
     rises linearly over a twentieth (400 and 100 of 2000).
     """
-    quiet, ramp = steps / 5, max(steps / 20, 1)
-    return cosine(i, steps, rate), min(1.0, max(0.0, (i - quiet) / ramp))
+    return cosine(i, steps, rate), ramped(i, steps)
+
+
+def ramped(i: int, steps: int) -> float:
+    """Factor of the noise in step i: none for a fifth of the steps, then linear over a twentieth.
+
+    Until a mass has seen gradients, weights whose gradient is zero at first (a noise head's) have
+    m̂ = 1/ε, and noise would throw them far off.
+    """
+    return min(1.0, max(0.0, (i - steps / 5) / max(steps / 20, 1)))
 
 
 def cosine(i: int, steps: int, rate: float) -> float:
