@@ -129,6 +129,11 @@ CODES: dict[str, Code] = {
         "no isolated atoms for some elements",
         "nothing; E0s are re-estimated. Isolated atoms (config_type=IsolatedAtom) are better",
     ),
+    "isolated-unmarked": Code(
+        "warning",
+        "frames of one atom that are not marked as isolated atoms",
+        "write config_type=IsolatedAtom to them: they fix E0s and are not learned from",
+    ),
     # ------------------------------------------------------------------ forces
     "unit-forces": Code("error", "forces are not in eV/Å", "convert the forces to eV/Å"),
     "forces-sign": Code(
