@@ -11,8 +11,8 @@ import numpy as np
 from ase import units as u
 
 from tunesmith.doctor.findings import Finding, finding
-from tunesmith.doctor.paths import Pairs, neighbours
-from tunesmith.doctor.statistics import centred, clusters, nearest_factor, rank_correlation, spread
+from tunesmith.doctor.levels import judge_levels
+from tunesmith.doctor.statistics import centred, nearest_factor, rank_correlation, slope, spread
 from tunesmith.doctor.view import View
 
 #: what 1 eV reads in other units
@@ -27,111 +27,103 @@ ENERGY_UNITS = {
 _PER_ATOM = "eV per atom"
 _FEWEST = 3  # differences within compositions, to say anything
 _RELATED = 0.5  # rank correlation of energies that belong to their structures, at least
+_CLEAR = 0.5  # unexplained: the ratio is beyond doubt
+_LOST = 0.02  # eV per atom: more than forces that are right leave unexplained
 _NARROW = 2e-3  # eV per atom: a spread of the foundation's energies below it is its noise
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How label and foundation compare: rank correlation, ratio of spreads, differences seen."""
+    """How label and foundation compare within compositions.
+
+    correlation: of ranks. ratio: of differences. n: how many differences there are. unexplained:
+    spread of label/ratio − foundation over that of label/ratio. left: the former, eV per atom.
+    """
 
     correlation: float
     ratio: float
     n: int
-    how: str
+    unexplained: float
+    left: float
 
 
 @dataclass(frozen=True)
 class Energies:
-    """The verdict. residual: (n,) label − foundation within the composition, eV, NaN elsewhere."""
+    """The verdict. scaled: whether energies are in eV, total, and belong to their structures."""
 
-    usable: bool
-    residual: np.ndarray
+    scaled: bool
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def judge_energies(view: View, forces: list[np.ndarray] | None, atoms: bool | None) -> Energies:
+def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
     """Unit, sign and order of the energies; frames of another zero or level; outliers.
 
-    forces: the labels' in eV/Å, None where they cannot be trusted. atoms: whether isolated atoms
-    fit the energies times the number of atoms (True) or as they are (False), None: unknown.
+    view: with the foundation's energies corrected where they can be (`paths.corrected`). sure:
+    whether they were, by forces that are right (and stress, where the volume varies). atoms:
+    whether isolated atoms fit the energies times the number of atoms (True) or as they are
+    (False), None: unknown.
     """
-    residual = centred(view.energy - view.predicted, view.groups)
     for hopeless in (_constant(view), _across(view)):
         if hopeless is not None:
-            return Energies(False, residual, [hopeless])
-    sound, levels = _levels(view)
+            return Energies(False, [hopeless])
+    scale, why = _scale(view, view.groups, sure)
+    clear = scale is not None and scale.unexplained < _CLEAR
+    if scale and clear and (found := _unit(view, scale, view.groups, atoms)):
+        return Energies(False, [found], _facts(scale))
+    sound, levels = judge_levels(view, ENERGY_UNITS, sure)
     inner = [g[sound[g]] for g in view.groups]
     inner = [g for g in inner if len(g) > 1]
-    scale, why = _scale(view, inner, forces)
+    if len(levels) or scale is None:
+        scale, why = _scale(view, inner, sure)
     if scale is None:
-        return Energies(False, residual, levels, {"energies": f"not judged: {why}"})
-    facts: dict[str, object] = {
+        return Energies(True, levels, {"energies": f"not judged: {why}"})
+    found = _order(view, scale, inner, sure) or _unit(view, scale, inner, atoms)
+    return Energies(found is None, [*([found] if found else []), *levels], _facts(scale))
+
+
+def _facts(scale: Scale) -> dict[str, object]:
+    return {
         "energy_correlation": round(scale.correlation, 3),
         "energy_ratio": float(f"{scale.ratio:.3g}"),
-        "energy_differences": f"{scale.n}, {scale.how}",
+        "energy_differences": scale.n,
     }
-    found = _unit(view, scale, inner, atoms)
-    usable = not found and scale.correlation > _RELATED
-    return Energies(usable, residual, [*found, *levels], facts)
 
 
 # --------------------------------------------------------------------------------- the scale
 
 
-def _scale(
-    view: View, groups: list[np.ndarray], forces: list[np.ndarray] | None
-) -> tuple[Scale | None, str]:
-    """The comparison that fits best: plain, without volume, or corrected by forces and stress."""
+def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | None, str]:
+    """The comparison, or why there is none."""
     n = sum(len(g) - 1 for g in groups)
     if n < _FEWEST:
         return None, "too few frames of one composition"
-    x, y = centred(view.predicted, groups), centred(view.energy, groups)
+    model, label = view.predicted, view.energy
+    if n >= 8 and not sure and view.volume_varies(groups):
+        volume = view.volumes
+        model, label = (_without_volume(e, volume, groups) for e in (model, label))
+    x, y = centred(model, groups), centred(label, groups)
     inside = np.isfinite(x)
-    if spread(x[inside] / view.sizes[inside]) < _NARROW:
+    sizes = view.sizes[inside]
+    if np.std(x[inside] / sizes) < _NARROW:
         return None, "the structures of one composition hardly differ in energy"
-    tried = [_compare(x[inside], y[inside], n, "within composition")]
-    volume = _volumes(view)
-    if any(np.ptp(volume[g]) > 1e-3 * volume[g].mean() for g in groups if len(g)) and n >= 8:
-        x, y = (_without_volume(e, volume, groups) for e in (view.predicted, view.energy))
-        tried.append(_compare(x[inside], y[inside], n, "without the effect of volume"))
-    if forces is not None:
-        pairs = neighbours(view, forces)
-        kept = np.isin(pairs.i, np.concatenate(groups)) & np.isin(pairs.j, np.concatenate(groups))
-        tried += _of_pairs(pairs, kept)
-    return max(tried, key=lambda s: abs(s.correlation)), ""
-
-
-def _of_pairs(pairs: Pairs, kept: np.ndarray) -> list[Scale]:
-    found = []
-    for values, how in ((pairs.corrected, "forces"), (pairs.strained, "forces and stress")):
-        use = kept & np.isfinite(values)
-        if use.sum() > _FEWEST:
-            text = f"neighbours, corrected by {how}"
-            found.append(_compare(values[use], pairs.step[use], int(use.sum()), text))
-    return found
-
-
-def _compare(x: np.ndarray, y: np.ndarray, n: int, how: str) -> Scale:
-    wide = np.median(np.abs(x - np.median(x))), np.median(np.abs(y - np.median(y)))
-    ratio = wide[1] / wide[0] if wide[0] > 0 and wide[1] > 0 else np.nan
-    return Scale(rank_correlation(x, y), float(ratio), n, how)
-
-
-def _volumes(view: View) -> np.ndarray:
-    return np.array([
-        f.atoms.get_volume() if f.atoms.pbc.all() else 0.0 for f in view.frames
-    ])  # fmt: skip
+    correlation, ratio = rank_correlation(x[inside], y[inside]), slope(model, label, groups)
+    if not ratio > 0:
+        return None, "most labels of one composition are the same"
+    y = y / ratio
+    off = spread((y - x)[inside] / sizes)
+    unexplained = off / max(spread(y[inside] / sizes), 1e-12)
+    return Scale(correlation, ratio, n, unexplained, off), ""
 
 
 def _without_volume(energy: np.ndarray, volume: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
     """Energies less what a parabola in the volume explains, in each composition."""
-    out = np.full(len(energy), np.nan)
+    out = energy.astype(float)
     for g in groups:
         v = (volume[g] - volume[g].mean()) / max(float(np.ptp(volume[g])), 1e-9)
         basis = np.stack([np.ones_like(v), v, v**2], 1)
-        solution = np.linalg.lstsq(basis, energy[g], rcond=1e-9)[0]
-        out[g] = energy[g] - basis @ solution
+        if len(g) > 5:
+            out[g] = energy[g] - basis @ np.linalg.lstsq(basis, energy[g], rcond=1e-9)[0]
     return out
 
 
@@ -171,35 +163,32 @@ def _across(view: View) -> Finding | None:
     return finding("energies-shuffled", text, view.origins(where))
 
 
-def _unit(view: View, scale: Scale, groups: list[np.ndarray], atoms: bool | None) -> list[Finding]:
-    """From the best comparison of differences."""
-    where = np.concatenate(groups)
-    origins = view.origins(np.sort(where))
-    sure = scale.n >= 8
-    if abs(scale.correlation) < _RELATED:
-        bound = 0.35 if scale.n >= 12 else 0.2
-        if not np.isfinite(scale.ratio) or scale.n < 5 or abs(scale.correlation) > bound:
-            return []
-        text = (
-            "the energies do not follow the structures (rank correlation with the foundation "
-            f"{scale.correlation:.2f} over {scale.n} differences within compositions)"
-        )
-        return [finding("energies-shuffled", text, origins, None if sure else "warning")]
-    if scale.correlation < 0:
-        if abs(scale.correlation) < 0.7 and not sure:
-            return []
-        text = (
-            f"energies fall where the foundation's rise (rank correlation {scale.correlation:.2f})"
-        )
-        return [finding("energy-sign", text, origins)]
-    name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
-    if name == "eV" and scale.ratio > 0.3:
-        return []
-    return (
-        [_named(view, scale, name, near, groups, atoms)]
-        if scale.ratio < 0.3 or name != "eV"
-        else []
+def _order(view: View, scale: Scale, groups: list[np.ndarray], sure: bool) -> Finding | None:
+    """Energies that do not follow the structures, or fall where they should rise."""
+    origins = view.origins(np.sort(np.concatenate(groups)))
+    text = (
+        f"rank correlation with the foundation {scale.correlation:.2f} over {scale.n} differences "
+        "within compositions"
     )
+    if scale.correlation < -0.85 and scale.n >= 6:
+        return finding("energy-sign", f"energies fall where they should rise: {text}", origins)
+    bound = 0.35 if scale.n >= 12 else 0.2
+    lost = scale.n >= 8 and scale.correlation < bound
+    # forces that are right foretell energies to a few meV per atom
+    lost |= sure and scale.left > _LOST and scale.unexplained > 0.7 and scale.correlation < 0.8
+    if not lost:
+        return None
+    return finding("energies-shuffled", f"energies do not follow the structures: {text}", origins)
+
+
+def _unit(view: View, scale: Scale, groups: list[np.ndarray], atoms: bool | None) -> Finding | None:
+    """Another unit, or energies per atom, from the ratio of differences."""
+    if scale.correlation < _RELATED or not scale.ratio > 0:
+        return None
+    name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
+    if name == "eV" and scale.ratio > 0.33:
+        return None
+    return _named(view, scale, name, near, groups, atoms)
 
 
 def _named(
@@ -242,79 +231,3 @@ def _by_size(view: View, groups: list[np.ndarray]) -> bool | None:
     if np.ptp(x) < np.log(1.8):
         return None
     return bool(np.polyfit(x, y, 1)[0] < -0.5)
-
-
-# ----------------------------------------------------------- frames of another zero or level
-
-
-def _levels(view: View) -> tuple[np.ndarray, list[Finding]]:
-    """Frames that share the zero of energy of most (a mask), and findings about the others."""
-    sound = np.ones(len(view.frames), bool)
-    residual = view.energy - view.predicted
-    other: list[int] = []
-    split = False
-    for g in view.groups:
-        size = view.sizes[g[0]]
-        parts = clusters(residual[g], floor=max(0.25, 0.02 * size))
-        rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
-        split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])
-        other += rest.tolist()
-    sound[other] = False
-    if not other:
-        return sound, _outliers(view, sound)
-    where = np.sort(np.array(other))
-    return sound, [_why_other(view, where, sound, split), *_outliers(view, sound)]
-
-
-def _why_other(view: View, where: np.ndarray, sound: np.ndarray, split: bool) -> Finding:
-    """Frames with another offset than most of their composition: a unit, a zero, a level?"""
-    usual = {
-        c: float(np.median(view.energy[sound & (view.compositions == c)]))
-        for c in set(view.compositions[where])
-        if (sound & (view.compositions == c)).any()
-    }
-    origins = view.origins(where)
-    frames = [i for i in where if view.compositions[i] in usual]
-    there = np.array([usual[view.compositions[i]] for i in frames])
-    here, size = view.energy[frames], view.sizes[frames]
-    off = float(np.median(np.abs(here - there)))
-    many = split or len(where) >= 0.1 * len(view.frames)
-    for name, factor in ENERGY_UNITS.items():
-        fits = np.abs(here / factor - there) < 0.02 * np.abs(there)
-        if name != "eV" and fits.mean() > 0.6:
-            text = f"in {len(where)} frames the energy looks like {name}, elsewhere like eV"
-            return finding("unit-energy", text, origins)
-    if np.mean(np.abs(here * size - there) < 0.02 * np.abs(there)) > 0.6:
-        text = f"in {len(where)} frames the energy is per atom, elsewhere total"
-        return finding("energy-per-atom", text, origins)
-    bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
-    if np.mean(bound & (off > 2 * size)) > 0.6:
-        text = (
-            f"in {len(where)} frames the energy is like that of binding, elsewhere it is total "
-            f"({off:.1f} eV apart)"
-        )
-        return finding("e0-mixed", text, origins)
-    text = (
-        f"{len(where)} frames differ from others of their composition by {off:.2f} eV more than "
-        "the foundation says"
-    )
-    return finding("mixed-levels" if many else "outlier-energy", text, origins)
-
-
-def _outliers(view: View, sound: np.ndarray) -> list[Finding]:
-    """Single energies far from the foundation's, by the errors of the others."""
-    groups = [g[sound[g]] for g in view.groups]
-    residual = centred(view.energy - view.predicted, [g for g in groups if len(g) > 4])
-    inside = np.isfinite(residual)
-    if inside.sum() < 8:
-        return []
-    scaled = residual / np.sqrt(view.sizes)
-    limit = max(8 * spread(scaled[inside]), 0.02)
-    far = inside & (np.abs(scaled) > limit)
-    if not far.any():
-        return []
-    text = (
-        f"{far.sum()} energies are up to {np.abs(residual[far]).max():.2f} eV from what the others "
-        "let expect"
-    )
-    return [finding("outlier-energy", text, view.origins(far))]

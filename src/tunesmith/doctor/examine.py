@@ -7,10 +7,11 @@ from typing import Any
 from tunesmith.core import Frame, derived_seed
 from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
-from tunesmith.doctor.energies import Energies, judge_energies
+from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
 from tunesmith.doctor.forces import judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force
+from tunesmith.doctor.paths import corrected
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
@@ -111,20 +112,17 @@ def _judge(
     found += [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]
     isolated = atoms or single
-    energies = judge_energies(
-        view, forces.forces if forces.usable else None, per_atom(view, isolated)
-    )
-    found += energies.findings
     stress, measured = judge_stress(view)
-    trusted = not _wrong_scale(energies)
+    straight = forces.usable and not held.any()
+    strained = bool(measured) and not any(f.severity == "error" for f in stress)
+    fixed = corrected(view, forces.forces, strained) if straight else view
+    sure = straight and (strained or not view.volume_varies(view.groups))
+    energies = judge_energies(fixed, sure, per_atom(view, isolated))
+    found += energies.findings
+    trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)
     zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted)
     facts |= {**forces.facts, **energies.facts, **measured, **of_zeros}
     return found + stress + zeros
-
-
-def _wrong_scale(energies: Energies) -> bool:
-    """Whether energies must be put right before their zero can be judged."""
-    return any(f.severity == "error" for f in energies.findings)
 
 
 def _single(frames: Sequence[Frame]) -> list[Finding]:

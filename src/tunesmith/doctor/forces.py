@@ -12,8 +12,8 @@ from ase import units as u
 from scipy.optimize import linear_sum_assignment
 
 from tunesmith.doctor.findings import Finding, finding
-from tunesmith.doctor.paths import rotation
-from tunesmith.doctor.statistics import nearest_factor
+from tunesmith.doctor.paths import corrected, rotation
+from tunesmith.doctor.statistics import centred, nearest_factor, spread
 from tunesmith.doctor.view import View
 
 _KCAL, _KJ = u.kcal / u.mol, u.kJ / u.mol
@@ -33,8 +33,8 @@ FORCE_UNITS = {
     "meV/Å": 1000.0,
     "eV/nm": 10.0,
 }
-#: cosines: a foundation that knows the system; two lists that have nothing to do with each other
-KNOWN, UNRELATED = 0.5, 0.35
+#: cosines: a foundation that knows the system well, and at all; lists unrelated to each other
+SURE, KNOWN, UNRELATED = 0.7, 0.5, 0.35
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -68,9 +68,10 @@ def judge_forces(view: View) -> Forces:
         "forces_ratio": float(f"{factor:.3g}"),
     }
     nothing = replace(nothing, facts=facts)
-    if abs(typical) < KNOWN:
+    if abs(typical) < SURE:
         found = _misplaced(view, labels, seen, typical)
-        return replace(nothing, findings=found)
+        if found or abs(typical) < KNOWN:
+            return replace(nothing, findings=found)
     found, sign = [], 1.0
     if typical < 0:
         sign = -1.0
@@ -78,8 +79,8 @@ def judge_forces(view: View) -> Forces:
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
         found.append(finding("forces-sign", text, view.origins(where)))
     name, near = nearest_factor(factor, FORCE_UNITS)
-    if name == "eV/Bohr" and factor > 0.66:  # a soft foundation or a stiff reference
-        name = "eV/Å"
+    if 0.62 < factor < 0.75:  # eV/Bohr, or a foundation that is too stiff?
+        name = "eV/Bohr" if _fits_better(view, [sign * f for f in labels]) else "eV/Å"
     unit = FORCE_UNITS[name]
     if name != "eV/Å":
         text = (
@@ -90,6 +91,18 @@ def judge_forces(view: View) -> Forces:
     right = [sign * f / unit for f in labels]
     apart = replace(nothing, cosine=sign * cosine, ratio=ratio / unit, forces=right, usable=True)
     return replace(apart, findings=found + _apart(view, apart))
+
+
+def _fits_better(view: View, forces: list[np.ndarray]) -> bool:
+    """Whether forces taken as eV/Bohr explain the labels' energies better than as eV/Å."""
+    if view.volume_varies(view.groups):  # then forces alone do not explain energies
+        return False
+    left = []
+    for unit in (1.0, u.Bohr):
+        fixed = corrected(view, [f / unit for f in forces], stress=False)
+        off = centred(fixed.energy - fixed.predicted, fixed.groups)
+        left.append(spread(off[np.isfinite(off)]))
+    return left[1] < 0.97 * left[0]
 
 
 def _either(names: list[str]) -> str:
@@ -131,6 +144,8 @@ def _misplaced(
         how = "atoms in another order" if best == "reordered" else "another frame's forces"
         text = f"forces fit the foundation's only as {how} (cosine as they are {typical:.2f})"
         return [finding("forces-shuffled", text, origins)]
+    if abs(typical) > KNOWN:
+        return []
     text = f"the forces have little to do with the foundation's (cosine {typical:.2f})"
     certain = abs(typical) < UNRELATED and len(chosen) >= 3
     return [finding("forces-shuffled", text, origins, None if certain else "warning")]
@@ -218,7 +233,7 @@ def _outliers(view: View, judged: Forces, where: np.ndarray) -> list[Finding]:
         return []
     # errors grow with the force itself; what a rattled structure has is no outlier
     relative = everything / (np.median(scale) + scale)
-    limit = max(1.5, 12 * float(np.median(relative)))
+    limit = max(0.4, 10 * float(np.median(relative)))
     far = np.array([
         bool(np.any((e > limit * (np.median(scale) + s)) & (e > 2.0)))
         for e, s in zip(errors, sizes, strict=True)

@@ -11,6 +11,7 @@ from tunesmith.doctor.findings import Finding, finding
 
 #: eV/Å, and share of the rms force: a mean force per atom below is a matter of grids
 NET, NET_SHARE = 0.02, 0.05
+_LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far smaller
 _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
 
 
@@ -176,26 +177,31 @@ def constrained(
             where[k], atoms = True, max(atoms, rows)
     if where.sum() < min(2, len(frames)):
         return where & False, []
+    origins = [frames[int(k)].origin for k in np.flatnonzero(where)]
     text = f"in {where.sum()} frames up to {atoms} atoms have forces of exactly zero"
-    return where, [
-        finding("forces-constrained", text, [frames[k].origin for k in np.flatnonzero(where)])
-    ]
+    return where, [finding("forces-constrained", text, origins)]
 
 
 def net_force(frames: Sequence[Frame]) -> list[Finding]:
-    """Forces that do not add up to zero."""
-    rows = []
-    for frame in frames:
-        forces = frame.label.forces if frame.label else np.zeros((1, 3))
-        if len(forces) < 2:
-            continue
-        mean = float(np.linalg.norm(forces.mean(0)))
-        if mean > max(NET, NET_SHARE * float(np.sqrt(np.mean(forces**2)))):
-            rows.append((mean, frame.origin))
+    """Forces that do not add up to zero: by much, or unlike those of the other frames."""
+    rows = [
+        (np.linalg.norm(f.label.forces.sum(0)), np.sqrt(np.mean(f.label.forces**2)), f)
+        for f in frames
+        if f.label is not None and len(f.atoms) > 1
+    ]
     if not rows:
         return []
+    usual = float(np.median([total for total, _, _ in rows]))
+    lone = max(_LONE, 20 * usual)
+    odd = [
+        (total / len(f.atoms), f.origin)
+        for total, rms, f in rows
+        if total > lone or total / len(f.atoms) > max(NET, NET_SHARE * rms)
+    ]
+    if not odd:
+        return []
     text = (
-        f"in {len(rows)} of {len(frames)} frames the forces do not add up to zero: up to "
-        f"{max(rows)[0]:.3f} eV/Å on every atom"
+        f"in {len(odd)} of {len(frames)} frames the forces do not add up to zero: up to "
+        f"{max(odd)[0]:.3f} eV/Å on every atom"
     )
-    return [finding("net-force", text, [origin for _, origin in rows])]
+    return [finding("net-force", text, [origin for _, origin in odd])]

@@ -9,12 +9,14 @@ from collections.abc import Callable
 import numpy as np
 from ase import Atoms
 from ase import units as u
+from scipy.spatial import ConvexHull, QhullError
 
 from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.view import View
 
 _TRIES = 4  # frames
+_CUT = 2.5  # errors of outer over those of inner atoms
 _BETTER = 0.6  # of the force error: what another cell must do better than this
 
 
@@ -33,7 +35,43 @@ def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
         gains = [_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]
         if np.median(gains) < _BETTER:
             found.append(finding(code, text, view.origins(np.array(where))))
+    if not found and (cut := _cut(view)):
+        found.append(cut)
     return found
+
+
+def _cut(view: View) -> Finding | None:
+    """Clusters whose outer atoms have the labels of inner ones: crystals without their cell."""
+    where, ratios = [], []
+    for k, frame in enumerate(view.frames):
+        atoms = frame.atoms
+        if atoms.pbc.any() or len(atoms) < 24:
+            continue
+        outer = _outer(atoms.positions)
+        if outer is None or not 4 <= outer.sum() <= len(atoms) - 4:
+            continue
+        error = np.linalg.norm(view.labels[k].forces - view.forces[k], axis=1)
+        size = np.linalg.norm(view.labels[k].forces, axis=1)
+        where.append(k)
+        far = np.sqrt(np.mean(error[outer] ** 2)), np.sqrt(np.mean(error[~outer] ** 2))
+        ratios.append(far[0] / max(far[1], 1e-6) if far[0] > 0.8 * np.sqrt(np.mean(size**2)) else 0)
+    if not where or np.median(ratios) < _CUT:
+        return None
+    text = (
+        "the foundation disagrees with the forces of the outer atoms, which it takes for a surface "
+        f"({np.median(ratios):.1f} times the error of the inner ones): pieces of a crystal?"
+    )
+    return finding("pbc-lost", text, view.origins(np.array(where)))
+
+
+def _outer(positions: np.ndarray) -> np.ndarray | None:
+    """(n,) atoms within 1 Å of the convex hull; None where there is none (all in a plane)."""
+    try:
+        hull = ConvexHull(positions)
+    except QhullError:
+        return None
+    depth = -(positions @ hull.equations[:, :3].T + hull.equations[:, 3]).max(1)
+    return np.asarray(depth < 1.0)
 
 
 def _gain(

@@ -20,6 +20,25 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(spearmanr(x, y).statistic)
 
 
+def slope(x: np.ndarray, y: np.ndarray, groups: list[np.ndarray]) -> float:
+    """|slope| of y on x within groups: the median of |Δy/Δx| over pairs, weighted by |Δx|.
+
+    Robust to a third of wrong values (Theil and Sen); NaN where x does not vary.
+    """
+    dx, dy = [], []
+    for g in groups:
+        i, j = np.triu_indices(len(g), 1)
+        dx.append(np.abs(x[g][j] - x[g][i]))
+        dy.append(np.abs(y[g][j] - y[g][i]))
+    size = np.concatenate(dx) if dx else np.zeros(0)
+    if not size.any():
+        return np.nan
+    ratio = np.concatenate(dy)[size > 0] / size[size > 0]
+    order = np.argsort(ratio)
+    weight = np.cumsum(size[size > 0][order])
+    return float(ratio[order][np.searchsorted(weight, 0.5 * weight[-1])])
+
+
 def nearest_factor(ratio: float, factors: Mapping[str, float]) -> tuple[str, list[str]]:
     """The name whose factor is nearest to ``ratio`` > 0 on a logarithmic scale.
 

@@ -21,6 +21,7 @@ STRESS_UNITS = {
     "bar": 1e4 / u.GPa,
     "Pa": 1e9 / u.GPa,
     "Ha/Bohr³": u.Bohr**3 / u.Ha,
+    "eV/Bohr³": u.Bohr**3,
     "Ry/Bohr³": u.Bohr**3 / u.Ry,
 }
 _KNOWN = 0.6

@@ -48,6 +48,17 @@ class View:
         groups = [np.flatnonzero(self.compositions == c) for c in dict.fromkeys(self.compositions)]
         return [g for g in groups if len(g) > 1]
 
+    @cached_property
+    def volumes(self) -> np.ndarray:
+        """(n,) Å³, 0 without three periodic directions."""
+        frames = (f.atoms for f in self.frames)
+        return np.array([atoms.get_volume() if atoms.pbc.all() else 0.0 for atoms in frames])
+
+    def volume_varies(self, groups: list[np.ndarray]) -> bool:
+        """Whether the volume of any of these compositions differs by more than 0.1 %."""
+        inside = (self.volumes[g] for g in groups if len(g))
+        return any(np.ptp(v) > 1e-3 * v.mean() for v in inside)
+
     def origins(self, where: np.ndarray) -> list[str]:
         """Of frames given as a mask or as indices."""
         return [self.frames[i].origin for i in np.arange(len(self.frames))[where]]

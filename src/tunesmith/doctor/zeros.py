@@ -8,9 +8,9 @@ from tunesmith.data.checks import symbols
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.view import View
 
-#: eV per atom that energies of atomisation of two levels of theory may differ by; GFN2-xTB's and
-#: DFT's differ by up to 1.7 (xTB's atoms are not spin-polarised)
-FAR, TOO_FAR = 2.4, 4.0
+#: eV per atom, label − foundation, that energies of atomisation of two levels of theory may differ
+#: by: DFT and GFN2-xTB do by 1.7 (xTB's atoms are not spin-polarised); a warning, an error beyond
+FAR, TOO_FAR = (-1.6, 2.4), (-3.5, 4.0)
 #: eV per atom that any real structure's energy of atomisation lies between
 LOWEST, HIGHEST = -12.0, 0.5
 _UNEVEN = 1.2  # eV per atom, of compositions against each other after a fit of E0s
@@ -100,9 +100,10 @@ def _against_atoms(
     if not -10 < usual < -1:  # its zero is no isolated atom: nothing to compare with
         facts["e0"] = "not judged: the foundation's E0s are not those of isolated atoms"
         return []
-    off = abs(middle - usual)
-    if off > FAR:
-        return [finding("e0-inconsistent", text, (), "error" if off > TOO_FAR else "warning")]
+    off = middle - usual
+    if not FAR[0] < off < FAR[1]:
+        severe = not TOO_FAR[0] < off < TOO_FAR[1]
+        return [finding("e0-inconsistent", text, (), "error" if severe else "warning")]
     return _by_element(view, atoms, foundation)
 
 
@@ -121,7 +122,7 @@ def _by_element(view: View, atoms: dict[int, float], foundation: E0s) -> list[Fi
     middle = np.array([np.median(off[which.ravel() == i]) for i in range(len(distinct))])
     scale = distinct.sum(1)
     wrong = np.linalg.lstsq(distinct / scale[:, None], middle / scale, rcond=None)[0]
-    far = [z for z, w in zip(elements, wrong, strict=True) if abs(w) > TOO_FAR]
+    far = [z for z, w in zip(elements, wrong, strict=True) if abs(w) > TOO_FAR[1]]
     if not far or len(far) == len(elements):
         return []
     worst = ", ".join(
