@@ -47,7 +47,7 @@ def examine(
     _, of_atoms = judge_structures(atoms, known) if atoms else ([], [])
     found += [f for f in of_atoms if f.code not in ("few-frames", "unit-positions")]
     for name, other, code in (
-        ("validation", valid, "valid-overlap"),
+        ("valid", valid, "valid-overlap"),
         ("test", test, "test-overlap"),
     ):
         if other is None:

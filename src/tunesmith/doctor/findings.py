@@ -239,8 +239,7 @@ class Diagnosis:
     def without(self, accepted: Iterable[str]) -> "Diagnosis":
         """Without the findings the user accepts by code. Raises `ConfigError` for unknown codes."""
         dropped = set(accepted)
-        for code in dropped - CODES.keys():
-            raise ConfigError(f"accept: there is no finding {code!r}; {nearest(code, list(CODES))}")
+        require_codes(dropped)
         kept = tuple(f for f in self.findings if f.code not in dropped)
         return Diagnosis(kept, {**self.facts, "accepted": sorted(dropped & self.codes)})
 
@@ -260,6 +259,24 @@ class Diagnosis:
             ],
             "facts": self.facts,
         }
+
+
+def require_codes(codes: Iterable[str]) -> None:
+    """Raise `ConfigError` for a code that is none."""
+    for code in codes:
+        if code not in CODES:
+            raise ConfigError(f"accept: there is no finding {code!r}; {nearest(code, list(CODES))}")
+
+
+def refusal(diagnosis: Diagnosis) -> str:
+    """One sentence for whoever must not go on: the first error, its cure, and how to accept it."""
+    first, *rest = diagnosis.errors
+    where = f" ({', '.join(first.frames[:3])})" if first.frames else ""
+    also = f"; also found: {', '.join(dict.fromkeys(f.code for f in rest))}" if rest else ""
+    return (
+        f"{first.message}{where}: {first.cure}, or, if it is right as it is, accept it with "
+        f"data.accept=[{first.code}]{also}; `tunesmith doctor` shows everything."
+    )
 
 
 def finding(

@@ -14,7 +14,8 @@ def judge_levels(
 ) -> tuple[np.ndarray, list[Finding]]:
     """Frames that share the zero of energy of most (a mask), and findings about the others.
 
-    units: what 1 eV reads in each. sure: whether the foundation's energies are corrected for strain.
+    units: what 1 eV reads in each. sure: whether the foundation's energies are
+    corrected for strain.
     """
     sound = np.ones(len(view.frames), bool)
     residual = view.energy - view.predicted if sure else _residual(view)

@@ -16,7 +16,7 @@ from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.view import View
 
 _TRIES = 4  # frames
-_CUT = 2.5  # errors of outer over those of inner atoms
+_CUT = 1.5  # errors of outer over those of inner atoms
 _BETTER = 0.6  # of the force error: what another cell must do better than this
 
 
