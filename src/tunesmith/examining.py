@@ -57,7 +57,7 @@ class _Reader:
     """Reads files one after another and remembers what was said of them."""
 
     def __init__(self, keys: Keys) -> None:
-        self.keys = dict(zip(("energy_key", "forces_key", "stress_key"), keys, strict=True))
+        self.keys = keys
         self.files: list[dict[str, Any]] = []
         self.beside: dict[str, Beside] = {}
         self.findings: list[Finding] = []
@@ -65,7 +65,8 @@ class _Reader:
     def read(self, path: Path) -> list[Frame]:
         """The file's frames; none, and a finding, where it cannot be understood."""
         try:
-            contents = read_contents(path, **self.keys)
+            energy, forces, stress = self.keys
+            contents = read_contents(path, energy_key=energy, forces_key=forces, stress_key=stress)
         except DataError as error:
             self.findings.append(finding("unreadable", str(error)))
             self.files.append({"file": str(path), "structures": 0, "keys": "unreadable"})

@@ -38,6 +38,7 @@ class Scale:
 
     correlation: of ranks. ratio: of differences. n: how many differences there are. unexplained:
     spread of label/ratio − foundation over that of label/ratio. left: the former, eV per atom.
+    frames: indices of those compared. within: whether within compositions, not across them.
     """
 
     correlation: float
@@ -45,6 +46,8 @@ class Scale:
     n: int
     unexplained: float
     left: float
+    frames: np.ndarray
+    within: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
             return Energies(False, [hopeless])
     scale, why = _scale(view, view.groups, sure)
     clear = scale is not None and scale.unexplained < _CLEAR
-    if scale and clear and (found := _unit(view, scale, view.groups, atoms)):
+    if scale and clear and (found := _unit(view, scale, atoms)):
         return Energies(False, [found], _facts(scale))
     sound, levels = judge_levels(view, ENERGY_UNITS, sure)
     inner = [g[sound[g]] for g in view.groups]
@@ -78,7 +81,7 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
         scale, why = _scale(view, inner, sure)
     if scale is None:
         return Energies(True, levels, {"energies": f"not judged: {why}"})
-    found = _order(view, scale, inner, sure) or _unit(view, scale, inner, atoms)
+    found = _order(view, scale, sure) or _unit(view, scale, atoms)
     return Energies(found is None, [*([found] if found else []), *levels], _facts(scale))
 
 
@@ -95,11 +98,14 @@ def _facts(scale: Scale) -> dict[str, object]:
 
 def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | None, str]:
     """The comparison, or why there is none."""
-    n = sum(len(g) - 1 for g in groups)
-    if n < _FEWEST:
-        return None, "too few frames of one composition"
+    n, within = sum(len(g) - 1 for g in groups), True
     model, label = view.predicted, view.energy
-    if n >= 8 and not sure and view.volume_varies(groups):
+    if n < _FEWEST:
+        n, model, label = _without_composition(view)
+        groups, within = [np.arange(len(label))], False
+        if n < 2 * _FEWEST:
+            return None, "too few frames of one composition"
+    elif n >= 8 and not sure and view.volume_varies(groups):
         volume = view.volumes
         model, label = (_without_volume(e, volume, groups) for e in (model, label))
     x, y = centred(model, groups), centred(label, groups)
@@ -113,7 +119,18 @@ def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | No
     y = y / ratio
     off = spread((y - x)[inside] / sizes)
     unexplained = off / max(spread(y[inside] / sizes), 1e-12)
-    return Scale(correlation, ratio, n, unexplained, off), ""
+    frames = np.sort(np.concatenate(groups))
+    return Scale(correlation, ratio, n, unexplained, off, frames, within), ""
+
+
+def _without_composition(view: View) -> tuple[int, np.ndarray, np.ndarray]:
+    """Energies less what least squares on the element counts explains, and how many are free."""
+    numbers = sorted({int(z) for f in view.frames for z in f.atoms.numbers})
+    counts = np.array([[np.sum(f.atoms.numbers == z) for z in numbers] for f in view.frames], float)
+    basis, sizes, _ = np.linalg.svd(counts, full_matrices=False)
+    basis = basis[:, sizes > 1e-9 * sizes[0]]
+    model, label = (e - basis @ (basis.T @ e) for e in (view.predicted, view.energy))
+    return len(label) - basis.shape[1], model, label
 
 
 def _without_volume(energy: np.ndarray, volume: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
@@ -163,32 +180,38 @@ def _across(view: View) -> Finding | None:
     return finding("energies-shuffled", text, view.origins(where))
 
 
-def _order(view: View, scale: Scale, groups: list[np.ndarray], sure: bool) -> Finding | None:
+def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
     """Energies that do not follow the structures, or fall where they should rise."""
-    origins = view.origins(np.sort(np.concatenate(groups)))
+    origins = view.origins(scale.frames)
     text = (
         f"rank correlation with the foundation {scale.correlation:.2f} over {scale.n} differences "
-        "within compositions"
+        f"{'within' if scale.within else 'across'} compositions"
     )
     if scale.correlation < -0.85 and scale.n >= 6:
         return finding("energy-sign", f"energies fall where they should rise: {text}", origins)
     bound = 0.35 if scale.n >= 12 else 0.2
     lost = scale.n >= 8 and scale.correlation < bound
     # forces that are right foretell energies to a few meV per atom
-    lost |= sure and scale.left > _LOST and scale.unexplained > 0.7 and scale.correlation < 0.8
+    lost |= (
+        sure
+        and scale.within
+        and scale.left > _LOST
+        and scale.unexplained > 0.7
+        and scale.correlation < 0.8
+    )
     if not lost:
         return None
     return finding("energies-shuffled", f"energies do not follow the structures: {text}", origins)
 
 
-def _unit(view: View, scale: Scale, groups: list[np.ndarray], atoms: bool | None) -> Finding | None:
+def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
     """Another unit, or energies per atom, from the ratio of differences."""
     if scale.correlation < _RELATED or not scale.ratio > 0:
         return None
     name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
     if name == "eV" and scale.ratio > 0.33:
         return None
-    return _named(view, scale, name, near, groups, atoms)
+    return _named(view, scale, name, near, atoms)
 
 
 def _named(
@@ -196,18 +219,17 @@ def _named(
     scale: Scale,
     name: str,
     near: list[str],
-    groups: list[np.ndarray],
     atoms: bool | None,
 ) -> Finding:
     """Another unit, or per atom: by the size of the structures where it tells."""
-    where = np.sort(np.concatenate(groups))
+    where = scale.frames
     size = float(np.median(view.sizes[where]))
     off = abs(np.log(scale.ratio / ENERGY_UNITS[name])), abs(np.log(scale.ratio * size))
     per_atom = off[1] < off[0]
     close = max(off) < np.log(2.2)
     if close and atoms is not None:
         per_atom = atoms
-    elif close and (by_size := _by_size(view, groups)) is not None:
+    elif close and (by_size := _by_size(view, view.groups)) is not None:
         per_atom = by_size
     text = f"energy differences are {scale.ratio:.3g} times the foundation's: "
     if per_atom:

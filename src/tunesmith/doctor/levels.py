@@ -8,6 +8,8 @@ from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.statistics import centred, clusters, spread
 from tunesmith.doctor.view import View
 
+_SOFT = 0.35  # of the foundation's own energy difference: what its error may be
+
 
 def judge_levels(
     view: View, units: Mapping[str, float], sure: bool
@@ -28,7 +30,10 @@ def judge_levels(
         parts = clusters(residual[g], floor)
         rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
         split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])
-        other += rest.tolist()
+        # high up in energy a foundation that is a little soft is off by much, and rightly
+        own = np.abs(view.predicted[rest] - np.median(view.predicted[g]))
+        off = np.abs(residual[rest] - np.median(residual[g]))
+        other += rest[off > _SOFT * own].tolist()
     sound[other] = False
     if not other:
         return sound, _outliers(view, residual, sound)
@@ -82,7 +87,8 @@ def _outliers(view: View, residual: np.ndarray, sound: np.ndarray) -> list[Findi
         return []
     scaled = residual / np.sqrt(view.sizes)
     limit = max(10 * spread(scaled[inside]), 0.04)
-    far = inside & (np.abs(scaled) > limit)
+    own = np.nan_to_num(np.abs(centred(view.predicted, groups)))
+    far = inside & (np.abs(scaled) > limit) & (np.abs(residual) > _SOFT * own)
     if not far.any():
         return []
     text = (
