@@ -9,6 +9,7 @@ _PUBLIC = {
     "LabelStore": "tunesmith.data.store",
     "RunConfig": "tunesmith.config",
     "TuneConfig": "tunesmith.config",
+    "examine": "tunesmith.doctor.examine",
     "evaluate": "tunesmith.report.evaluate",
     "fine_tune": "tunesmith.tune.job",
     "open_model": "tunesmith.uncertainty.ensemble",

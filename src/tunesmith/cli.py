@@ -291,6 +291,72 @@ def strategies(json: Json = False) -> None:
     terminal.give([{"name": n, **asdict(s)} for n, s in STRATEGIES.items()], json, show)
 
 
+# ------------------------------------------------------------------------------ doctor
+
+
+@app.command()
+def doctor(
+    data: Annotated[
+        list[Path], typer.Option("--data", metavar="FILE", help="Structures to learn; repeatable.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="The foundation: name, file or folder.")
+    ] = "organic-xs",
+    test: Annotated[
+        Path | None, typer.Option("--test", metavar="FILE", help="Structures to test on.")
+    ] = None,
+    valid: Annotated[
+        Path | None, typer.Option("--valid", metavar="FILE", help="Structures to validate on.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="CODE", help="A finding that is right; repeatable."),
+    ] = None,
+    energy_key: Annotated[
+        str | None, typer.Option("--energy-key", metavar="KEY", help="Where energies stand.")
+    ] = None,
+    forces_key: Annotated[
+        str | None, typer.Option("--forces-key", metavar="KEY", help="Where forces stand.")
+    ] = None,
+    stress_key: Annotated[
+        str | None, typer.Option("--stress-key", metavar="KEY", help="Where stress stands.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", metavar="NAME", help="Head of a multi-head model.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps.")
+    ] = "cpu",
+    json: Json = False,
+) -> None:
+    """Look at a data set before training on it.
+
+    Units, signs, missing or misplaced labels, zeros of energy, duplicates: each finding with its
+    cure. Exit code 1: training should not go ahead.
+
+    Example: tunesmith doctor --data train.xyz --test test.xyz
+    """
+    from tunesmith import examining
+    from tunesmith.config import ModelSettings
+    from tunesmith.settings import build
+
+    foundation = build(ModelSettings, {"source": model, "head": head, "device": device}, "model")
+    with terminal.only_results():
+        summary = examining.examine_files(
+            foundation,
+            data,
+            test=test,
+            valid=valid,
+            keys=(energy_key, forces_key, stress_key),
+            accept=accept or (),
+        )
+    terminal.give(summary, json, lambda screen: examining.show(summary, screen))
+    raise typer.Exit(0 if summary["fit_for_training"] else 1)
+
+
+# ------------------------------------------------------------------- models, template, trust
+
+
 @app.command()
 def models(json: Json = False) -> None:
     """List the models known by name.

@@ -93,6 +93,9 @@ class DataSettings(Settings):
     energy_key: str | None = Field(default=None, description=_KEY)
     forces_key: str | None = Field(default=None, description="the same for forces")
     stress_key: str | None = Field(default=None, description="the same for stress")
+    accept: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+        default=(), description="codes of the doctor's findings that are right as they are"
+    )
 
 
 class E0Settings(Settings):

@@ -127,25 +127,49 @@ def test_isolated_and_auto():
     frames, predicted = problem(["CH4", "H2O"])
     atoms = isolated(["H", "C", "O"])
     for method in ("isolated", "auto"):
-        e0s = choose_e0s(method, frames=frames, isolated=atoms, foundation=FOUNDATION)
+        e0s = choose_e0s(
+            method, frames=frames, isolated=atoms, foundation=FOUNDATION, predicted=predicted
+        )
         assert e0s.method == "isolated"
         assert e0s.values == {**TRUE, 7: FOUNDATION[7]}
         assert e0s.elements == (1, 6, 8)
         assert e0s.fixes(Atoms("C6H12O6").numbers)
         assert not e0s.fixes(Atoms("NH3").numbers)
     complete = isolated(["H", "C", "N", "O"])
-    e0s = choose_e0s("auto", frames=frames, isolated=complete, foundation=FOUNDATION)
+    e0s = choose_e0s(
+        "auto", frames=frames, isolated=complete, foundation=FOUNDATION, predicted=predicted
+    )
     assert (e0s.values, e0s.compositions) == (TRUE, None)
-    assert not needs_prediction("auto", frames, atoms)
+    assert not needs_prediction("isolated")
 
     with pytest.raises(DataError, match="no isolated atom of O"):
         choose_e0s("isolated", frames=frames, isolated=atoms[:2], foundation=FOUNDATION)
-    assert needs_prediction("auto", frames, atoms[:2])
+    assert needs_prediction("auto")
     e0s = choose_e0s(
         "auto", frames=frames, isolated=atoms[:2], foundation=FOUNDATION, predicted=predicted
     )
     assert e0s.method == "reestimate"
     assert "no isolated atom of O (the others are not used)" in e0s.reason
+
+
+@pytest.mark.parametrize(("off", "method"), [(0.25, "isolated"), (0.35, "reestimate")])
+def test_isolated_atoms_of_another_kind_than_the_models_are_not_taken(off, method):
+    """Where they would leave much to learn: atoms of a model without spin polarisation, say."""
+    frames, predicted = problem(["CH4", "H2O"])
+    sizes = np.array([5, 3])
+    found = choose_e0s(
+        "auto",
+        frames=frames,
+        isolated=isolated(["H", "C", "O"]),
+        foundation=FOUNDATION,
+        predicted=predicted - off * sizes,
+    )
+    assert found.method == method
+    assert ("would leave 0.35 eV per atom" in found.reason) == (method == "reestimate")
+    asked = choose_e0s(
+        "isolated", frames=frames, isolated=isolated(["H", "C", "O"]), foundation=FOUNDATION
+    )
+    assert asked.method == "isolated"
 
 
 def test_isolated_atoms_that_cannot_be():

@@ -47,7 +47,7 @@ def check_structures(frames: Sequence[Frame], elements: Iterable[int] | None = N
     known = None if elements is None else set(elements)
     for frame in frames:
         _check_atoms(frame, known)
-    _check_overlaps(frames)
+    check_overlaps(frames)
 
 
 def is_isolated(frame: Frame) -> bool:
@@ -113,7 +113,7 @@ def _check_label(frame: Frame, label: Label) -> None:
             f"{frame.origin}: the same force {forces[0]} on every atom cannot be; check where its "
             "forces come from."
         )
-    if not _balanced(frame.atoms):
+    if not balanced(frame.atoms):
         raise DataError(
             f"{frame.origin}: all forces are exactly zero though nothing in its symmetry asks for "
             "that; read the reference's forces, not placeholders."
@@ -125,7 +125,7 @@ def _says_something(label: Label) -> bool:
     return bool(label.forces.any() or (label.stress is not None and label.stress.any()))
 
 
-def _balanced(atoms: Atoms) -> bool:
+def balanced(atoms: Atoms) -> bool:
     """Whether symmetry alone makes every force vanish: then those of any pair potential do too."""
     i, j, d, bonds = neighbor_list("ijdD", atoms, 6.0)
     strength = np.exp(-d) * (1 + 0.1 * covalent_radii[atoms.numbers[j]]) * (6.0 - d) ** 2
@@ -153,7 +153,7 @@ def _check_atoms(frame: Frame, known: set[int] | None) -> None:
     if 0 in elements:
         raise DataError(f"{origin}: contains an atom without element (X); name its element.")
     if atoms.pbc.any():
-        _check_cell(atoms, origin)
+        check_cell(atoms, origin)
     if is_isolated(frame) and len(atoms) != 1:
         raise DataError(
             f"{origin}: is marked as an isolated atom and has {len(atoms)} atoms; correct its "
@@ -161,7 +161,8 @@ def _check_atoms(frame: Frame, known: set[int] | None) -> None:
         )
 
 
-def _check_cell(atoms: Atoms, origin: str) -> None:
+def check_cell(atoms: Atoms, origin: str) -> None:
+    """Raise `DataError` where a periodic structure has no cell to speak of."""
     lengths = np.linalg.norm(atoms.cell.array, axis=1)
     cure = "set the cell, or pbc to False"
     if (lengths[atoms.pbc] == 0).any():
@@ -171,8 +172,11 @@ def _check_cell(atoms: Atoms, origin: str) -> None:
         raise DataError(f"{origin}: its cell has no volume; {cure}.")
 
 
-def _check_overlaps(frames: Sequence[Frame]) -> None:
-    """Frames of one size together, in batches; those with tiny cells one at a time."""
+def check_overlaps(frames: Sequence[Frame]) -> None:
+    """Raise `DataError` for a pair of atoms closer than `OVERLAP` allows, periodic images too.
+
+    Frames of one size together, in batches; those with tiny cells one at a time.
+    """
     by_size: dict[int, list[Frame]] = {}
     for frame in frames:
         n = len(frame.atoms)

@@ -15,6 +15,9 @@ from tunesmith.data.checks import symbols
 from tunesmith.errors import ConfigError, DataError
 
 METHODS = ("auto", "isolated", "reestimate", "foundation", "average", "table")
+#: eV per atom that E0s may leave to learn before others are taken: foundation models of isolated,
+#: spin-polarised atoms leave tenths, those whose atoms are of another kind an eV and more
+FAR = 0.3
 _TINY = 1e-8  # of a unit vector's length: below it an element is in the span of the compositions
 
 
@@ -54,17 +57,25 @@ def choose_e0s(
     if method == "table":
         return _from_table(table or {}, present, known)
     missing = present - _elements(isolated)
-    if method == "isolated" or (method == "auto" and not missing):
-        return _from_isolated(isolated, missing, known, asked=method == "isolated")
     if method == "average":
         return _average(frames, known)
-    return _reestimate(frames, known, predicted, _why_not_isolated(method, isolated, missing))
+    if method == "isolated":
+        return _from_isolated(isolated, missing, known, asked=True)
+    why = _why_not_isolated(method, isolated, missing)
+    if method == "auto" and not missing:
+        found = _from_isolated(isolated, missing, known, asked=False)
+        if (left := _left_to_learn(frames, found, known, predicted)) <= FAR:
+            return found
+        why = (
+            f"because the data's isolated atoms would leave {left:.2g} eV per atom to learn: the "
+            "model's are not of the same kind"
+        )
+    return _reestimate(frames, known, predicted, why)
 
 
-def needs_prediction(method: str, frames: Sequence[Frame], isolated: Sequence[Frame]) -> bool:
+def needs_prediction(method: str) -> bool:
     """Whether `choose_e0s` will need the foundation model's energies of ``frames``."""
-    missing = _elements(frames) - _elements(isolated)
-    return method == "reestimate" or (method == "auto" and bool(missing))
+    return method in ("reestimate", "auto")
 
 
 def minimum_norm(
@@ -131,6 +142,32 @@ def _from_isolated(
     return _complete(given, foundation, "isolated", f"E0s: from the isolated atoms, {why}.")
 
 
+def _left_to_learn(
+    frames: Sequence[Frame],
+    e0s: E0s,
+    foundation: dict[int, float],
+    predicted: np.ndarray | None,
+) -> float:
+    """|mean| over frames of label less prediction, both without E0s, per atom, eV."""
+    predicted = _finite(frames, predicted)
+    own = E0s(foundation)
+    left = [
+        (label - e0s.total(f.atoms.numbers) - p + own.total(f.atoms.numbers)) / len(f.atoms)
+        for f, label, p in zip(frames, _labels(frames), predicted, strict=True)
+    ]
+    return abs(float(np.mean(left)))
+
+
+def _finite(frames: Sequence[Frame], predicted: np.ndarray | None) -> np.ndarray:
+    """The foundation's energies of the frames; refuses others."""
+    if predicted is None or np.shape(predicted) != (len(frames),):
+        raise ValueError("re-estimating E0s needs the foundation model's energy of every frame")
+    if not np.isfinite(predicted).all():
+        bad = frames[int(np.argmin(np.isfinite(predicted)))].origin
+        raise DataError(f"{bad}: the foundation model gives no finite energy; remove the frame.")
+    return np.asarray(predicted, np.float64)
+
+
 def _isolated_energy(frame: Frame) -> tuple[int, float]:
     if len(frame.atoms) != 1 or frame.label is None:
         raise DataError(
@@ -166,12 +203,7 @@ def _reestimate(
     predicted: np.ndarray | None,
     why: str,
 ) -> E0s:
-    if predicted is None or np.shape(predicted) != (len(frames),):
-        raise ValueError("re-estimating E0s needs the foundation model's energy of every frame")
-    if not np.isfinite(predicted).all():
-        bad = frames[int(np.argmin(np.isfinite(predicted)))].origin
-        raise DataError(f"{bad}: the foundation model gives no finite energy; remove the frame.")
-    shift, rows = minimum_norm(frames, _labels(frames) - np.asarray(predicted, np.float64))
+    shift, rows = minimum_norm(frames, _labels(frames) - _finite(frames, predicted))
     values = {z: e0 + shift.get(z, 0.0) for z, e0 in foundation.items()}
     reason = (
         f"E0s: the foundation model's, shifted to fit {len(frames)} labels by least squares, {why}."

@@ -47,6 +47,30 @@ class KeysUsed:
         return found + (f"; ignored: {', '.join(self.ignored)}" if self.ignored else "")
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a file says of one frame beside what `Frame` keeps of it.
+
+    energy, forces: whether there are any under the keys in use. energies: every number whose name
+    holds "energy". names: of everything else that could be forces. fixed: constrained atoms.
+    """
+
+    energy: bool
+    forces: bool
+    energies: dict[str, float]
+    names: tuple[str, ...]
+    fixed: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file's frames, the keys their labels came from, and what else it says, by origin."""
+
+    frames: list[Frame]
+    keys: KeysUsed
+    beside: dict[str, Beside]
+
+
 def read_frames(
     path: str | Path,
     *,
@@ -61,6 +85,21 @@ def read_frames(
     file. A frame without energy or forces has no label, but an atom alone needs no forces: they
     are zero. Frames count from 0. Raises `DataError`, naming file and frame.
     """
+    found = read_contents(
+        path, energy_key=energy_key, forces_key=forces_key, stress_key=stress_key, index=index
+    )
+    return found.frames, found.keys
+
+
+def read_contents(
+    path: str | Path,
+    *,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+    index: str | int | slice = ":",
+) -> Contents:
+    """`read_frames`, and what the file says beside its frames."""
     path = Path(path)
     images = read_images(path)
     picked = _pick(index, len(images), path)
@@ -70,7 +109,11 @@ def read_frames(
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
     keys = _choose_keys(values, named, origins)
     frames = [_frame(*parts, keys) for parts in zip(images, values, origins, strict=True)]
-    return frames, _with_ignored(keys, values, images)
+    beside = {
+        origin: _beside(atoms, v, keys)
+        for atoms, v, origin in zip(images, values, origins, strict=True)
+    }
+    return Contents(frames, _with_ignored(keys, values, images), beside)
 
 
 def write_frames(path: str | Path, frames: list[Frame]) -> None:
@@ -116,6 +159,21 @@ def _values(atoms: Atoms) -> Values:
     """All that may hold a label; calculator results are raw, so no constraint has touched them."""
     results = getattr(atoms.calc, "results", {})
     return {**atoms.arrays, **atoms.info, **results}
+
+
+def _beside(atoms: Atoms, values: Values, keys: KeysUsed) -> Beside:
+    energies = {
+        key: float(value)
+        for key, value in values.items()
+        if "energy" in key.lower()
+        and isinstance(value, numbers.Real)
+        and not isinstance(value, bool | np.bool_)
+    }
+    per_atom = (key for key, v in values.items() if np.shape(v) == (len(atoms), 3))
+    names = tuple(key for key in per_atom if key not in ("positions", keys.forces))
+    fixed = {int(i) for c in atoms.constraints for i in getattr(c, "index", ())}
+    there = (keys.energy in values, keys.forces in values)
+    return Beside(*there, energies, names, len(fixed))
 
 
 # ---------------------------------------------------------------------------- keys

@@ -13,7 +13,7 @@ from tunesmith.loop.learning import updated
 from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
-from tunesmith.tune.job import align
+from tunesmith.tune.intake import align
 
 _IMPORTED = "initial data"
 

@@ -102,7 +102,8 @@ def require_same(out: Path, old: dict[str, str], new: dict[str, str]) -> None:
 
 def summary(out: Path, config: TuneConfig, old: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a finished run, unless more epochs are asked for now."""
-    if old.get("tune.sampler.epochs") != _flat(plain(config))["tune.sampler.epochs"]:
+    epochs = "tune.sampler.epochs"
+    if old.get(epochs) != _flat(plain(config)).get(epochs):
         return None
     try:
         return dict(json.loads((out / "summary.json").read_text()))

@@ -2,23 +2,19 @@
 
 import json
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from tunesmith import files
-from tunesmith.config import E0Settings, TuneConfig
-from tunesmith.core import E0s, Frame, Members
-from tunesmith.data import checks
-from tunesmith.data.e0 import choose_e0s, needs_prediction
-from tunesmith.data.formats import read_frames
+from tunesmith.calibrate.recalibrate import recalibrated
+from tunesmith.config import TuneConfig
+from tunesmith.core import Members
 from tunesmith.engines.processes import executor
-from tunesmith.errors import DataError
-from tunesmith.potentials import zoo
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
@@ -26,6 +22,7 @@ from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
 from tunesmith.tune.coordinates import pretrained
+from tunesmith.tune.intake import align, examined, take_in
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.export import export
@@ -51,34 +48,35 @@ def fine_tune(
     console = console or Console(stderr=True, quiet=True)
     torch.set_num_threads(config.execute.threads)
     started = time.monotonic()
+    folder.stored(out, config, [""])  # of another kind, or damaged: before all the reading
+    given = take_in(config, console)
+    config, start = given.config, given.start
+    train, valid, tune = given.train, given.valid, config.tune
     known = folder.stored(out, config, config.MAY_CHANGE)
-    train, valid, isolated = _frames(config, console)
-    start = _open(config)
-    for part in (train, valid):
-        checks.require_labels(part, start.potential.elements)
-    replayed = config.tune.anchor.select(start.potential, train, config.seed)
-    identity = folder.identity(start.potential, train + valid + isolated + replayed)
     if known is not None:
-        folder.require_same(out, known["identity"], identity)
+        folder.require_same(out, known["identity"], given.identity)
         if (done := folder.summary(out, config, known["config"])) is not None:
             console.print(f"{out} is finished; nothing to do.")
             return done
-    e0s = align(config.tune.e0, start, train, isolated)
+    look_at = examined(given, console)
+    fresh = getattr(tune.subspace, "initial", "pretrained") == "random"
+    e0s = align(tune.e0, start, train, given.isolated, fresh=fresh)
     console.print(e0s.reason)
     for state in (out / CHECKPOINT).rglob(STATE):
         files.read_tensors(state)  # a damaged one is refused before anything is written
     # so is a rank or a block that the model does not have
-    pretrained(start.potential, config.tune.subspace, config.seed)
-    anchor = config.tune.anchor
-    replay = anchor.replay(start.potential, replayed, config.tune.loss) if replayed else None
+    pretrained(start.potential, tune.subspace, config.seed)
+    anchor = tune.anchor
+    replayed = given.replayed
+    replay = anchor.replay(start.potential, replayed, tune.loss) if replayed else None
     if replay:
         console.print(replay.reason)
-    folder.claim(out, config, identity)
+    folder.claim(out, config, given.identity)
     problem = Problem(
         start.potential,
-        config.tune.subspace,
+        tune.subspace,
         anchor,
-        config.tune.loss,
+        tune.loss,
         train,
         valid,
         e0s,
@@ -87,7 +85,7 @@ def fine_tune(
     )
     console.print(f"{len(train)} structures to learn from, {len(valid)} to choose the best epoch")
     with executor(config.execute.processes, config.execute.threads) as pool:
-        fit = config.tune.sampler.fit(problem, out / CHECKPOINT, console.print, pool)
+        fit = tune.sampler.fit(problem, out / CHECKPOINT, console.print, pool)
     console.print(fit.finished)
     tuned, chosen = _finish(out, problem, fit)
     before = evaluate(Ensemble(start.potential, start.weights, e0s), valid or train).summary()
@@ -98,6 +96,9 @@ def fine_tune(
         "model": config.model.source,
         "n_train": len(train),
         "n_valid": len(valid),
+        "strategy": config.strategy,
+        "remarks": list(given.remarks),
+        "doctor": look_at,
         "e0": {"method": e0s.method, "reason": e0s.reason},
         "members": len(tuned),
         "n_replay": len(replayed),
@@ -116,59 +117,6 @@ def fine_tune(
     return summary
 
 
-# ------------------------------------------------------------------------ what goes in
-
-
-def _frames(config: TuneConfig, console: Console) -> tuple[list[Frame], list[Frame], list[Frame]]:
-    """Training, validation and isolated-atom frames."""
-    data = config.data
-
-    def read(name: str) -> list[Frame]:
-        frames, used = read_frames(
-            name,
-            energy_key=data.energy_key,
-            forces_key=data.forces_key,
-            stress_key=data.stress_key,
-        )
-        console.print(f"{name}: {len(frames)} structures; {used}")
-        return frames
-
-    train, isolated = checks.separate_isolated([f for name in data.train for f in read(name)])
-    if not train:
-        raise DataError("the training files hold only isolated atoms; add structures to learn.")
-    if data.valid is not None:
-        valid, _ = checks.separate_isolated(read(data.valid))
-        if not valid:
-            raise DataError(f"{data.valid} holds only isolated atoms; give structures or leave it.")
-    else:
-        train, valid = checks.split(train, data.valid_fraction, np.random.default_rng(config.seed))
-    return train, valid, isolated
-
-
-def _open(config: TuneConfig) -> Ensemble:
-    """The foundation model; a run folder stands for its final.model."""
-    model = config.model
-    potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    return Ensemble(potential, [potential.weights()], E0s(potential.e0s))
-
-
-def align(settings: E0Settings, start: Ensemble, train: list[Frame], isolated: list[Frame]) -> E0s:
-    """The isolated-atom energies of a model tuned from ``start``."""
-    predicted = None
-    if needs_prediction(settings.method, train, isolated):
-        chunks = [train[i : i + 8] for i in range(0, len(train), 8)]
-        parts = [start.predict([f.atoms for f in chunk]).mean.energy for chunk in chunks]
-        predicted = np.concatenate(parts)
-    return choose_e0s(
-        settings.method,
-        frames=train,
-        isolated=isolated,
-        foundation=start.e0s.values,
-        predicted=predicted,
-        table=settings.table,
-    )
-
-
 # ---------------------------------------------------------------------------- what comes out
 
 
@@ -185,6 +133,9 @@ def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
         fit.noise,
         fit.noise_scale,
     )
+    if len(members) > 1:
+        laws = recalibrated(Ensemble.of(potential, members), problem.valid)
+        members = replace(members, calibration=laws)
     members_file.save(members, out)
     judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
     anchor: Any = problem.anchor

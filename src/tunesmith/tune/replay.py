@@ -166,7 +166,7 @@ class Multihead(_Replayed):
         """Selected structures with their own labels, and the E0s of those."""
         method = self.e0 or ("reestimate" if self.frames else "foundation")
         energies = None
-        if needs_prediction(method, selected, ()):
+        if needs_prediction(method):
             energies = np.array([label.energy for label in predicted(potential, selected)])
         e0s = choose_e0s(method, frames=selected, foundation=potential.e0s, predicted=energies)
         told = self._told(selected, f"their own labels, E0s by {method}")

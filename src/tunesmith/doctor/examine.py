@@ -1,0 +1,133 @@
+"""Look at a data set before anything is trained on it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunesmith.core import Frame, derived_seed
+from tunesmith.data.checks import separate_isolated
+from tunesmith.data.formats import Beside
+from tunesmith.doctor.energies import judge_energies
+from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
+from tunesmith.doctor.forces import judge_forces
+from tunesmith.doctor.labels import constrained, judge_labels, net_force
+from tunesmith.doctor.paths import corrected
+from tunesmith.doctor.periodicity import judge_periodicity
+from tunesmith.doctor.sets import judge_duplicates, judge_overlap
+from tunesmith.doctor.stress import judge_stress
+from tunesmith.doctor.structures import judge_structures
+from tunesmith.doctor.view import look
+from tunesmith.doctor.zeros import judge_zeros, per_atom
+from tunesmith.uncertainty.ensemble import Ensemble
+
+
+def examine(
+    train: Sequence[Frame],
+    posterior: Ensemble,
+    *,
+    test: Sequence[Frame] | None = None,
+    valid: Sequence[Frame] | None = None,
+    isolated: Sequence[Frame] = (),
+    beside: Mapping[str, Beside] | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """Everything that would spoil a training on these frames, or its test, with its cure.
+
+    posterior: the foundation model, which knows roughly what labels should look like: units,
+    signs and the like are judged by consistency with it, never by the zero of energy. It predicts
+    at most 200 frames, chosen by ``seed``. isolated: E0 frames; those among the others (by their
+    config_type) are added. beside: what files say beside their frames, by origin. valid and test
+    are looked at by themselves and for structures they share with ``train``.
+    """
+    known = posterior.potential.elements
+    learn, atoms = separate_isolated(list(train))
+    atoms = [*isolated, *atoms]
+    facts = {"train": _counts(learn), "isolated_atoms": len(atoms)}
+    found = _judge(learn, atoms, posterior, beside or {}, seed, facts)
+    _, of_atoms = judge_structures(atoms, known) if atoms else ([], [])
+    found += [f for f in of_atoms if f.code not in ("few-frames", "unit-positions")]
+    for name, other, code in (
+        ("valid", valid, "valid-overlap"),
+        ("test", test, "test-overlap"),
+    ):
+        if other is None:
+            continue
+        rest, extra = separate_isolated(list(other))
+        facts[name] = _counts(rest)
+        found += judge_overlap(learn, rest, code, name)
+        own: dict[str, Any] = {}
+        seed_of = derived_seed(seed, name)
+        theirs = _judge(rest, [*atoms, *extra], posterior, beside or {}, seed_of, own)
+        found += [_of(name, f) for f in theirs if f.code not in ("few-frames", "e0-missing")]
+    return Diagnosis(ordered(found), facts)
+
+
+def _of(name: str, f: Finding) -> Finding:
+    return Finding(f.code, f.severity, f"{name} set: {f.message}", f.cure, f.frames)
+
+
+def _counts(frames: Sequence[Frame]) -> dict[str, Any]:
+    formulas = Counter(f.atoms.get_chemical_formula("hill") for f in frames)
+    elements = sorted({s for f in frames for s in f.atoms.get_chemical_symbols()})
+    return {
+        "structures": len(frames),
+        "atoms": sum(len(f.atoms) for f in frames),
+        "compositions": dict(formulas.most_common()),
+        "elements": elements,
+        "with_stress": sum(f.label is not None and f.label.stress is not None for f in frames),
+        "periodic": sum(bool(f.atoms.pbc.all()) for f in frames),
+    }
+
+
+def _judge(
+    frames: list[Frame],
+    atoms: list[Frame],
+    posterior: Ensemble,
+    beside: Mapping[str, Beside],
+    seed: int,
+    facts: dict[str, Any],
+) -> list[Finding]:
+    """One set by itself; adds what was measured to ``facts``."""
+    sound, found = judge_structures(frames, posterior.potential.elements)
+    labelled, more = judge_labels(frames, beside)
+    found += more + _single(frames)
+    usable = {id(f) for f in sound}
+    labelled = [f for f in labelled if id(f) in usable and len(f.atoms) > 1]
+    found += judge_duplicates(sound)
+    if not labelled:
+        facts["labels"] = "not judged: no sound structure has a usable label"
+        return found
+    view = look(posterior, labelled, seed)
+    facts["predicted"] = len(view.frames)
+    periodicity = judge_periodicity(view, posterior)
+    found += periodicity
+    if any(f.code in ("unit-positions", "unit-cell", "pbc-lost") for f in found):
+        facts["labels"] = "not judged: first the structures must be right"
+        return found
+    held, more = constrained(view.frames, view.forces)
+    found += more
+    if held.mean() < 0.2:
+        found += net_force(labelled)
+    forces = judge_forces(view)
+    found += [] if more and not forces.usable else forces.findings
+    single = [f for f in frames if len(f.atoms) == 1]
+    isolated = atoms or single
+    stress, measured = judge_stress(view)
+    straight = forces.usable and not held.any()
+    strained = bool(measured) and not any(f.severity == "error" for f in stress)
+    fixed = corrected(view, forces.forces, strained) if straight else view
+    sure = straight and (strained or not view.volume_varies(view.groups))
+    energies = judge_energies(fixed, sure, per_atom(view, isolated))
+    found += energies.findings
+    trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)
+    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted)
+    facts |= {**forces.facts, **energies.facts, **measured, **of_zeros}
+    return found + stress + zeros
+
+
+def _single(frames: Sequence[Frame]) -> list[Finding]:
+    single = [f for f in frames if len(f.atoms) == 1]
+    if not single:
+        return []
+    text = f"{len(single)} frames hold one atom and would be learned from like structures"
+    return [finding("isolated-unmarked", text, [f.origin for f in single])]

@@ -1,0 +1,207 @@
+"""Are there labels, and do they say anything? Without any model; every frame is looked at."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tunesmith.core import Frame, Label
+from tunesmith.data.checks import balanced
+from tunesmith.data.formats import Beside
+from tunesmith.doctor.findings import Finding, finding
+
+#: eV/Å, and share of the rms force: a mean force per atom below is a matter of grids
+NET, NET_SHARE = 0.02, 0.05
+_LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far smaller
+_ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
+
+
+def judge_labels(
+    frames: Sequence[Frame], beside: Mapping[str, Beside]
+) -> tuple[list[Frame], list[Finding]]:
+    """The frames with a usable label, and what is wrong with the others.
+
+    beside: what the file says of each frame, by origin, where it is known.
+    """
+    found = _missing(frames, beside)
+    labelled = [(f, f.label) for f in frames if f.label is not None]
+    broken = [f for f, label in labelled if not _finite(label) or not _shaped(f, label)]
+    if broken:
+        text = f"{len(broken)} frames: energy, forces or stress are not finite numbers"
+        found.append(finding("not-finite", text, [f.origin for f in broken]))
+    bad = {id(f) for f in broken}
+    sound = [f for f, _ in labelled if id(f) not in bad]
+    zero, same = _empty_forces(sound)
+    if zero:
+        text = f"in {len(zero)} of {len(sound)} frames every force is exactly zero"
+        found.append(finding("forces-zero", text, [f.origin for f in zero]))
+    if same:
+        text = f"in {len(same)} frames every atom has the same force, or forces are those of others"
+        found.append(finding("forces-same", text, [f.origin for f in same]))
+    bad = {id(f) for f in (*zero, *same)}
+    found += _rounded(sound) + _stress(sound) + _free(sound, beside)
+    return [f for f in sound if id(f) not in bad], found
+
+
+def _finite(label: Label) -> bool:
+    parts = (label.energy, label.forces, 0.0 if label.stress is None else label.stress)
+    return all(bool(np.isfinite(p).all()) for p in parts)
+
+
+def _shaped(frame: Frame, label: Label) -> bool:
+    return label.forces.shape == (len(frame.atoms), 3)
+
+
+def _missing(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding]:
+    """Frames without a label, by what they lack where the file tells."""
+    lacking: dict[str, list[str]] = {}
+    names: dict[str, set[str]] = {}
+    for frame in frames:
+        if frame.label is not None:
+            continue
+        known = beside.get(frame.origin)
+        if known is None or (known.energy and known.forces):
+            codes = ["label-missing"]
+        else:
+            there = {"energy-missing": known.energy, "forces-missing": known.forces}
+            codes = [code for code, is_there in there.items() if not is_there]
+            names.setdefault("energy-missing", set()).update(known.energies)
+            names.setdefault("forces-missing", set()).update(known.names)
+        for code in codes:
+            lacking.setdefault(code, []).append(frame.origin)
+    found = []
+    for code, origins in lacking.items():
+        what = {"energy-missing": "energy", "forces-missing": "forces"}.get(code, "a label")
+        text = f"{len(origins)} of {len(frames)} frames have no {what}".replace("no a ", "no ")
+        if others := sorted(names.get(code, set())):
+            text += f"; the file also has {', '.join(others)}"
+        found.append(finding(code, text, origins))
+    return found
+
+
+def _empty_forces(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """Frames whose forces are all zero, and all the same, or those of another structure."""
+    zero, same = [], []
+    seen: dict[bytes, Frame] = {}
+    for frame in frames:
+        forces = frame.label.forces if frame.label else np.zeros((0, 3))
+        if len(forces) < 2:
+            continue
+        if not forces.any():
+            strained = frame.label is not None and frame.label.stress is not None
+            says_something = strained and bool(np.any(frame.label.stress))  # type: ignore[union-attr]
+            if not (balanced(frame.atoms) and (says_something or len(frames) == 1)):
+                zero.append(frame)
+            continue
+        if not (forces != forces[0]).any():
+            same.append(frame)
+            continue
+        other = seen.setdefault(forces.tobytes(), frame)
+        if other is not frame and not _alike(other, frame):
+            same.append(frame)
+    return zero, same
+
+
+def _alike(one: Frame, other: Frame) -> bool:
+    """Whether two frames hold the same structure, but for where it lies."""
+    a, b = (f.atoms.positions - f.atoms.positions[0] for f in (one, other))
+    return a.shape == b.shape and bool(np.abs(a - b).max() < 1e-3)
+
+
+def _rounded(frames: Sequence[Frame]) -> list[Finding]:
+    """Energies with two decimals or fewer."""
+    energies = np.array([f.label.energy for f in frames if f.label is not None])
+    if len(energies) < 5 or not np.allclose(energies, np.round(energies, 2), rtol=0, atol=1e-9):
+        return []
+    if np.ptp(energies) == 0:
+        return []
+    return [finding("energy-rounded", "energies have two decimals: steps of 10 meV")]
+
+
+def _stress(frames: Sequence[Frame]) -> list[Finding]:
+    """Periodic frames without stress beside others with it."""
+    periodic = [f for f in frames if f.atoms.pbc.all() and f.label is not None]
+    without = [f for f in periodic if f.label is not None and f.label.stress is None]
+    if not without or len(without) == len(periodic):
+        return []
+    text = f"{len(without)} of {len(periodic)} periodic frames have no stress"
+    return [finding("stress-missing", text, [f.origin for f in without])]
+
+
+def _free(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding]:
+    """The energy in use is not the free energy, and it makes a difference.
+
+    With smearing F = E − TS is what forces are the gradient of, and F ≤ E(σ→0) ≤ E.
+    """
+    free, used, where = [], [], []
+    for frame in frames:
+        label = frame.label
+        if label is None:
+            continue
+        known = beside.get(frame.origin)
+        given = known.energies.get("free_energy") if known else None
+        other = given if given is not None else label.energy_zero
+        if other is not None and np.isfinite(other) and label.energy - other > 1e-6:
+            free.append(other)
+            used.append(label.energy)
+            where.append(frame)
+    if not where:
+        return []
+    sizes = np.array([len(f.atoms) for f in where])
+    off = (np.array(used) - np.array(free)) / sizes
+    if off.max() < 2e-5:
+        return []
+    text = (
+        f"in {len(where)} frames the energy in use lies {1e3 * np.median(off):.2g} meV/atom above "
+        f"another that the file has, which must be the free energy (spread {1e3 * np.std(off):.2g})"
+    )
+    return [finding("free-energy", text, [f.origin for f in where])]
+
+
+# ------------------------------------------------------------------- with the foundation's forces
+
+
+def constrained(
+    frames: Sequence[Frame], model: Sequence[np.ndarray]
+) -> tuple[np.ndarray, list[Finding]]:
+    """Atoms whose force, or a component of it, is exactly zero where the foundation pulls.
+
+    Returns a mask of the frames concerned.
+    """
+    where = np.zeros(len(frames), bool)
+    atoms = 0
+    for k, frame in enumerate(frames):
+        forces = frame.label.forces if frame.label else model[k]
+        held = (forces == 0) & (np.abs(model[k]) > _ZERO_PULL)
+        rows = int(held.any(1).sum())
+        if rows and (held.all(1).any() or held.sum() > 1):
+            where[k], atoms = True, max(atoms, rows)
+    if where.sum() < min(2, len(frames)):
+        return where & False, []
+    origins = [frames[int(k)].origin for k in np.flatnonzero(where)]
+    text = f"in {where.sum()} frames up to {atoms} atoms have forces of exactly zero"
+    return where, [finding("forces-constrained", text, origins)]
+
+
+def net_force(frames: Sequence[Frame]) -> list[Finding]:
+    """Forces that do not add up to zero: by much, or unlike those of the other frames."""
+    rows = [
+        (np.linalg.norm(f.label.forces.sum(0)), np.sqrt(np.mean(f.label.forces**2)), f)
+        for f in frames
+        if f.label is not None and len(f.atoms) > 1
+    ]
+    if not rows:
+        return []
+    usual = float(np.median([total for total, _, _ in rows]))
+    lone = max(_LONE, 20 * usual)
+    odd = [
+        (total / len(f.atoms), f.origin)
+        for total, rms, f in rows
+        if total > lone or total / len(f.atoms) > max(NET, NET_SHARE * rms)
+    ]
+    if not odd:
+        return []
+    text = (
+        f"in {len(odd)} of {len(frames)} frames the forces do not add up to zero: up to "
+        f"{max(odd)[0]:.3f} eV/Å on every atom"
+    )
+    return [finding("net-force", text, [origin for _, origin in odd])]

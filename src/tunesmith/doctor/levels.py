@@ -1,0 +1,119 @@
+"""Frames whose energies have another zero than those of their composition, and outliers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.statistics import centred, clusters, spread
+from tunesmith.doctor.view import View
+
+_SOFT = 0.35  # of the foundation's own energy difference: what its error may be
+
+
+def judge_levels(
+    view: View, units: Mapping[str, float], sure: bool
+) -> tuple[np.ndarray, list[Finding]]:
+    """Frames that share the zero of energy of most (a mask), and findings about the others.
+
+    units: what 1 eV reads in each. sure: whether the foundation's energies are
+    corrected for strain.
+    """
+    sound = np.ones(len(view.frames), bool)
+    residual = view.energy - view.predicted if sure else _residual(view)
+    other: list[int] = []
+    split = False
+    for g in view.groups:
+        size = view.sizes[g[0]]
+        # few values lie close together by chance
+        floor = max(0.25, 0.02 * size) if len(g) >= 8 else max(1.0, 0.1 * size)
+        parts = clusters(residual[g], floor)
+        rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
+        split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])
+        # high up in energy a foundation that is a little soft is off by much, and rightly
+        own = np.abs(view.predicted[rest] - np.median(view.predicted[g]))
+        off = np.abs(residual[rest] - np.median(residual[g]))
+        other += rest[off > _SOFT * own].tolist()
+    sound[other] = False
+    if not other:
+        return sound, _outliers(view, residual, sound)
+    where = np.sort(np.array(other))
+    return sound, [_why_other(view, where, sound, split, units), *_outliers(view, residual, sound)]
+
+
+def _why_other(
+    view: View, where: np.ndarray, sound: np.ndarray, split: bool, units: Mapping[str, float]
+) -> Finding:
+    """Frames with another offset than most of their composition: a unit, a zero, a level?"""
+    usual = {
+        c: float(np.median(view.energy[sound & (view.compositions == c)]))
+        for c in set(view.compositions[where])
+        if (sound & (view.compositions == c)).any()
+    }
+    origins = view.origins(where)
+    frames = [i for i in where if view.compositions[i] in usual]
+    there = np.array([usual[view.compositions[i]] for i in frames])
+    here, size = view.energy[frames], view.sizes[frames]
+    off = float(np.median(np.abs(here - there)))
+    many = split or len(where) >= 0.1 * len(view.frames)
+    for name, factor in units.items():
+        fits = np.abs(here / factor - there) < 0.02 * np.abs(there)
+        if name != "eV" and fits.mean() > 0.6:
+            text = f"in {len(where)} frames the energy looks like {name}, elsewhere like eV"
+            return finding("unit-energy", text, origins)
+    if np.mean(np.abs(here * size - there) < 0.02 * np.abs(there)) > 0.6:
+        text = f"in {len(where)} frames the energy is per atom, elsewhere total"
+        return finding("energy-per-atom", text, origins)
+    bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
+    if np.mean(bound & (off > 2 * size)) > 0.6:
+        text = (
+            f"in {len(where)} frames the energy is like that of binding, elsewhere it is total "
+            f"({off:.1f} eV apart)"
+        )
+        return finding("e0-mixed", text, origins)
+    text = (
+        f"{len(where)} frames differ from others of their composition by {off:.2f} eV more than "
+        "the foundation says"
+    )
+    return finding("mixed-levels" if many else "outlier-energy", text, origins)
+
+
+def _outliers(view: View, residual: np.ndarray, sound: np.ndarray) -> list[Finding]:
+    """Single energies far from the foundation's, by the errors of the others."""
+    groups = [g[sound[g]] for g in view.groups]
+    residual = centred(residual, [g for g in groups if len(g) > 4])
+    inside = np.isfinite(residual)
+    if inside.sum() < 8:
+        return []
+    scaled = residual / np.sqrt(view.sizes)
+    limit = max(10 * spread(scaled[inside]), 0.04)
+    own = np.nan_to_num(np.abs(centred(view.predicted, groups)))
+    far = inside & (np.abs(scaled) > limit) & (np.abs(residual) > _SOFT * own)
+    if not far.any():
+        return []
+    text = (
+        f"{far.sum()} energies are up to {np.abs(residual[far]).max():.2f} eV from what the others "
+        "let expect"
+    )
+    return [finding("outlier-energy", text, view.origins(far))]
+
+
+def _residual(view: View) -> np.ndarray:
+    """(n,) label − foundation, eV, less a parabola in the volume (least absolute deviations).
+
+    A foundation with another lattice constant is off by more, the more the volume differs.
+    """
+    residual = view.energy - view.predicted
+    for g in view.groups:
+        if len(g) < 8 or not view.volume_varies([g]):
+            continue
+        v = view.volumes[g] / view.volumes[g].mean() - 1
+        basis = np.stack([np.ones_like(v), v / np.ptp(v), (v / np.ptp(v)) ** 2], 1)
+        weights = np.ones(len(g))
+        for _ in range(30):
+            root = np.sqrt(weights)
+            solution = np.linalg.lstsq(basis * root[:, None], residual[g] * root, rcond=1e-9)[0]
+            left = residual[g] - basis @ solution
+            weights = 1 / np.maximum(np.abs(left), 1e-4)
+        residual[g] = left
+    return residual

@@ -1,0 +1,154 @@
+"""What a fine-tuning starts from, checked before anything is written: data, model, strategy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+
+from tunesmith.config import E0Settings, TuneConfig
+from tunesmith.core import E0s, Frame
+from tunesmith.data import checks
+from tunesmith.data.e0 import choose_e0s, needs_prediction
+from tunesmith.data.formats import Beside, read_contents
+from tunesmith.doctor.examine import examine
+from tunesmith.doctor.findings import refusal, require_codes
+from tunesmith.errors import DataError, ModelError
+from tunesmith.potentials import zoo
+from tunesmith.tune import folder
+from tunesmith.tune.choice import choose, warnings, with_strategy
+from tunesmith.uncertainty.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What is learnt from, and from which model.
+
+    config: with its strategy. replayed: structures to replay, as selected. beside: what the files
+    say beside their frames. identity: of model and data, to the bit. remarks: what is likely to
+    disappoint, and why this strategy.
+    """
+
+    config: TuneConfig
+    start: Ensemble
+    train: list[Frame]
+    valid: list[Frame]
+    isolated: list[Frame]
+    replayed: list[Frame]
+    beside: dict[str, Beside]
+    identity: dict[str, str]
+    remarks: tuple[str, ...]
+
+
+def take_in(config: TuneConfig, console: Console) -> Intake:
+    """Read and check; writes nothing. Raises `DataError`, `ModelError` and their kin."""
+    require_codes(config.data.accept)
+    train, valid, isolated, beside = _frames(config, console)
+    model = config.model
+    potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    start = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
+    for part in (train, valid):
+        checks.require_labels(part, potential.elements)
+    remarks = []
+    if config.undecided:
+        structures = [frame.atoms for frame in (*train, *valid)]
+        name, why = choose(structures, config.scope, replayable=_replayable(potential.base.source))
+        config = with_strategy(config, name)
+        remarks.append(why)
+    remarks += warnings(config)
+    for remark in remarks:
+        console.print(remark)
+    replayed = config.tune.anchor.select(potential, train, config.seed)
+    identity = folder.identity(potential, train + valid + isolated + replayed)
+    return Intake(config, start, train, valid, isolated, replayed, beside, identity, tuple(remarks))
+
+
+def _replayable(source: str) -> bool:
+    """Whether structures to replay are shipped with a model."""
+    try:
+        zoo.shipped_frames(source, "replay")
+    except ModelError:
+        return False
+    return True
+
+
+def _frames(
+    config: TuneConfig, console: Console
+) -> tuple[list[Frame], list[Frame], list[Frame], dict[str, Beside]]:
+    """Training, validation and isolated-atom frames, and what stands beside them in the files."""
+    data = config.data
+    beside: dict[str, Beside] = {}
+
+    def read(name: str) -> list[Frame]:
+        found = read_contents(
+            name,
+            energy_key=data.energy_key,
+            forces_key=data.forces_key,
+            stress_key=data.stress_key,
+        )
+        console.print(f"{name}: {len(found.frames)} structures; {found.keys}")
+        beside.update(found.beside)
+        return found.frames
+
+    train, isolated = checks.separate_isolated([f for name in data.train for f in read(name)])
+    if not train:
+        raise DataError("the training files hold only isolated atoms; add structures to learn.")
+    if data.valid is not None:
+        valid, _ = checks.separate_isolated(read(data.valid))
+        if not valid:
+            raise DataError(f"{data.valid} holds only isolated atoms; give structures or leave it.")
+    else:
+        train, valid = checks.split(train, data.valid_fraction, np.random.default_rng(config.seed))
+    return train, valid, isolated, beside
+
+
+def examined(given: Intake, console: Console) -> list[str]:
+    """Codes of what the doctor finds worth a look.
+
+    Raises `DataError` where training would be spoilt and the user has not accepted that.
+    """
+    config = given.config
+    found = examine(
+        given.train,
+        given.start,
+        valid=given.valid,
+        isolated=given.isolated,
+        beside=given.beside,
+        seed=config.seed,
+    ).without(config.data.accept)
+    if found.errors:
+        raise DataError(refusal(found))
+    warned = [f for f in found.findings if f.severity == "warning"]
+    for finding in warned:
+        console.print(f"{finding.code}: {finding.message}; {finding.cure}", markup=False)
+    return [f.code for f in warned]
+
+
+def align(
+    settings: E0Settings,
+    start: Ensemble,
+    train: list[Frame],
+    isolated: list[Frame],
+    *,
+    fresh: bool = False,
+) -> E0s:
+    """The isolated-atom energies of a model tuned from ``start``.
+
+    fresh: its weights start anew and know no binding energy; averages then take it away, as the
+    shift of a model trained from scratch does.
+    """
+    method = settings.method
+    if fresh and method == "auto":
+        method = "average"
+    predicted = None
+    if needs_prediction(method):
+        chunks = [train[i : i + 8] for i in range(0, len(train), 8)]
+        parts = [start.predict([f.atoms for f in chunk]).mean.energy for chunk in chunks]
+        predicted = np.concatenate(parts)
+    return choose_e0s(
+        method,
+        frames=train,
+        isolated=isolated,
+        foundation=start.e0s.values,
+        predicted=predicted,
+        table=settings.table,
+    )
