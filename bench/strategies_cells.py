@@ -50,7 +50,7 @@ def prepare(
                 frame.info["config_type"] = "IsolatedAtom"
                 results["forces"] = np.zeros((1, 3))
             frame.arrays["REF_forces"] = results["forces"]
-        order = np.random.default_rng(0).permutation(len(frames))
+        order = np.random.default_rng(2).permutation(len(frames))
         if held_out + max(sizes) > len(frames):
             sys.exit(f"{system} has {len(frames)} frames, not {held_out} + {max(sizes)}.")
         ase.io.write(out / "test.xyz", [frames[i] for i in order[:held_out]], format="extxyz")

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from strategies_plan import SCRATCH_E0
+
 Record = dict[str, Any]
 #: what is measured → its column's heading
 MEASURED = {
@@ -40,9 +42,12 @@ class Cells:
         self, system: str, frames: int, strategy: str, e0: str = "", times: int = 1
     ) -> list[Any]:
         """The seeds of one cell. e0: "" is the system's best."""
-        wanted = (system, frames, strategy, e0 or self.best[system], times * self.steps)
+        wanted = (system, frames, strategy, e0 or self._best(system, strategy), times * self.steps)
         keys = ("system", "frames", "strategy", "e0", "steps_asked")
         return [r for r in self.records if tuple(r[k] for k in keys) == wanted]
+
+    def _best(self, system: str, strategy: str) -> str:
+        return SCRATCH_E0 if strategy == "scratch" else self.best[system]
 
     def mean(self, what: str, *cell: Any, **more: Any) -> float:
         """Mean over the seeds; NaN where there is none, or a training ended with an error."""

@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import strategies
 import strategies_cells
 from strategies_findings import TUNED, Finding, findings, verdicts
-from strategies_plan import BEST_E0, E0S, STRATEGIES, Cell, grid, selected
+from strategies_plan import BEST_E0, E0S, SCRATCH_E0, STRATEGIES, Cell, best_e0, grid, selected
 from strategies_table import MARKS, Cells, into_docs, page
 from tunesmith.core import E0s, Frame, Label, Members
 from tunesmith.data import checks
@@ -39,7 +39,7 @@ def test_the_grid_is_whole_and_no_cell_stands_in_it_twice() -> None:
     every = [(s, n, seed) for s in SYSTEMS for n in SIZES for seed in (0, 1)]
     for system, n, seed in every:
         for strategy in STRATEGIES:
-            assert Cell(system, n, strategy, BEST_E0[system], seed, STEPS) in cells
+            assert Cell(system, n, strategy, best_e0(system, strategy), seed, STEPS) in cells
         for strategy in ("naive", "lora"):
             for e0 in E0S:
                 assert Cell(system, n, strategy, e0, seed, STEPS) in cells
@@ -51,7 +51,7 @@ def test_the_first_seed_s_strategies_come_before_everything_else() -> None:
     first = cells[: len(STRATEGIES) * len(SIZES) * len(SYSTEMS)]
     assert {c.seed for c in first} == {0}
     assert {c.strategy for c in first} == set(STRATEGIES)
-    assert {c.e0 for c in first} == set(BEST_E0.values())
+    assert {c.e0 for c in first} == {*BEST_E0.values(), SCRATCH_E0}
 
 
 def test_cells_are_selected_by_all_conditions() -> None:
