@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from tunesmith.tune import committee as module
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import NoAnchor
 from tunesmith.tune.committee import Committee, member, order
+from tunesmith.tune.lora import LoRA
 from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.tune.replay import Replay
@@ -32,19 +33,6 @@ from tunesmith.uncertainty.ensemble import Ensemble
 
 SHORT: dict[str, Any] = {"epochs": 3, "batch_size": 3, "learning_rate": 1e-2, "ema": 0.9}
 VARY = ("seeds", "shuffles", "bootstraps")
-
-
-class Jittered(All):
-    """All weights, from a random start, as LoRA's is."""
-
-    kind: ClassVar[str] = "jittered"
-
-    def start(self, model: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        start = super().start(model, generator)
-        return {
-            n: w + 0.1 * torch.randn(w.shape, generator=generator, dtype=w.dtype)
-            for n, w in start.items()
-        }
 
 
 def problem(train: list[Frame] | None = None, **changes: Any) -> Problem:
@@ -111,7 +99,7 @@ def test_seeds_and_shuffles_by_hand() -> None:
 
 def test_only_seeds_move_a_random_start() -> None:
     """Where nothing is learnt the members stand where they started."""
-    task = problem(subspace=Jittered())
+    task = problem(subspace=All(initial="random"))
     still = {**SHORT, "learning_rate": 1e-12, "members": 3}
     assert apart(Committee(vary="shuffles", **still).fit(task)) < 1e-9
     assert apart(Committee(vary="seeds", **still).fit(task)) > 0.01
@@ -149,9 +137,10 @@ def test_out_of_bag_is_what_a_member_never_sees(monkeypatch: pytest.MonkeyPatch)
     assert np.mean(shares) == pytest.approx(expected, abs=4 * np.std(shares) / 20)
 
 
-def test_a_committee_has_error_bars() -> None:
-    task = problem(molecules(8))
-    fit = Committee(members=4, **{**SHORT, "epochs": 8}).fit(task)
+@pytest.mark.parametrize("subspace", [All(), LoRA(rank=2)], ids=["all", "lora"])
+def test_a_committee_has_error_bars(subspace: Any) -> None:
+    task = problem(molecules(8), subspace=subspace)
+    fit = Committee(members=4, **{**SHORT, "epochs": 6}).fit(task)
     assert all(h[-1]["train_loss"] < h[0]["train_loss"] for h in fit.histories)
     members = Members(
         task.potential.base, task.potential.weights(), task.subspace, fit.moved, task.e0s
@@ -170,11 +159,11 @@ def test_a_committee_has_error_bars() -> None:
     [
         ("shuffles", 5, 5, All(), False),
         ("shuffles", 5, 4, All(), True),
-        ("shuffles", 5, 5, Jittered(), False),
+        ("shuffles", 5, 5, LoRA(rank=2), False),
         ("seeds", 5, 5, All(), False),
-        ("seeds", 5, 5, Jittered(), True),
+        ("seeds", 5, 5, LoRA(rank=2), True),
         ("bootstraps", 1, 5, All(), False),
-        ("bootstraps", 1, 5, Jittered(), True),
+        ("bootstraps", 1, 5, LoRA(rank=2), True),
         ("bootstraps", 5, 5, All(), True),
     ],
 )
