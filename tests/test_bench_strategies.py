@@ -262,7 +262,11 @@ def world() -> dict[str, Any]:
     made = []
     for cell in grid(SYSTEMS, SIZES, 2, STEPS):
         replay = cell.strategy in ("multihead", "pseudolabel", "pseudolabel-lora")
-        force = FORCE.get(cell.strategy, 50.0) * E0_FACTOR[cell.e0] * (1.01 - 0.02 * cell.seed)
+        force = (
+            FORCE.get(cell.strategy, 50.0)
+            * (1.0 if cell.strategy == "scratch" else E0_FACTOR[cell.e0])
+            * (1.01 - 0.02 * cell.seed)
+        )
         forgetting = 400.0 if cell.strategy == "naive" else 350.0
         result = {
             "force_rmse": force,
