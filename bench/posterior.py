@@ -56,7 +56,8 @@ def method(name: str, members: int, steps: int, n: int) -> dict[str, dict[str, A
         return posterior | {
             "subspace": random,
             "anchor": {"kind": "gaussian", "mean": "zero", "sigma": 1.0},
-            "sampler": posterior["sampler"] | {"learning_rate": 3e-3},
+            "sampler": posterior["sampler"]
+            | {"learning_rate": 1e-2, "last_rate": 1e-3, "cycle_rate": 2e-3},
         }
     # the paper's: AMSGrad, the step size falling; Table 7's rate for training from scratch
     adam = {"learning_rate": 1e-2, "ema": 0.99, "clip": 10.0, "amsgrad": True, "schedule": "cosine"}

@@ -215,6 +215,12 @@ class TuneConfig(Settings):
         )
 
     @model_validator(mode="after")
+    def _all_labels_are_there(self) -> "TuneConfig":
+        if require := getattr(self.tune.sampler, "require_fixed", None):
+            require()
+        return self
+
+    @model_validator(mode="after")
     def _scope_is_kept(self) -> "TuneConfig":
         anchor = self.tune.anchor
         if self.scope == "broad" and not self.undecided and not getattr(anchor, "has_head", False):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tiny import molecules, potential, problem
+from tunesmith.config import DataSettings, TuneConfig, TuneSettings
 from tunesmith.core import Weights
 from tunesmith.errors import CheckpointError, ConfigError
 from tunesmith.tune import fixed, sghmc
@@ -238,6 +239,11 @@ def test_progress_says_how_far_and_how_long(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_makes_no_sense_is_refused(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match=r"first_steps: on a fixed data set .* leave"):
         PARALLEL.model_copy(update={"first_steps": 30}).fit(labelled())
+    with pytest.raises(ConfigError, match="first_steps"):  # before anything is read or written
+        TuneConfig(
+            data=DataSettings(train=("none.xyz",)),
+            tune=TuneSettings(sampler=SGHMC(first_steps=30), loss=LOSS),
+        )
     with pytest.raises(ConfigError, match="cyclical samples a posterior and needs a likelihood"):
         LONG.fit(problem(molecules(2)))
     PARALLEL.fit(labelled(), tmp_path)

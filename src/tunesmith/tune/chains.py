@@ -97,13 +97,17 @@ class SGHMC(Dynamics):
         `TrainingError` when a chain diverges, `CheckpointError` when a checkpoint is damaged or of
         another problem.
         """
+        self.require_fixed()
+        start, plan = self.start(problem), self.plan(self.steps, newest=False)
+        return fixed.sampled(self._tasks(start, problem, plan, 0), place, report, executor)
+
+    def require_fixed(self) -> None:
+        """Raise `ConfigError` for settings that mean nothing on a fixed data set."""
         if self.first_steps is not None:
             raise ConfigError(
                 "tune.sampler.first_steps: on a fixed data set all labels are learnt at once, in "
                 "tune.sampler.steps; leave first_steps out."
             )
-        start, plan = self.start(problem), self.plan(self.steps, newest=False)
-        return fixed.sampled(self._tasks(start, problem, plan, 0), place, report, executor)
 
     def plan(self, steps: int, *, newest: bool = True) -> Update:
         """So many steps; newest: with minibatches that favour the last structure."""

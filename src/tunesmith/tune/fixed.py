@@ -11,6 +11,7 @@ import torch
 
 from tunesmith import files
 from tunesmith.core import Weights
+from tunesmith.engines.processes import unbroken
 from tunesmith.errors import CheckpointError
 from tunesmith.potentials.handle import alone
 from tunesmith.settings import plain
@@ -109,14 +110,15 @@ def _there(
             under_way[executor.submit(segment, tasks[i], state, SAVE_EVERY)] = i
 
     try:
-        for i, state in enumerate(states):
-            go_on(i, state)
-        while under_way:
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                i, found = under_way.pop(future), future.result()
-                stores[i].write(found)
-                progress.tell(tasks[i], found)
-                go_on(i, found)
+        with unbroken():
+            for i, state in enumerate(states):
+                go_on(i, state)
+            while under_way:
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    i, found = under_way.pop(future), future.result()
+                    stores[i].write(found)
+                    progress.tell(tasks[i], found)
+                    go_on(i, found)
     finally:
         for future in under_way:
             future.cancel()
