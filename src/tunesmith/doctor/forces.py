@@ -34,7 +34,7 @@ FORCE_UNITS = {
     "eV/nm": 10.0,
 }
 #: cosines: a foundation that knows the system well, and at all; lists unrelated to each other
-SURE, KNOWN, UNRELATED = 0.7, 0.5, 0.35
+SURE, KNOWN, UNRELATED, OPPOSED = 0.7, 0.5, 0.35, 0.85
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -68,7 +68,8 @@ def judge_forces(view: View) -> Forces:
         "forces_ratio": float(f"{factor:.3g}"),
     }
     nothing = replace(nothing, facts=facts)
-    if abs(typical) < SURE:
+    # forces a few femtoseconds apart point against each other: no sign before other reasons fail
+    if -OPPOSED < typical < SURE:
         found = _misplaced(view, labels, seen, typical)
         if found or abs(typical) < KNOWN:
             return replace(nothing, findings=found)
@@ -183,11 +184,12 @@ def _apart(view: View, judged: Forces) -> list[Finding]:
     cosine, ratio, found = judged.cosine, judged.ratio, []
     seen = np.isfinite(cosine)
     big = np.array([np.sqrt(np.mean(f**2)) for f in view.forces]) > 4 * _SMALL
-    turned = seen & big & (cosine < -KNOWN)
+    like = max(KNOWN, float(np.median(cosine[seen])) - 0.2)  # as most of this set
+    turned = seen & big & (cosine < -like)
     if turned.any() and turned.sum() < seen.sum():
         text = f"in {turned.sum()} frames the forces point against the foundation's"
         found.append(finding("forces-sign", text, view.origins(turned)))
-    odd = seen & big & (np.abs(cosine) > KNOWN) & (np.abs(np.log(ratio)) > np.log(3.5))
+    odd = seen & big & (np.abs(cosine) > like) & (np.abs(np.log(ratio)) > np.log(3.5))
     if odd.any():
         name, near = nearest_factor(float(np.median(ratio[odd])), FORCE_UNITS)
         text = (
@@ -199,7 +201,7 @@ def _apart(view: View, judged: Forces) -> list[Finding]:
         [np.sqrt(np.mean((a - b) ** 2)) for a, b in zip(judged.forces, view.forces, strict=True)]
     )
     typical = np.median(error[seen])
-    strange = seen & big & ~odd & ~turned & (cosine < UNRELATED) & (error > 2 * typical)
+    strange = seen & big & ~odd & ~turned & (cosine < min(like, 0.6)) & (error > 2 * typical)
     if strange.any():
         found.append(_strange(view, judged, strange))
     rest = ~(turned | odd | strange)
@@ -210,9 +212,13 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     """Frames whose forces have nothing to do with the foundation's, though others' have."""
     chosen = np.flatnonzero(where)
     plausible = np.abs(np.log(judged.ratio[where])) < np.log(2.5)
-    several = len(chosen) >= 2 and plausible.mean() > 0.5
-    fitting = sum(bool(_explanations(view, judged.forces, int(i), chosen)) for i in chosen)
-    if several or fitting:
+    everything = np.flatnonzero(np.isfinite(judged.cosine))
+    fitting = [
+        bool(ok and _explanations(view, judged.forces, int(i), everything))
+        for i, ok in zip(chosen, plausible, strict=True)
+    ]
+    many = len(chosen) >= 3 and len(chosen) > 0.1 * len(everything)
+    if plausible.mean() > 0.5 and (many or sum(fitting) > 0.5 * len(chosen)):
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"

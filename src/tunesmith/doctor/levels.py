@@ -56,14 +56,13 @@ def _why_other(
     here, size = view.energy[frames], view.sizes[frames]
     off = float(np.median(np.abs(here - there)))
     many = split or len(where) >= 0.1 * len(view.frames)
-    for name, factor in units.items():
-        fits = np.abs(here / factor - there) < 0.02 * np.abs(there)
-        if name != "eV" and fits.mean() > 0.6:
-            text = f"in {len(where)} frames the energy looks like {name}, elsewhere like eV"
-            return finding("unit-energy", text, origins)
-    if np.mean(np.abs(here * size - there) < 0.02 * np.abs(there)) > 0.6:
-        text = f"in {len(where)} frames the energy is per atom, elsewhere total"
-        return finding("energy-per-atom", text, origins)
+    scaled = {name: here / factor for name, factor in units.items() if name != "eV"}
+    scaled["eV per atom"] = here * size
+    misfit = {name: np.abs(values / there - 1) for name, values in scaled.items()}
+    best = min(misfit, key=lambda name: float(np.median(misfit[name])))
+    if np.mean(misfit[best] < 0.02) > 0.6:
+        text = f"in {len(where)} frames the energy looks like {best}, elsewhere like eV"
+        return finding("energy-per-atom" if "atom" in best else "unit-energy", text, origins)
     bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
     if np.mean(bound & (off > 2 * size)) > 0.6:
         text = (
