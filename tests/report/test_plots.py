@@ -124,7 +124,7 @@ def _history():
 
 
 def test_learning_curves_mark_the_best_epoch(tmp_path, drawn):
-    plots.learning_curves(_history(), tmp_path / "l.png")
+    plots.learning_curves([_history()], tmp_path / "l.png")
     assert _is_picture(tmp_path / "l.png")
     loss, energy, force, rate = drawn[0].axes
     assert loss.get_title(loc="right") == "best epoch 3: 0.2"
@@ -136,10 +136,20 @@ def test_learning_curves_mark_the_best_epoch(tmp_path, drawn):
     np.testing.assert_allclose(by_name["training"], [0.9, 0.36, 0.18, 0.27])
 
 
+def test_learning_curves_of_members_are_a_line_each(tmp_path, drawn):
+    plots.learning_curves([_history(), _history()[:3]], tmp_path / "l.png")
+    loss, *_ = drawn[0].axes
+    assert loss.get_title(loc="right") == "", "each member has a best epoch of its own"
+    lengths = [len(line.get_xdata()) for line in loss.get_lines()]
+    assert sorted(lengths) == [3, 3, 4, 4]
+    shown = [text.get_text() for text in loss.get_legend().get_texts()]
+    assert shown == ["training", "validation"]
+
+
 def test_learning_curves_without_validation_have_no_best(tmp_path, drawn):
     history = [{"epoch": r["epoch"], "train_loss": r["train_loss"], "valid_loss": None} for r in
                _history()]  # fmt: skip
-    plots.learning_curves(history, tmp_path / "l.png")
+    plots.learning_curves([history], tmp_path / "l.png")
     (ax,) = drawn[0].axes
     assert ax.get_title(loc="right") == ""
     assert _is_picture(tmp_path / "l.png")
@@ -148,5 +158,5 @@ def test_learning_curves_without_validation_have_no_best(tmp_path, drawn):
 @pytest.mark.parametrize("history", [[], [{"epoch": 1, "train_loss": None}]])
 def test_a_history_without_numbers_is_refused(history, tmp_path):
     with pytest.raises(DataError, match="no number to draw"):
-        plots.learning_curves(history, tmp_path / "l.png")
+        plots.learning_curves([history], tmp_path / "l.png")
     assert not (tmp_path / "l.png").exists()

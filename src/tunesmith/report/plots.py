@@ -54,13 +54,14 @@ def parity_before_after(before: Evaluation, after: Evaluation, path: Path | str)
     save(figure, path)
 
 
-def learning_curves(history: Sequence[dict[str, Any]], path: Path | str) -> None:
-    """Losses, validation errors and learning rate against the epoch; the best epoch is marked.
+def learning_curves(histories: Sequence[Sequence[dict[str, Any]]], path: Path | str) -> None:
+    """Losses, validation errors and learning rate against the epoch, a line for each member; of a
+    single one the best epoch is marked.
 
-    history: one dict per epoch with ``epoch`` and any of ``train_loss``, ``valid_loss``,
-    ``valid_energy_mae_meV_per_atom``, ``valid_force_mae_meV_per_A``, ``learning_rate`` (absent or
-    None where not measured). Best is the lowest ``valid_loss``. Raises `DataError` when there is
-    nothing to draw.
+    histories: of every member one dict per epoch with ``epoch`` and any of ``train_loss``,
+    ``valid_loss``, ``valid_energy_mae_meV_per_atom``, ``valid_force_mae_meV_per_A`` and
+    ``learning_rate`` (absent or None where not measured). Best is the lowest ``valid_loss``.
+    Raises `DataError` when there is nothing to draw.
     """
     curves = {
         "loss": {"train_loss": "training", "valid_loss": "validation"},
@@ -68,17 +69,18 @@ def learning_curves(history: Sequence[dict[str, Any]], path: Path | str) -> None
         "force MAE (meV/Å)": {"valid_force_mae_meV_per_A": "validation"},
         "learning rate": {"learning_rate": "learning rate"},
     }
-    series = {key: _series(history, key) for keys in curves.values() for key in keys}
+    names = [key for keys in curves.values() for key in keys]
+    series = {key: [_series(history, key) for history in histories] for key in names}
     panels = {
-        label: {k: name for k, name in keys.items() if np.isfinite(series[k]).any()}
+        label: {k: n for k, n in keys.items() if any(np.isfinite(s).any() for s in series[k])}
         for label, keys in curves.items()
     }
     panels = {label: keys for label, keys in panels.items() if keys}
     if not panels:
         raise DataError("The training history holds no number to draw; train at least one epoch.")
-    epochs = np.array([row["epoch"] for row in history])
-    valid = series["valid_loss"]
-    best = int(np.nanargmin(valid)) if np.isfinite(valid).any() else None
+    epochs = [np.array([row["epoch"] for row in history]) for history in histories]
+    alone, valid = len(histories) == 1, series["valid_loss"][0]
+    best = int(np.nanargmin(valid)) if alone and np.isfinite(valid).any() else None
 
     columns = 2 if len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
@@ -90,9 +92,13 @@ def learning_curves(history: Sequence[dict[str, Any]], path: Path | str) -> None
         for key, name in keys.items():
             style = "steps-post" if key == "learning_rate" else "default"
             colour = COLOURS[1] if key == "train_loss" else COLOURS[0]
-            marker = "o" if len(epochs) <= 30 else None
-            ax.plot(epochs, series[key], color=colour, marker=marker, ms=3, label=name, ds=style)
-        _finish_curve(ax, [series[key] for key in keys])
+            marker = "o" if alone and len(epochs[0]) <= 30 else None
+            look: dict[str, Any] = {"color": colour, "marker": marker, "ms": 3, "ds": style}
+            if not alone:
+                look |= {"alpha": 0.5, "lw": 1}
+            for member, (x, y) in enumerate(zip(epochs, series[key], strict=True)):
+                ax.plot(x, y, label=name if member == 0 else None, **look)
+        _finish_curve(ax, [y for key in keys for y in series[key]])
         ax.set_ylabel(label)
         if i + columns >= len(panels):
             ax.set_xlabel("epoch")
@@ -100,7 +106,9 @@ def learning_curves(history: Sequence[dict[str, Any]], path: Path | str) -> None
         if label == "loss":
             ax.legend(frameon=False)
         if best is not None:
-            _mark_best(ax, epochs[best], [series[k][best] for k in keys if k.startswith("valid")])
+            _mark_best(
+                ax, epochs[0][best], [series[k][0][best] for k in keys if k.startswith("valid")]
+            )
     save(figure, path)
 
 

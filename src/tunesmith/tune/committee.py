@@ -6,7 +6,7 @@ that is finished is not fitted again.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,9 +61,9 @@ class Committee(AdamW):
         that each member never saw. Raises `TrainingError` when a member diverges or all would be
         the same fit, `CheckpointError` when a checkpoint is damaged or of another problem.
         """
-        orders = [order(problem, self.vary, i) for i in range(self.members)]
+        self.check(problem)
+        orders = self._orders(problem)
         problems = [member(problem, self.vary, i, drawn) for i, drawn in enumerate(orders)]
-        self._require_variety(problems, orders)
         tasks = [
             MemberTask(self.single, part, i, self.members, None if place is None else _of(place, i))
             for i, part in enumerate(problems)
@@ -86,9 +86,13 @@ class Committee(AdamW):
             _stacked([fit.replay for fit in fits]),
         )
 
-    def _require_variety(self, problems: Sequence[Problem], orders: Sequence[list[int]]) -> None:
+    def _orders(self, problem: Problem) -> list[list[int]]:
+        return [order(problem, self.vary, i) for i in range(self.members)]
+
+    def check(self, problem: Problem) -> None:
         """Raise `TrainingError` where members can differ in nothing but rounding."""
-        first, second = problems[:2]
+        orders = self._orders(problem)
+        first, second = (member(problem, self.vary, i, orders[i]) for i in range(2))
         replay = first.replay
         size = self.batch_size
         if size < len(first.train) or (replay and (replay.batch_size or size) < len(replay.frames)):

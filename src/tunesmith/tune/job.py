@@ -71,7 +71,6 @@ def fine_tune(
     replay = anchor.replay(start.potential, replayed, tune.loss) if replayed else None
     if replay:
         console.print(replay.reason)
-    folder.claim(out, config, given.identity)
     problem = Problem(
         start.potential,
         tune.subspace,
@@ -84,6 +83,9 @@ def fine_tune(
         replay,
     )
     console.print(f"{len(train)} structures to learn from, {len(valid)} to choose the best epoch")
+    if check := getattr(tune.sampler, "check", None):
+        check(problem)
+    folder.claim(out, config, given.identity)
     with executor(config.execute.processes, config.execute.threads) as pool:
         fit = tune.sampler.fit(problem, out / CHECKPOINT, console.print, pool)
     console.print(fit.finished)
@@ -141,5 +143,5 @@ def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
     anchor: Any = problem.anchor
     kept = problem.replay.e0s if problem.replay and anchor.keep_head else None
     chosen = export(out, potential, members, judges, kept)
-    learning_curves(fit.histories[0], out / "learning_curves.png")
+    learning_curves(fit.histories, out / "learning_curves.png")
     return Ensemble.of(potential, members), chosen
