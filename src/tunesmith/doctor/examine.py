@@ -116,7 +116,7 @@ def _judge(
     straight = forces.usable and not held.any()
     strained = bool(measured) and not any(f.severity == "error" for f in stress)
     fixed = corrected(view, forces.forces, strained) if straight else view
-    sure = straight and (strained or not view.volume_varies(view.groups))
+    sure = straight and view.one_order and (strained or not view.volume_varies(view.groups))
     energies = judge_energies(fixed, sure, per_atom(view, isolated))
     found += energies.findings
     trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)
