@@ -71,7 +71,9 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
         if hopeless is not None:
             return Energies(False, [hopeless])
     scale, why = _scale(view, view.groups, sure)
-    clear = scale is not None and (scale.unexplained < _CLEAR or scale.correlation > 0.8)
+    clear = scale is not None and (
+        scale.unexplained < _CLEAR or (scale.correlation > 0.8 and scale.n >= 20)
+    )
     if scale and clear and (found := _unit(view, scale, atoms)):
         return Energies(False, [found], _facts(scale))
     sound, levels = judge_levels(view, ENERGY_UNITS, sure)
