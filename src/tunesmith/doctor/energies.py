@@ -71,7 +71,9 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
         if hopeless is not None:
             return Energies(False, [hopeless])
     scale, why = _scale(view, view.groups, sure)
-    clear = scale is not None and scale.unexplained < _CLEAR
+    clear = scale is not None and (
+        scale.unexplained < _CLEAR or (scale.correlation > 0.8 and scale.n >= 20)
+    )
     if scale and clear and (found := _unit(view, scale, atoms)):
         return Energies(False, [found], _facts(scale))
     sound, levels = judge_levels(view, ENERGY_UNITS, sure)
@@ -110,17 +112,26 @@ def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | No
         model, label = (_without_volume(e, volume, groups) for e in (model, label))
     x, y = centred(model, groups), centred(label, groups)
     inside = np.isfinite(x)
-    sizes = view.sizes[inside]
-    if np.std(x[inside] / sizes) < _NARROW:
+    if np.std(x[inside] / view.sizes[inside]) < _NARROW:
         return None, "the structures of one composition hardly differ in energy"
-    correlation, ratio = rank_correlation(x[inside], y[inside]), slope(model, label, groups)
+    wide = _width(model, groups)  # no composition's spread drowns another's
+    ratio = slope(model / wide, label / wide, groups)
     if not ratio > 0:
         return None, "most labels of one composition are the same"
-    y = y / ratio
-    off = spread((y - x)[inside] / sizes)
-    unexplained = off / max(spread(y[inside] / sizes), 1e-12)
+    off = spread(((y / ratio - x) / view.sizes)[inside])
+    x, y = (x / wide)[inside], (y / wide / ratio)[inside]
+    correlation = rank_correlation(x, y)
+    unexplained = spread(y - x) / max(spread(y), 1e-12)
     frames = np.sort(np.concatenate(groups))
     return Scale(correlation, ratio, n, unexplained, off, frames, within), ""
+
+
+def _width(energy: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    """(n,) the standard deviation of each frame's group."""
+    wide = np.ones(len(energy))
+    for g in groups:
+        wide[g] = max(float(np.std(energy[g])), 1e-6)
+    return wide
 
 
 def _without_composition(view: View) -> tuple[int, np.ndarray, np.ndarray]:
@@ -187,6 +198,8 @@ def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
         f"rank correlation with the foundation {scale.correlation:.2f} over {scale.n} differences "
         f"{'within' if scale.within else 'across'} compositions"
     )
+    if not sure and view.volume_varies(view.groups):  # nobody knows the work of the strain
+        return None
     if scale.correlation < -0.85 and scale.n >= 6:
         return finding("energy-sign", f"energies fall where they should rise: {text}", origins)
     bound = 0.35 if scale.n >= 12 else 0.2

@@ -11,7 +11,7 @@ from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
 from tunesmith.doctor.forces import judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force
-from tunesmith.doctor.paths import corrected
+from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
@@ -116,7 +116,12 @@ def _judge(
     straight = forces.usable and not held.any()
     strained = bool(measured) and not any(f.severity == "error" for f in stress)
     fixed = corrected(view, forces.forces, strained) if straight else view
-    sure = straight and (strained or not view.volume_varies(view.groups))
+    sure = (
+        straight
+        and view.one_order
+        and matched(view)
+        and (strained or not view.volume_varies(view.groups))
+    )
     energies = judge_energies(fixed, sure, per_atom(view, isolated))
     found += energies.findings
     trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)

@@ -218,7 +218,7 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
         for i, ok in zip(chosen, plausible, strict=True)
     ]
     many = len(chosen) >= 3 and len(chosen) > 0.1 * len(everything)
-    if plausible.mean() > 0.5 and (many or sum(fitting) > 0.5 * len(chosen)):
+    if plausible.mean() > 0.5 and (many or sum(fitting) >= 3):
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"

@@ -10,7 +10,7 @@ from tunesmith.data.formats import Beside
 from tunesmith.doctor.findings import Finding, finding
 
 #: eV/Å, and share of the rms force: a mean force per atom below is a matter of grids
-NET, NET_SHARE = 0.02, 0.05
+NET, NET_SHARE = 0.02, 0.01
 _LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far smaller
 _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
 
@@ -111,8 +111,6 @@ def _rounded(frames: Sequence[Frame]) -> list[Finding]:
     """Energies with two decimals or fewer."""
     energies = np.array([f.label.energy for f in frames if f.label is not None])
     if len(energies) < 5 or not np.allclose(energies, np.round(energies, 2), rtol=0, atol=1e-9):
-        return []
-    if np.ptp(energies) == 0:
         return []
     return [finding("energy-rounded", "energies have two decimals: steps of 10 meV")]
 

@@ -27,7 +27,9 @@ def judge_levels(
         size = view.sizes[g[0]]
         # few values lie close together by chance
         floor = max(0.25, 0.02 * size) if len(g) >= 8 else max(1.0, 0.1 * size)
-        parts = clusters(residual[g], floor)
+        if not sure and view.volume_varies([g]):  # the foundation's lattice constant is another
+            floor = max(floor, 0.3 * size)
+        parts = clusters(residual[g], floor) if len(g) > 2 else [np.arange(len(g))]
         rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
         split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])
         # high up in energy a foundation that is a little soft is off by much, and rightly
@@ -36,9 +38,12 @@ def judge_levels(
         other += rest[off > _SOFT * own].tolist()
     sound[other] = False
     if not other:
-        return sound, _outliers(view, residual, sound)
+        return sound, _outliers(view, residual, sound, sure)
     where = np.sort(np.array(other))
-    return sound, [_why_other(view, where, sound, split, units), *_outliers(view, residual, sound)]
+    return sound, [
+        _why_other(view, where, sound, split, units),
+        *_outliers(view, residual, sound, sure),
+    ]
 
 
 def _why_other(
@@ -55,10 +60,11 @@ def _why_other(
     there = np.array([usual[view.compositions[i]] for i in frames])
     here, size = view.energy[frames], view.sizes[frames]
     off = float(np.median(np.abs(here - there)))
-    many = split or len(where) >= 0.1 * len(view.frames)
+    many = split or len(where) >= max(3, 0.1 * len(view.frames))
     scaled = {name: here / factor for name, factor in units.items() if name != "eV"}
     scaled["eV per atom"] = here * size
-    misfit = {name: np.abs(values / there - 1) for name, values in scaled.items()}
+    size_of = np.maximum(np.abs(there), 1e-9)
+    misfit = {name: np.abs(values - there) / size_of for name, values in scaled.items()}
     best = min(misfit, key=lambda name: float(np.median(misfit[name])))
     if np.mean(misfit[best] < 0.02) > 0.6:
         text = f"in {len(where)} frames the energy looks like {best}, elsewhere like eV"
@@ -77,9 +83,9 @@ def _why_other(
     return finding("mixed-levels" if many else "outlier-energy", text, origins)
 
 
-def _outliers(view: View, residual: np.ndarray, sound: np.ndarray) -> list[Finding]:
+def _outliers(view: View, residual: np.ndarray, sound: np.ndarray, sure: bool) -> list[Finding]:
     """Single energies far from the foundation's, by the errors of the others."""
-    groups = [g[sound[g]] for g in view.groups]
+    groups = [g[sound[g]] for g in view.groups if sure or not view.volume_varies([g])]
     residual = centred(residual, [g for g in groups if len(g) > 4])
     inside = np.isfinite(residual)
     if inside.sum() < 8:

@@ -35,6 +35,20 @@ def corrected(view: View, forces: list[np.ndarray], stress: bool) -> View:
     return replace(view, predicted=energy)
 
 
+def matched(view: View) -> bool:
+    """Whether atoms of one composition correspond by their numbers: elements alone do not tell."""
+    for g in view.groups:
+        first = view.frames[g[0]].atoms
+        apart = []
+        for k in g[1:]:
+            other = view.frames[k].atoms
+            step = _crystal(first, other) if first.pbc.any() else _molecule(first, other)
+            apart.append(np.sqrt(np.mean(np.sum(step[0] ** 2, axis=1))))
+        if np.median(apart) > _FAR:
+            return False
+    return True
+
+
 def _solve(view: View, forces: list[np.ndarray], stress: bool, group: np.ndarray) -> np.ndarray:
     """Weighted least squares for the energies of frames of the same atoms: (k,) eV."""
     own = view.predicted[group]

@@ -13,6 +13,7 @@ from tunesmith.errors import DataError
 
 #: nearest neighbours over the sum of covalent radii, median of a set: what bonds allow
 CLOSEST, FURTHEST = 0.72, 1.45
+_ABSURD = 0.25
 _NOBLE = {2, 10, 18, 36, 54, 86}
 FEW = 10
 
@@ -57,6 +58,8 @@ def _wrong(frame: Frame, known: set[int]) -> tuple[str, str] | None:
             check_cell(atoms, frame.origin)
     except DataError as error:
         return "bad-structure", str(error)
+    if bond_ratio(atoms) < _ABSURD:  # not worth finding thousands of neighbours
+        return "overlap", f"all atoms are on top of others in {frame.origin}"
     try:
         check_overlaps([frame])
     except DataError as error:
@@ -141,4 +144,8 @@ def _spins(frames: Sequence[Frame]) -> list[Finding]:
 def _few(frames: Sequence[Frame]) -> list[Finding]:
     n = sum(len(f.atoms) > 1 for f in frames)
     text = f"{n} structures to learn from; much of what is looked for needs {FEW} to be seen"
+    if n == 0:
+        return [finding("few-frames", "there is no structure to learn from", (), "error")]
+    if n == 0:
+        return [finding("few-frames", "there is no structure to learn from", (), "error")]
     return [finding("few-frames", text)] if n < FEW else []

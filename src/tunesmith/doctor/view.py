@@ -54,6 +54,16 @@ class View:
         frames = (f.atoms for f in self.frames)
         return np.array([atoms.get_volume() if atoms.pbc.all() else 0.0 for atoms in frames])
 
+    @cached_property
+    def one_order(self) -> bool:
+        """Whether frames of one composition have their atoms in one order, and all a stress, or
+        none: then forces and stress correct every energy."""
+        for g in self.groups:
+            orders = {self.frames[i].atoms.numbers.tobytes() for i in g}
+            if len(orders) > 1 or len({self.labels[i].stress is None for i in g}) > 1:
+                return False
+        return True
+
     def volume_varies(self, groups: list[np.ndarray]) -> bool:
         """Whether the volume of any of these compositions differs by more than 0.1 %."""
         inside = (self.volumes[g] for g in groups if len(g))

@@ -1,0 +1,142 @@
+"""`tunesmith doctor` from the outside: what it prints, its exit codes, and usual mistakes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+import wards
+from tunesmith import terminal
+from tunesmith.cli import app
+from tunesmith.data.formats import write_frames
+
+TRAIN, TEST = (wards.EXAMPLES / f"ethanol-{which}.xyz" for which in ("train", "test"))
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real foundation, loaded and asked once for all tests."""
+    monkeypatch.setattr("tunesmith.examining.open_model", lambda *a, **k: wards.foundation())
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = terminal.run(app, ["doctor", *(str(a) for a in arguments)])
+    return code, *capfd.readouterr()
+
+
+def test_a_healthy_set(capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capfd, "--data", TRAIN, "--test", TEST)
+    assert code == 0
+    assert "63 structures; energy from REF_energy, forces from REF_forces" in out
+    assert "isolated atoms: 3" in out
+    assert out.rstrip().endswith("Fit for training.")
+
+
+def test_a_broken_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    spoilt = [
+        wards.relabelled(f, energy=f.label.energy / 27.211, forces=-f.label.forces)
+        for f in wards.ethanol()
+        if f.label is not None
+    ]
+    write_frames(tmp_path / "train.xyz", spoilt)
+    code, out, _ = run(capfd, "--data", tmp_path / "train.xyz", "--json")
+    summary = json.loads(out)
+    assert code == 1
+    assert summary["fit_for_training"] is False
+    errors = {f["code"] for f in summary["findings"] if f["severity"] == "error"}
+    assert {"unit-energy", "forces-sign"} <= errors
+    code, out, _ = run(capfd, "--data", tmp_path / "train.xyz")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("Do not train on this yet: ")
+    assert "and 57 more" in out
+    accepted = [x for c in errors for x in ("--accept", c)]
+    assert run(capfd, "--data", tmp_path / "train.xyz", *accepted)[0] == 0
+
+
+def test_training_structures_in_the_test(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_frames(tmp_path / "test.xyz", wards.ethanol("test")[:5] + wards.ethanol()[8:10])
+    code, out, _ = run(capfd, "--data", TRAIN, "--test", tmp_path / "test.xyz")
+    assert code == 1
+    assert "test-overlap" in out
+
+
+def test_labels_under_other_names(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = read(TRAIN, ":20")
+    for atoms in images:
+        atoms.info["dft_energy"] = atoms.info.pop("REF_energy")
+    write(tmp_path / "named.xyz", images)
+    code, out, _ = run(capfd, "--data", tmp_path / "named.xyz", "--json")
+    findings = {f["code"]: f for f in json.loads(out)["findings"]}
+    assert code == 1
+    assert "dft_energy" in findings["energy-missing"]["message"]
+    keys = ("--energy-key", "dft_energy", "--forces-key", "REF_forces")
+    assert run(capfd, "--data", tmp_path / "named.xyz", *keys)[0] == 0
+
+
+def test_no_labels_at_all(capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capfd, "--data", wards.EXAMPLES / "ethanol-unlabelled.xyz", "--json")
+    assert code == 1
+    assert {"energy-missing", "forces-missing"} <= {f["code"] for f in json.loads(out)["findings"]}
+
+
+def test_the_free_energy_beside_the_energy_in_use(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    images = read(TRAIN, "3:")
+    for atoms in images:
+        atoms.info["energy"] = atoms.info.pop("REF_energy")
+        atoms.info["free_energy"] = atoms.info["energy"] - rng.uniform(0.01, 0.03)
+        atoms.arrays["forces"] = atoms.arrays.pop("REF_forces")
+    write(tmp_path / "smeared.xyz", images)
+    path = tmp_path / "smeared.xyz"
+    _, out, _ = run(capfd, "--data", path, "--energy-key", "energy", "--json")
+    assert "free-energy" in {f["code"] for f in json.loads(out)["findings"]}
+    _, out, _ = run(capfd, "--data", path, "--json")
+    assert "free-energy" not in {f["code"] for f in json.loads(out)["findings"]}
+
+
+def test_a_damaged_file_is_a_finding(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cut.xyz").write_text(TRAIN.read_text()[:5000])
+    code, out, _ = run(capfd, "--data", tmp_path / "cut.xyz", "--json")
+    [finding] = json.loads(out)["findings"]
+    assert (code, finding["code"]) == (1, "unreadable")
+    assert "cut off" in finding["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "nowhere.xyz"), "there is no such file"),
+        (("--data", str(TRAIN), "--test", "nowhere.xyz"), "there is no such file"),
+        (("--data", str(TRAIN), "--accept", "unit-enrgy"), "did you mean 'unit-energy'"),
+        (("--data", str(TRAIN), "--device", "gpu"), "cpu, cuda"),
+        ((), "--data"),
+    ],
+)
+def test_mistakes_cost_one_sentence(
+    arguments: tuple[str, ...], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capfd, *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert said in err
+
+
+def test_an_unknown_model(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    code, _, err = run(capfd, "--data", TRAIN, "--model", "organic-sx")
+    assert code == 2
+    assert "did you mean 'organic-xs'" in err
+
+
+def test_only_isolated_atoms(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_frames(tmp_path / "atoms.xyz", [replace(f) for f in wards.ethanol()[:3]])
+    code, out, _ = run(capfd, "--data", tmp_path / "atoms.xyz")
+    assert code == 1
+    assert "no structure" in out
