@@ -209,13 +209,13 @@ def table(result: dict[str, Any]) -> str:
         "",
         "## Belief before the validation frames",
         "",
-        "Mean log-likelihood over all posteriors above (energy in eV, nats; force components in "
-        "eV/Å, nats), and the worst of them.",
+        "Mean log-likelihood over the posteriors above but the chain from random weights (energy "
+        "in eV, nats; force components in eV/Å, nats), and the worst of them.",
         "",
         "| prior | validation frames | energy | worst | forces | worst |",
         "|---|---|---|---|---|---|",
     ]
-    rows = [p for fit in result["fits"] for p in fit["priors"]]
+    rows = [p for fit in result["fits"] if fit["method"] != "scratch" for p in fit["priors"]]
     for n in sorted({p["valid"] for p in rows}):
         for name in PRIORS:
             own = [p for p in rows if p["prior"] == name and p["valid"] == n]
