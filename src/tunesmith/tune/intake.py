@@ -19,6 +19,10 @@ from tunesmith.tune.choice import choose, warnings, with_strategy
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
+#: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
+FEW = 10
+
+
 @dataclass(frozen=True)
 class Intake:
     """What is learnt from, and from which model.
@@ -55,6 +59,11 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
         config = with_strategy(config, name)
         remarks.append(why)
     remarks += warnings(config)
+    if getattr(config.tune.sampler, "members", 1) > 1 and len(valid) < FEW:
+        remarks.append(
+            f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} or "
+            "more: give a file as data.valid, or a larger data.valid_fraction."
+        )
     for remark in remarks:
         console.print(remark)
     replayed = config.tune.anchor.select(potential, train, config.seed)

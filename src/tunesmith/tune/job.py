@@ -82,7 +82,8 @@ def fine_tune(
         config.seed,
         replay,
     )
-    console.print(f"{len(train)} structures to learn from, {len(valid)} to choose the best epoch")
+    use = "choose the best epoch" if hasattr(tune.sampler, "epochs") else "recalibrate error bars"
+    console.print(f"{len(train)} structures to learn from, {len(valid)} to {use}")
     if check := getattr(tune.sampler, "check", None):
         check(problem)
     folder.claim(out, config, given.identity)
