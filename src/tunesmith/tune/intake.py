@@ -18,7 +18,6 @@ from tunesmith.tune import folder
 from tunesmith.tune.choice import choose, warnings, with_strategy
 from tunesmith.uncertainty.ensemble import Ensemble
 
-
 #: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
 FEW = 10
 
@@ -61,8 +60,8 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     remarks += warnings(config)
     if getattr(config.tune.sampler, "members", 1) > 1 and len(valid) < FEW:
         remarks.append(
-            f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} or "
-            "more: give a file as data.valid, or a larger data.valid_fraction."
+            f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} "
+            "or more: give a file as data.valid, or a larger data.valid_fraction."
         )
     for remark in remarks:
         console.print(remark)
