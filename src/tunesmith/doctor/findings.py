@@ -271,7 +271,8 @@ def require_codes(codes: Iterable[str]) -> None:
 def refusal(diagnosis: Diagnosis) -> str:
     """One sentence for whoever must not go on: the first error, its cure, and how to accept it."""
     first, *rest = diagnosis.errors
-    where = f" ({', '.join(first.frames[:3])})" if first.frames else ""
+    more = f" and {len(first.frames) - 3} more" if len(first.frames) > 3 else ""
+    where = f" ({', '.join(first.frames[:3])}{more})" if first.frames else ""
     also = f"; also found: {', '.join(dict.fromkeys(f.code for f in rest))}" if rest else ""
     return (
         f"{first.message}{where}: {first.cure}, or, if it is right as it is, accept it with "
