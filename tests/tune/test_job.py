@@ -1,9 +1,11 @@
 """A whole fine-tuning through files: what it writes, resumes and refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import molecule
 
 from tiny import e0s, molecules, potential
 from tunesmith import Calculator, config, fine_tune
@@ -11,8 +13,9 @@ from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
 from tunesmith.files import read_tensors
-from tunesmith.potentials import mace_files
-from tunesmith.tune import adamw
+from tunesmith.potentials import mace_files, zoo
+from tunesmith.tune import adamw, folder
+from tunesmith.tune.replay import predicted
 from tunesmith.uncertainty.ensemble import open_model
 
 
@@ -204,3 +207,54 @@ def test_tuning_a_tuned_model_again_starts_from_it(files, source):
     assert second["before"]["force_rmse_meV_per_A"] == pytest.approx(
         first["after"]["force_rmse_meV_per_A"], rel=1e-6
     )
+
+
+def test_two_processes_cannot_work_on_one_folder(files):
+    out = files / "run"
+    with folder.alone(out), pytest.raises(RunFolderError, match="another process is working on"):
+        fine_tune(settings(files), out)
+    assert not (out / "config.yaml").exists()
+    assert fine_tune(settings(files), out)["members"] == 1
+
+
+def test_the_doctor_refuses_before_anything_is_written_and_can_be_overruled(tmp_path):
+    """Labels in hartree, which only a model that knows something can see."""
+    start = zoo.load("organic-xs")
+    rng, frames = np.random.default_rng(3), []
+    for i in range(12):
+        atoms = molecule("CH3CH2OH")
+        atoms.positions += rng.normal(0, 0.08, atoms.positions.shape)
+        frames.append(Frame(atoms, None, f"made#{i}"))
+    labels = predicted(start, frames)
+    broken = [
+        replace(f, label=Label(label.energy / 27.211386, label.forces / 51.42207))
+        for f, label in zip(frames, labels, strict=True)
+    ]
+    write_frames(tmp_path / "hartree.xyz", broken)
+    given = {"data.train": str(tmp_path / "hartree.xyz"), "strategy": "naive"}
+    short = ["tune.sampler.epochs=1", "tune.sampler.batch_size=12"]
+    asked = config.load(config.TuneConfig, None, short, given)
+    with pytest.raises(DataError, match=r"look like Ha/Bohr.*accept it with data.accept"):
+        fine_tune(asked, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    accepted = config.load(
+        config.TuneConfig, None, [*short, "data.accept=[unit-forces, unit-energy]"], given
+    )
+    assert fine_tune(accepted, tmp_path / "run")["n_train"] == 11
+
+
+def test_a_committee_is_calibrated_on_the_validation_structures(files):
+    """The spread that evaluate and the calculator show is the calibrated one."""
+    summary = fine_tune(
+        settings(files, "tune.sampler.kind=committee", "tune.sampler.members=3"), files / "run"
+    )
+    assert summary["members"] == 3
+    assert "only 1 validation structures" in " ".join(summary["remarks"])
+    posterior = open_model(files / "run", dtype="float64")
+    atoms = molecules(1, seed=21)[0].atoms
+    raw = posterior.predict([atoms]).std()
+    atoms.calc = Calculator(files / "run", dtype="float64")
+    atoms.get_potential_energy()
+    law = posterior.calibration["forces"]
+    np.testing.assert_allclose(atoms.calc.results["forces_std"], law.std(raw.forces), rtol=1e-6)
+    assert not np.allclose(law.std(raw.forces), raw.forces, rtol=1e-3)

@@ -22,7 +22,7 @@ from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
 from tunesmith.tune.coordinates import pretrained
-from tunesmith.tune.intake import align, examined, take_in
+from tunesmith.tune.intake import Intake, align, examined, take_in
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.export import export
@@ -50,8 +50,7 @@ def fine_tune(
     started = time.monotonic()
     folder.stored(out, config, [""])  # of another kind, or damaged: before all the reading
     given = take_in(config, console)
-    config, start = given.config, given.start
-    train, valid, tune = given.train, given.valid, config.tune
+    config, tune = given.config, given.config.tune
     known = folder.stored(out, config, config.MAY_CHANGE)
     if known is not None:
         folder.require_same(out, known["identity"], given.identity)
@@ -59,52 +58,74 @@ def fine_tune(
             console.print(f"{out} is finished; nothing to do.")
             return done
     look_at = examined(given, console)
+    problem = _problem(given, out, console)
+    if check := getattr(tune.sampler, "check", None):
+        check(problem)
+    with folder.alone(out):
+        folder.claim(out, config, given.identity)
+        summary = _learn(given, problem, out, console)
+        summary |= {
+            "doctor": look_at,
+            "seconds_of_last_session": round(time.monotonic() - started, 1),
+            "tunesmith": version("tunesmith"),
+            "torch": torch.__version__,
+        }
+        text = json.dumps(summary, indent=1, ensure_ascii=False)
+        files.write_text(out / "summary.json", text + "\n")
+    return summary
+
+
+def _problem(given: Intake, out: Path, console: Console) -> Problem:
+    """What is to be fitted; refuses what can be refused before anything is written."""
+    config, start, tune = given.config, given.start, given.config.tune
     fresh = getattr(tune.subspace, "initial", "pretrained") == "random"
-    e0s = align(tune.e0, start, train, given.isolated, fresh=fresh)
+    e0s = align(tune.e0, start, given.train, given.isolated, fresh=fresh)
     console.print(e0s.reason)
     for state in (out / CHECKPOINT).rglob(STATE):
         files.read_tensors(state)  # a damaged one is refused before anything is written
     # so is a rank or a block that the model does not have
     pretrained(start.potential, tune.subspace, config.seed)
-    anchor = tune.anchor
-    replayed = given.replayed
+    anchor, replayed = tune.anchor, given.replayed
     replay = anchor.replay(start.potential, replayed, tune.loss) if replayed else None
     if replay:
         console.print(replay.reason)
-    problem = Problem(
+    return Problem(
         start.potential,
         tune.subspace,
         anchor,
         tune.loss,
-        train,
-        valid,
+        given.train,
+        given.valid,
         e0s,
         config.seed,
         replay,
     )
-    use = "choose the best epoch" if hasattr(tune.sampler, "epochs") else "recalibrate error bars"
+
+
+def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict[str, Any]:
+    """Fit, write what came of it, and say how much better it is."""
+    config, sampler = given.config, given.config.tune.sampler
+    train, valid, e0s = problem.train, problem.valid, problem.e0s
+    use = "choose the best epoch" if hasattr(sampler, "epochs") else "recalibrate error bars"
     console.print(f"{len(train)} structures to learn from, {len(valid)} to {use}")
-    if check := getattr(tune.sampler, "check", None):
-        check(problem)
-    folder.claim(out, config, given.identity)
     with executor(config.execute.processes, config.execute.threads) as pool:
-        fit = tune.sampler.fit(problem, out / CHECKPOINT, console.print, pool)
+        fit = sampler.fit(problem, out / CHECKPOINT, console.print, pool)
     console.print(fit.finished)
     tuned, chosen = _finish(out, problem, fit)
-    before = evaluate(Ensemble(start.potential, start.weights, e0s), valid or train).summary()
+    untuned = Ensemble(problem.potential, given.start.weights, e0s)
+    before = evaluate(untuned, valid or train).summary()
     after = evaluate(tuned, valid or train).summary()
     where = "validation" if valid else "training"
     console.print(comparison_table(before, after, title=f"Errors on the {where} structures"))
-    summary = {
+    return {
         "model": config.model.source,
-        "n_train": len(train),
-        "n_valid": len(valid),
         "strategy": config.strategy,
         "remarks": list(given.remarks),
-        "doctor": look_at,
+        "n_train": len(train),
+        "n_valid": len(valid),
+        "n_replay": len(given.replayed),
         "e0": {"method": e0s.method, "reason": e0s.reason},
         "members": len(tuned),
-        "n_replay": len(replayed),
         **fit.details,
         "stopped": fit.finished,
         "judged_on": where,
@@ -112,12 +133,7 @@ def fine_tune(
         "after": after,
         "final_model": str(out / "final.model"),
         "final_model_is": chosen,
-        "seconds_of_last_session": round(time.monotonic() - started, 1),
-        "tunesmith": version("tunesmith"),
-        "torch": torch.__version__,
     }
-    files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    return summary
 
 
 # ---------------------------------------------------------------------------- what comes out
