@@ -1,4 +1,4 @@
-"""How many broken data sets `tunesmith doctor` catches and names, and how many clean ones it refuses.
+"""How many broken data sets `tunesmith doctor` catches and names; how many clean ones it refuses.
 
 Every defect of `tunesmith.testing.defects` is made in sets drawn at random (seeded), written to a
 file as a user would have it, read and examined. Sets: `doctor_sets.py`; "development" is what the

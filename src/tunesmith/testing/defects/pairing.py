@@ -28,7 +28,7 @@ def energies_shuffled(frames: list[Frame], rng: np.random.Generator) -> Broken |
         return None
     made = list(learn)
     for group in compositions(learn).values():
-        for i, j in zip(group, rng.permutation(group), strict=True):
+        for i, j in zip(group, _dealt(group, rng), strict=True):
             made[i] = relabelled(learn[i], energy=label_of(learn[int(j)]).energy)
     text = "energies shuffled among frames of one composition"
     return broken(text, "energies-shuffled", [*made, *atoms])
@@ -61,13 +61,12 @@ def forces_of_others(frames: list[Frame], rng: np.random.Generator) -> Broken | 
 def labels_of_others(frames: list[Frame], rng: np.random.Generator) -> Broken | None:
     """Structures shuffled against their labels, energy and forces together."""
     learn, atoms = shared(frames)
-    made, n = list(learn), 0
-    for group in compositions(learn).values():
-        for i, j in zip(group, rng.permutation(group), strict=True):
-            made[i] = replace(learn[i], label=learn[int(j)].label)
-            n += i != j
-    if n < 0.7 * len(learn):
+    if not comparable(learn):
         return None
+    made = list(learn)
+    for group in compositions(learn).values():
+        for i, j in zip(group, _dealt(group, rng), strict=True):
+            made[i] = replace(learn[i], label=learn[int(j)].label)
     text = "structures shuffled against their labels"
     return broken(text, "forces-shuffled energies-shuffled", [*made, *atoms])
 
@@ -85,6 +84,12 @@ def atoms_reordered(frames: list[Frame], rng: np.random.Generator) -> Broken | N
         order = orders[f.atoms.get_chemical_formula("hill")]
         made.append(relabelled(f, forces=label_of(f).forces[order]))
     return broken("forces in another order of atoms", "forces-shuffled", [*made, *atoms])
+
+
+def _dealt(group: list[int], rng: np.random.Generator) -> list[int]:
+    """The group in another order, in which few stay where they are."""
+    order = _mixed(rng, len(group)) if len(group) > 3 else np.roll(np.arange(len(group)), 1)
+    return [group[int(i)] for i in order]
 
 
 def _mixed(rng: np.random.Generator, n: int) -> np.ndarray:
