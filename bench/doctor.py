@@ -101,7 +101,7 @@ def main() -> None:
     arguments = parse()
     warnings.filterwarnings("ignore")
     family = "held-out" if arguments.held_out else "development"
-    sets = clean_sets(family, arguments.work, arguments.data, arguments.seed)
+    sets = clean_sets(family, arguments.work, arguments.data, arguments.sets_seed)
     judge = open_model(arguments.model)
     posterior = Remembering(judge.potential, judge.weights, judge.e0s)
     each = 1 if arguments.quick else arguments.each
@@ -113,7 +113,7 @@ def main() -> None:
         "sets": {name: len(frames) for name, frames in sets.items()},
         "machine": machine(("torch", "ase", "tblite", "pyscf", "mace-torch")),
         "cpu_seconds": round(time.process_time() - start),
-        "seed": arguments.seed,
+        "seeds": {"defects": arguments.seed, "sets": arguments.sets_seed},
         "broken": [asdict(c) for c in broken],
         "clean": [asdict(c) for c in clean],
     }
@@ -134,8 +134,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=4, help="sets for every defect")
     parser.add_argument("--only", default="", help="defects whose name holds this")
     parser.add_argument("--model", default="organic-xs")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("work/doctor"), help="labelled sets")
+    parser.add_argument("--seed", type=int, default=0, help="of the defects")
+    parser.add_argument("--sets-seed", type=int, default=0, help="of the clean sets")
+    parser.add_argument("--work", type=Path, default=Path("runs/doctor"), help="labelled sets")
     parser.add_argument("--name", help="of the table below results/")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

@@ -13,6 +13,7 @@ from tunesmith.core import Frame, Label
 from tunesmith.data import extxyz
 from tunesmith.data.checks import require_labels, separate_isolated
 from tunesmith.data.formats import read_frames
+from tunesmith.doctor.findings import CODES
 from tunesmith.errors import DataError
 from tunesmith.testing.defects import CHANGES, DEFECTS, Broken
 from tunesmith.testing.defects.base import content, rotation
@@ -108,6 +109,9 @@ def test_changes_the_set_and_leaves_the_original_alone(name: str) -> None:
     for on, one in found.items():
         assert not identical(held(one), before[on]), "nothing is broken"
         assert one.codes
+        assert one.codes <= CODES.keys(), "names no finding of the doctor"
+        severities = {CODES[code].severity for code in one.codes}
+        assert "error" in severities if one.spoils else severities & {"error", "warning"}
         assert one.text
 
 
