@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from ase import Atoms
+
 from doctor_sets import clean_sets
 from measure import machine
-
 from tunesmith.core import Frame, Prediction, Quantities, derived_seed
 from tunesmith.data import extxyz
 from tunesmith.data.formats import read_contents
