@@ -100,7 +100,7 @@ def _key(atoms: Atoms, stress: bool) -> bytes:
 def main() -> None:
     arguments = parse()
     warnings.filterwarnings("ignore")
-    family = "held-out" if arguments.held_out else "development"
+    family = "held-out" if arguments.held_out else "reserve" if arguments.reserve else "development"
     sets = clean_sets(family, arguments.work, arguments.data, arguments.sets_seed)
     judge = open_model(arguments.model)
     posterior = Remembering(judge.potential, judge.weights, judge.e0s)
@@ -130,6 +130,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="every defect once")
     parser.add_argument("--held-out", action="store_true", help="the sets no rule was tuned on")
+    parser.add_argument("--reserve", action="store_true", help="sets no one has looked at")
     parser.add_argument("--data", type=Path, help="folder of acac, 3bpa and ethanol")
     parser.add_argument("--each", type=int, default=4, help="sets for every defect")
     parser.add_argument("--only", default="", help="defects whose name holds this")

@@ -1,6 +1,7 @@
-"""Clean labelled sets for `doctor.py`, in two families that share no molecule, crystal or seed.
+"""Clean labelled sets for `doctor.py`, in families that share no molecule and no crystal.
 
-The rules of the doctor may be tuned on "development"; "held-out" is for measuring them. A set is
+The rules of the doctor may be tuned on "development"; "held-out" and "reserve" are for measuring
+them, "reserve" when the held-out sets have been looked into. A set is
 a function of its name and the seed, is labelled once and kept in the work folder.
 """
 
@@ -96,7 +97,20 @@ HELD_OUT = {
     "both": Spec({"nitrogen": 8, "N2H4": 12, "C3H8": 12}, GFN2, None),
     "dft": Spec({"H2CO": 12, "H3CNH2": 12}, DFT, 400.0),
 }
-FAMILIES = {"development": DEVELOPMENT, "held-out": HELD_OUT}
+#: nobody has looked at these yet: for rules that were mended after a look at the held-out sets
+RESERVE = {
+    "isobutane": Spec({"isobutane": 40}, GFN1, 500.0),
+    "butyne": Spec({"2-butyne": 25}, GFN2, 900.0, isolated=False),
+    "rings": Spec(dict.fromkeys(("cyclobutane", "CH2OCH2", "bicyclobutane", "C3H4_D2d"), 12), GFN1),
+    "isomers": Spec({"CH3CH2NH2": 18, "C3H9N": 18}, GFN1, 600.0, isolated=False),
+    "few": Spec({"CH3ONO": 10}, GFN1, None),
+    "clusters": Spec({"2 CH3CHO": 15, "3 HCN": 15}, GFN2, 250.0, isolated=False),
+    "radicals": Spec(dict.fromkeys(("C3H7", "H2COH", "C3H9C"), 12), GFN1, multiplicity=2),
+    "lonsdaleite": Spec({"lonsdaleite": 10}, GFN1, None),
+    "acetylene": Spec({"acetylene": 12}, GFN1, None, 0.04, isolated=False),
+    "both": Spec({"acetylene": 8, "CH3CH2NH2": 12, "trans-butane": 12}, GFN2, None),
+}
+FAMILIES = {"development": DEVELOPMENT, "held-out": HELD_OUT, "reserve": RESERVE}
 
 
 def clean_sets(family: str, work: Path, data: Path | None, seed: int) -> dict[str, list[Frame]]:
@@ -104,7 +118,7 @@ def clean_sets(family: str, work: Path, data: Path | None, seed: int) -> dict[st
     found = {f"xtb/{n}": _kept(family, n, s, work, seed) for n, s in FAMILIES[family].items()}
     for name, (folder, file, atoms, start, later, n) in REAL.items() if data else ():
         assert data is not None
-        begin = start if family == "development" else later
+        begin = {"development": start, "held-out": later, "reserve": later + n}[family]
         frames, _ = read_frames(data / folder / file, index=slice(begin, begin + n))
         isolated, _ = read_frames(data / folder / atoms)
         marked = [replace(f, config_type="IsolatedAtom") for f in isolated]
@@ -234,6 +248,18 @@ def _ice() -> Atoms:
     return crystal("OOHHH", sites, spacegroup=36, cellpar=cell).repeat((2, 1, 1))
 
 
+def _lonsdaleite() -> Atoms:
+    cell = [2.52, 2.52, 4.12, 90, 90, 120]
+    sites = [(1 / 3, 2 / 3, 0.0625)]
+    return crystal("C", sites, spacegroup=194, cellpar=cell).repeat((4, 4, 2))
+
+
+def _acetylene() -> Atoms:
+    cell = [6.14, 6.14, 6.14, 90, 90, 90]
+    sites = [(0.0564, 0.0564, 0.0564), (0.156, 0.156, 0.156)]
+    return crystal("CH", sites, spacegroup=205, cellpar=cell).repeat(2)
+
+
 def _graphite() -> Atoms:
     layers = Graphite("C", latticeconstant={"a": 2.461, "c": 6.708}, size=(4, 4, 1))
     return Atoms(layers.numbers, layers.positions, cell=layers.cell, pbc=True)
@@ -247,4 +273,6 @@ CRYSTALS = {
     "ice": _ice,
     "ammonia": _ammonia,
     "graphite": _graphite,
+    "lonsdaleite": _lonsdaleite,
+    "acetylene": _acetylene,
 }
