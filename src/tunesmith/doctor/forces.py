@@ -35,6 +35,10 @@ FORCE_UNITS = {
 }
 #: cosines: a foundation that knows the system well, and at all; lists unrelated to each other
 SURE, KNOWN, UNRELATED, OPPOSED = 0.7, 0.5, 0.35, 0.85
+#: cosine of a foundation so close that a ratio of lengths of two is none of its own
+CLOSE = 0.9
+#: ratio of lengths that no foundation is off by, where directions are right
+FAR = 8.0
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -80,7 +84,8 @@ def judge_forces(view: View) -> Forces:
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
         found.append(finding("forces-sign", text, view.origins(where)))
     name, near = nearest_factor(factor, FORCE_UNITS)
-    if 0.62 < factor < 0.75:  # eV/Bohr, or a foundation that is too stiff?
+    # eV/Bohr, or a foundation that is too stiff? (of radicals twice, at cosines around 0.8)
+    if 0.62 < factor < 0.75 or (name == "eV/Bohr" and typical < CLOSE):
         name = "eV/Bohr" if _fits_better(view, [sign * f for f in labels]) else "eV/Å"
     unit = FORCE_UNITS[name]
     if name != "eV/Å":
@@ -190,7 +195,10 @@ def _apart(view: View, judged: Forces) -> list[Finding]:
         text = f"in {turned.sum()} frames the forces point against the foundation's"
         found.append(finding("forces-sign", text, view.origins(turned)))
     odd = seen & big & (np.abs(cosine) > like) & (np.abs(np.log(ratio)) > np.log(3.5))
-    if odd.any():
+    if odd.any() and not _is_a_unit(ratio[odd], seen.sum()):
+        text = f"in {odd.sum()} frames the forces are much larger or smaller than the foundation's"
+        found.append(finding("outlier-forces", text, view.origins(odd)))
+    elif odd.any():
         name, near = nearest_factor(float(np.median(ratio[odd])), FORCE_UNITS)
         text = (
             f"in {odd.sum()} frames the forces are {np.median(ratio[odd]):.3g} times the "
@@ -206,6 +214,14 @@ def _apart(view: View, judged: Forces) -> list[Finding]:
         found.append(_strange(view, judged, strange))
     rest = ~(turned | odd | strange)
     return found + _outliers(view, judged, rest)
+
+
+def _is_a_unit(ratio: np.ndarray, n: int) -> bool:
+    """Whether the ratios of some of ``n`` frames are those of another unit: far off, or the same in
+    more than a few frames. Small forces of a system the foundation knows badly are off, too."""
+    size = np.abs(np.log(ratio))
+    several = len(ratio) >= 3 and len(ratio) > 0.1 * n and np.std(np.log(ratio)) < 0.4
+    return bool(np.median(size) > np.log(FAR) or several)
 
 
 def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
