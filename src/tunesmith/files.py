@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from tunesmith.core import Tensor
 from tunesmith.errors import CheckpointError, RunFolderError
@@ -46,9 +46,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `write_tensors` wrote. Raises `CheckpointError` when a single bit has changed."""
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+        # read at once: safetensors opens a file twice, and it may be replaced in between
+        content = path.read_bytes()
+        tensors = load(content)
+        header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+        metadata = json.loads(header).get("__metadata__", {})
         if "tunesmith" in metadata:  # weights shipped with the package have no such level
             metadata = json.loads(metadata["tunesmith"])
         if metadata.get("sha256") != _digest(tensors):

@@ -1,6 +1,7 @@
 """MACE behind the protocol: closed forms, names of layers, the embedded model's files."""
 
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,18 +53,24 @@ def test_blocks_of_linear_layers_are_their_matrices(module: torch.nn.Module) -> 
             continue
         x = torch.randn(5, layer.irreps_in.dim, generator=generator, dtype=torch.float64)
         expected = layer(x)
-        slots = zip(layer.irreps_in, layer.irreps_in.slices(), strict=True)
-        inputs = {str(ir): x[:, s] for (_, ir), s in slots}
-        found = {str(ir): torch.zeros(5, m * ir.dim).double() for m, ir in layer.irreps_out}
+        inputs, wanted = _by_irrep(layer.irreps_in, x), _by_irrep(layer.irreps_out, expected)
+        found = {irrep: torch.zeros_like(values) for irrep, values in wanted.items()}
         for block in linear.blocks:
             rows, columns = block.shape
             matrix = weights[linear.weight][block.start :][: rows * columns].view(rows, columns)
-            vectors = inputs[block.irrep].view(5, rows, -1)
-            out = torch.einsum("nic,ij->njc", vectors, matrix) / rows**0.5
-            found[block.irrep] = found[block.irrep] + out.reshape(5, -1)
-        irreps = [str(ir) for _, ir in layer.irreps_in]
-        if len(set(irreps)) == len(irreps):
-            torch.testing.assert_close(torch.cat(list(found.values()), 1), expected)
+            found[block.irrep] += (
+                torch.einsum("nic,ij->njc", inputs[block.irrep], matrix) / rows**0.5
+            )
+        for irrep, values in wanted.items():
+            torch.testing.assert_close(found[irrep], values)
+
+
+def _by_irrep(irreps: Any, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Channels of each irrep (n, channels, components), several pieces one after another."""
+    parts: dict[str, list[torch.Tensor]] = {}
+    for (count, irrep), where in zip(irreps, irreps.slices(), strict=True):
+        parts.setdefault(str(irrep), []).append(x[:, where].view(len(x), count, irrep.dim))
+    return {irrep: torch.cat(pieces, dim=1) for irrep, pieces in parts.items()}
 
 
 def test_a_bias_is_no_block_of_the_weight() -> None:
