@@ -5,7 +5,7 @@ file as a user would have it, read and examined. Sets: `doctor_sets.py`; "develo
 rules were tuned on, "held-out" is not.
 
     python bench/doctor.py --quick
-    python bench/doctor.py --held-out --data DATA --name doctor-2026-11-21
+    python bench/doctor.py --family held-out --data DATA --name doctor-2026-11-21
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from ase import Atoms
 
-from doctor_sets import clean_sets
+from doctor_sets import FAMILIES, clean_sets
 from measure import machine
 from tunesmith.core import Frame, Prediction, Quantities, derived_seed
 from tunesmith.data import extxyz
@@ -100,7 +100,7 @@ def _key(atoms: Atoms, stress: bool) -> bytes:
 def main() -> None:
     arguments = parse()
     warnings.filterwarnings("ignore")
-    family = "held-out" if arguments.held_out else "reserve" if arguments.reserve else "development"
+    family = arguments.family
     sets = clean_sets(family, arguments.work, arguments.data, arguments.sets_seed)
     judge = open_model(arguments.model)
     posterior = Remembering(judge.potential, judge.weights, judge.e0s)
@@ -129,8 +129,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="every defect once")
-    parser.add_argument("--held-out", action="store_true", help="the sets no rule was tuned on")
-    parser.add_argument("--reserve", action="store_true", help="sets no one has looked at")
+    parser.add_argument(
+        "--family", choices=list(FAMILIES), default="development", help="which clean sets"
+    )
     parser.add_argument("--data", type=Path, help="folder of acac, 3bpa and ethanol")
     parser.add_argument("--each", type=int, default=4, help="sets for every defect")
     parser.add_argument("--only", default="", help="defects whose name holds this")

@@ -110,7 +110,22 @@ RESERVE = {
     "acetylene": Spec({"acetylene": 12}, GFN1, None, 0.04, isolated=False),
     "both": Spec({"acetylene": 8, "CH3CH2NH2": 12, "trans-butane": 12}, GFN2, None),
 }
-FAMILIES = {"development": DEVELOPMENT, "held-out": HELD_OUT, "reserve": RESERVE}
+#: the same once more, after the reserve
+LAST = {
+    "propene": Spec({"C3H6_Cs": 40}, GFN1, 400.0),
+    "propanol": Spec({"C2H6CHOH": 25}, GFN2, 900.0, isolated=False),
+    "rings": Spec(
+        dict.fromkeys(("C3H4_C2v", "CH2NHCH2", "cyclobutene", "methylenecyclopropane"), 12), GFN1
+    ),
+    "ethers": Spec({"CH3CH2OCH3": 18, "C2H6CHOH": 18}, GFN1, 600.0, isolated=False),
+    "few": Spec({"C3H4_C3v": 10}, GFN1, None),
+    "clusters": Spec({"2 CH3OH": 15, "3 NH3": 15}, GFN2, 250.0, isolated=False),
+    "radicals": Spec(dict.fromkeys(("CH3CH2O", "HCO", "CCH"), 12), multiplicity=2),
+    "hot radicals": Spec(dict.fromkeys(("CH3CH2O", "HCO"), 20), GFN1, 800.0, multiplicity=2),
+    "ice": Spec({"ice": 12}, GFN1, None, 0.08),
+    "both": Spec({"urea": 8, "C3H4_C3v": 12, "CH3CH2OCH3": 12}, GFN2, None),
+}
+FAMILIES = {"last": LAST, "development": DEVELOPMENT, "held-out": HELD_OUT, "reserve": RESERVE}
 
 
 def clean_sets(family: str, work: Path, data: Path | None, seed: int) -> dict[str, list[Frame]]:
@@ -118,7 +133,12 @@ def clean_sets(family: str, work: Path, data: Path | None, seed: int) -> dict[st
     found = {f"xtb/{n}": _kept(family, n, s, work, seed) for n, s in FAMILIES[family].items()}
     for name, (folder, file, atoms, start, later, n) in REAL.items() if data else ():
         assert data is not None
-        begin = {"development": start, "held-out": later, "reserve": later + n}[family]
+        begin = {
+            "development": start,
+            "held-out": later,
+            "reserve": later + n,
+            "last": later + 2 * n,
+        }[family]
         frames, _ = read_frames(data / folder / file, index=slice(begin, begin + n))
         isolated, _ = read_frames(data / folder / atoms)
         marked = [replace(f, config_type="IsolatedAtom") for f in isolated]
