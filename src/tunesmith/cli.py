@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -280,9 +281,8 @@ def strategies(json: Json = False) -> None:
     from tunesmith.tune.strategies import STRATEGIES
 
     def show(screen: Console) -> None:
-        table = Table(Column("name", no_wrap=True), "what moves", "what holds it", "sampler")
-        table.add_column("rate", no_wrap=True)
-        table.add_column("when to use it")
+        names = ("name", "what moves", "what holds it", "sampler", "rate", "when to use it")
+        table = Table(*(Column(n, no_wrap=n in ("name", "rate")) for n in names), box=SIMPLE_HEAD)
         for name, s in STRATEGIES.items():
             kind, rate = s.sampler["kind"], f"{s.sampler['learning_rate']:g}"
             table.add_row(name, s.moves, s.held, kind, rate, s.when)
