@@ -11,7 +11,7 @@ import numpy as np
 from ase import units as u
 from scipy.optimize import linear_sum_assignment
 
-from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.findings import Finding, Severity, finding
 from tunesmith.doctor.paths import corrected, rotation
 from tunesmith.doctor.statistics import centred, nearest_factor, spread
 from tunesmith.doctor.view import View
@@ -37,6 +37,8 @@ FORCE_UNITS = {
 SURE, KNOWN, UNRELATED, OPPOSED = 0.7, 0.5, 0.35, 0.85
 #: cosine of a foundation so close that a ratio of lengths of two is none of its own
 CLOSE = 0.9
+#: frames below which a ratio of two is doubtful
+HANDFUL = 8
 #: ratio of lengths that no foundation is off by, where directions are right
 FAR = 8.0
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
@@ -93,7 +95,10 @@ def judge_forces(view: View) -> Forces:
             f"the forces are {factor:.3g} times the foundation's: they look like "
             f"{_either([name, *near])}"
         )
-        found.append(finding("unit-forces", text, view.origins(seen)))
+        # a ratio of two of a handful of frames may as well be the foundation's
+        doubtful = name == "eV/Bohr" and seen.sum() < HANDFUL
+        severity: Severity | None = "warning" if doubtful else None
+        found.append(finding("unit-forces", text, view.origins(seen), severity))
     right = [sign * f / unit for f in labels]
     apart = replace(nothing, cosine=sign * cosine, ratio=ratio / unit, forces=right, usable=True)
     return replace(apart, findings=found + _apart(view, apart))
@@ -193,7 +198,8 @@ def _apart(view: View, judged: Forces) -> list[Finding]:
     turned = seen & big & (cosine < -like)
     if turned.any() and turned.sum() < seen.sum():
         text = f"in {turned.sum()} frames the forces point against the foundation's"
-        found.append(finding("forces-sign", text, view.origins(turned)))
+        code = "forces-sign" if _several(turned.sum(), seen.sum()) else "outlier-forces"
+        found.append(finding(code, text, view.origins(turned)))
     odd = seen & big & (np.abs(cosine) > like) & (np.abs(np.log(ratio)) > np.log(3.5))
     if odd.any() and not _is_a_unit(ratio[odd], seen.sum()):
         text = f"in {odd.sum()} frames the forces are much larger or smaller than the foundation's"
@@ -220,8 +226,13 @@ def _is_a_unit(ratio: np.ndarray, n: int) -> bool:
     """Whether the ratios of some of ``n`` frames are those of another unit: far off, or the same in
     more than a few frames. Small forces of a system the foundation knows badly are off, too."""
     size = np.abs(np.log(ratio))
-    several = len(ratio) >= 3 and len(ratio) > 0.1 * n and np.std(np.log(ratio)) < 0.4
-    return bool(np.median(size) > np.log(FAR) or several)
+    alike = _several(len(ratio), n) and np.std(np.log(ratio)) < 0.4
+    return bool(np.median(size) > np.log(FAR) or alike)
+
+
+def _several(some: int, n: int) -> bool:
+    """Whether ``some`` of ``n`` frames are too many for the foundation's own blind spots."""
+    return some >= 3 and some > 0.1 * n
 
 
 def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
