@@ -122,11 +122,17 @@ def claim(out: Path, config: Settings, identity: dict[str, str]) -> None:
 def alone(out: Path) -> Iterator[None]:
     """Inside, no other process works on this folder; a killed one leaves it free.
 
-    Raises `RunFolderError` where one does. File systems without locks are not guarded.
+    Raises `RunFolderError` where one does, or where it cannot be written. File systems without locks are not guarded.
     """
     path = out / "checkpoint" / _LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
