@@ -122,7 +122,8 @@ def claim(out: Path, config: Settings, identity: dict[str, str]) -> None:
 def alone(out: Path) -> Iterator[None]:
     """Inside, no other process works on this folder; a killed one leaves it free.
 
-    Raises `RunFolderError` where one does, or where it cannot be written. File systems without locks are not guarded.
+    Raises `RunFolderError` where one does, or where it cannot be written. File systems without
+    locks are not guarded.
     """
     path = out / "checkpoint" / _LOCK
     try:
