@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tunesmith.core import Frame, derived_seed
@@ -9,16 +10,19 @@ from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
-from tunesmith.doctor.forces import judge_forces
+from tunesmith.doctor.forces import HANDFUL, judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
 from tunesmith.doctor.structures import judge_structures
-from tunesmith.doctor.view import look
+from tunesmith.doctor.view import View, look
 from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
+
+#: cosine of forces from which on the foundation's energies of a handful of frames count
+WELL_KNOWN = 0.85
 
 
 def examine(
@@ -123,11 +127,20 @@ def _judge(
         and (strained or not view.volume_varies(view.groups))
     )
     energies = judge_energies(fixed, sure, per_atom(view, isolated))
-    found += energies.findings
+    found += _doubted(energies.findings, view, forces.facts)
     trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)
     zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted)
     facts |= {**forces.facts, **energies.facts, **measured, **of_zeros}
     return found + stress + zeros
+
+
+def _doubted(findings: list[Finding], view: View, facts: dict[str, Any]) -> list[Finding]:
+    """As warnings, where there are a handful of frames and the foundation knows their forces badly:
+    its energies are then no better."""
+    known = float(facts.get("forces_cosine", 1.0)) >= WELL_KNOWN
+    if known or len(view.frames) >= HANDFUL:
+        return findings
+    return [replace(f, severity="warning") if f.severity == "error" else f for f in findings]
 
 
 def _single(frames: Sequence[Frame]) -> list[Finding]:

@@ -198,7 +198,10 @@ def _apart(view: View, judged: Forces) -> list[Finding]:
     turned = seen & big & (cosine < -like)
     if turned.any() and turned.sum() < seen.sum():
         text = f"in {turned.sum()} frames the forces point against the foundation's"
-        code = "forces-sign" if _several(turned.sum(), seen.sum()) else "outlier-forces"
+        # where the sign alone is wrong the lengths are right; where nothing is known they are not
+        alike = np.mean(np.abs(np.log(ratio[turned])) < np.log(2)) >= 0.75
+        sure = alike and _several(turned.sum(), seen.sum())
+        code = "forces-sign" if sure else "outlier-forces"
         found.append(finding(code, text, view.origins(turned)))
     odd = seen & big & (np.abs(cosine) > like) & (np.abs(np.log(ratio)) > np.log(3.5))
     if odd.any() and not _is_a_unit(ratio[odd], seen.sum()):
