@@ -25,6 +25,7 @@ from tunesmith.tune.chains import SGHMC
 from tunesmith.tune.committee import Committee
 from tunesmith.tune.cycles import Cyclical
 from tunesmith.tune.density import Density, task_of
+from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.lora import LoRA
 from tunesmith.tune.loss import Huber
@@ -193,20 +194,21 @@ def test_a_point_of_the_product(
 
 
 def _misfit(members: Members | None, what: Problem) -> float:
-    """RMSE of forces on the training structures, of the mean of the members."""
-    models = (
-        [what.potential.weights()]
-        if members is None
-        else [members.expand(i) for i in range(len(members))]
-    )
-    errors = []
-    for frame in what.train:
-        batch = what.potential.batch([what.potential.graph(frame.atoms)])
-        forces = [what.potential.evaluate(w, batch).forces for w in models]
-        assert frame.label is not None
-        mean = torch.stack([f for f in forces if f is not None]).mean(0).numpy()
-        errors.append((mean - frame.label.forces).ravel())
-    return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+    """The loss on the training structures, mean over members; of the untouched model for None."""
+    data = examples(what.potential, what.train, what.e0s)
+    batch, targets = collate(what.potential, data)
+    loss: Any = what.loss
+    likelihood = isinstance(loss, GaussianLikelihood)
+    if members is None:
+        models = [(what.potential.weights(), ())]
+    else:
+        each = range(len(members))
+        models = [(members.expand(i), (members.noise_of(i),) if likelihood else ()) for i in each]
+    found = [
+        loss(what.potential.evaluate(w, batch, features=likelihood), batch, targets, *noise)
+        for w, noise in models
+    ]
+    return float(torch.stack(found).mean())
 
 
 def _stays_frozen(members: Members) -> None:

@@ -10,7 +10,7 @@ from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
-from tunesmith.doctor.forces import HANDFUL, judge_forces
+from tunesmith.doctor.forces import HANDFUL, WELL, judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
@@ -20,9 +20,6 @@ from tunesmith.doctor.structures import judge_structures
 from tunesmith.doctor.view import View, look
 from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
-
-#: cosine of forces from which on the foundation's energies of a handful of frames count
-WELL_KNOWN = 0.85
 
 
 def examine(
@@ -137,7 +134,7 @@ def _judge(
 def _doubted(findings: list[Finding], view: View, facts: dict[str, Any]) -> list[Finding]:
     """As warnings, where there are a handful of frames and the foundation knows their forces badly:
     its energies are then no better."""
-    known = float(facts.get("forces_cosine", 1.0)) >= WELL_KNOWN
+    known = float(facts.get("forces_cosine", 1.0)) >= WELL
     if known or len(view.frames) >= HANDFUL:
         return findings
     return [replace(f, severity="warning") if f.severity == "error" else f for f in findings]

@@ -35,6 +35,8 @@ FORCE_UNITS = {
 }
 #: cosines: a foundation that knows the system well, and at all; lists unrelated to each other
 SURE, KNOWN, UNRELATED, OPPOSED = 0.7, 0.5, 0.35, 0.85
+#: of a foundation that knows a composition well
+WELL = 0.85
 #: cosine of a foundation so close that a ratio of lengths of two is none of its own
 CLOSE = 0.9
 #: frames below which a ratio of two is doubtful
@@ -247,8 +249,12 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
         bool(ok and _explanations(view, judged.forces, int(i), everything))
         for i, ok in zip(chosen, plausible, strict=True)
     ]
-    # without a reason found, it may be the foundation that knows nothing of them (radicals, say)
-    if plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen)):
+    # without a reason found, or where the others of their composition are not known well either, it
+    # may be the foundation that knows nothing of them (radicals, say)
+    theirs = np.isin(view.compositions, np.array(view.compositions)[chosen])
+    others = judged.cosine[theirs & ~where & np.isfinite(judged.cosine)]
+    known = len(others) == 0 or np.median(others) >= WELL
+    if known and plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen)):
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"
