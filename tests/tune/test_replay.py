@@ -23,7 +23,7 @@ from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber, MACEUniversal
 from tunesmith.tune.problem import Problem
 from tunesmith.tune.replay import Multihead, Pseudolabel, Replay, Stream, predicted
-from tunesmith.tune.subspace import All
+from tunesmith.tune.subspace import All, Blocks
 
 READOUT = "readouts.0.linear.weight"
 
@@ -144,6 +144,18 @@ def test_the_replay_head_has_readouts_of_its_own_and_shares_the_rest() -> None:
     moved, replay = at.split(theta[None])
     assert torch.equal(at.join(moved, replay), theta[None])
     assert set(replay) == set(model.names.readouts)
+
+
+@pytest.mark.parametrize("names", ["readouts", "read*", "*outs.1*"])
+def test_replay_beside_readouts_alone_is_refused(names: str) -> None:
+    """Every head has its own: nothing that replay could hold would move."""
+    model, alone = potential(), Blocks(names=(names,))
+    start = pretrained(model, alone, 0)
+    with pytest.raises(ConfigError, match="replay would hold nothing"):
+        Coordinates(model, alone, start, replay=True)
+    assert len(Coordinates(model, alone, start, replay=False)) > 0
+    more = Blocks(names=(names, "products.0"))
+    Coordinates(model, more, pretrained(model, more, 0), replay=True)
 
 
 def test_every_pass_replays_all_structures_in_another_order() -> None:

@@ -22,6 +22,7 @@ from tunesmith.loop.learning import resolved_loss
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.tune import folder
+from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 
@@ -86,6 +87,8 @@ def _problem(
     tune, seed = config.tune, derived_seed(config.seed, "tune")
     loss = resolved_loss(config)
     replayed = tune.anchor.select(potential, frames, seed)
+    at = pretrained(potential, tune.subspace, seed)
+    Coordinates(potential, tune.subspace, at, replay=bool(replayed))  # refuses what cannot be
     replay = tune.anchor.replay(potential, replayed, loss) if replayed else None
     zero = E0s(potential.e0s)
     problem = Problem(potential, tune.subspace, tune.anchor, loss, [], [], zero, seed, replay)

@@ -3,6 +3,7 @@
 import torch
 
 from tunesmith.core import Subspace, Tensor, Weights, derived_seed
+from tunesmith.errors import ConfigError
 from tunesmith.potentials.base import Potential
 from tunesmith.tune.subspace import weight_of
 from tunesmith.tune.vector import Vector
@@ -22,7 +23,7 @@ class Coordinates:
 
     start: all coordinates by name, as `Subspace.start` gives them. replay: whether there is a
     second head; it has its own copy of those coordinates that belong to a readout, and shares the
-    others (fine-tuning strategies, eq. 3).
+    others (fine-tuning strategies, eq. 3). Raises `ConfigError` where there is nothing to share.
     """
 
     def __init__(
@@ -33,6 +34,11 @@ class Coordinates:
         self.fixed = {n: w for n, w in start.items() if not subspace.moves(n)}
         moving = {n: w for n, w in start.items() if subspace.moves(n)}
         own = set(potential.names.readouts) if replay else set()
+        if replay and {weight_of(n) for n in moving} <= own:
+            raise ConfigError(
+                "tune.anchor: replay would hold nothing, as each head has readouts of its own and "
+                "nothing else moves; set tune.anchor to none, or let more move in tune.subspace."
+            )
         second = {REPLAY + n: w.clone() for n, w in moving.items() if weight_of(n) in own}
         self._vector = Vector({**moving, **second})
         #: (d,) where the pretrained model stands

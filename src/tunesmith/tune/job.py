@@ -21,7 +21,7 @@ from tunesmith.report.tables import comparison_table
 from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
-from tunesmith.tune.coordinates import pretrained
+from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.intake import Intake, align, examined, take_in
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.uncertainty.ensemble import Ensemble
@@ -83,9 +83,10 @@ def _problem(given: Intake, out: Path, console: Console) -> Problem:
     console.print(e0s.reason)
     for state in (out / CHECKPOINT).rglob(STATE):
         files.read_tensors(state)  # a damaged one is refused before anything is written
-    # so is a rank or a block that the model does not have
-    pretrained(start.potential, tune.subspace, config.seed)
     anchor, replayed = tune.anchor, given.replayed
+    # so is a rank or a block that the model does not have, and replay that would hold nothing
+    at = pretrained(start.potential, tune.subspace, config.seed)
+    Coordinates(start.potential, tune.subspace, at, replay=bool(replayed))
     replay = anchor.replay(start.potential, replayed, tune.loss) if replayed else None
     if replay:
         console.print(replay.reason)
