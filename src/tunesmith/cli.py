@@ -34,6 +34,19 @@ Set = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
+EnergyKey = Annotated[
+    str | None, typer.Option("--energy-key", metavar="KEY", help="Where energies stand.")
+]
+ForcesKey = Annotated[
+    str | None, typer.Option("--forces-key", metavar="KEY", help="Where forces stand.")
+]
+StressKey = Annotated[
+    str | None, typer.Option("--stress-key", metavar="KEY", help="Where stress stands.")
+]
+Head = Annotated[
+    str | None, typer.Option("--head", metavar="NAME", help="Head of a multi-head model.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps.")]
 
 
 def _version(wanted: bool) -> None:
@@ -228,24 +241,14 @@ def evaluate(
         bool,
         typer.Option("--relative", help="Compare energies within each composition only."),
     ] = False,
-    energy_key: Annotated[
-        str | None, typer.Option("--energy-key", metavar="KEY", help="Where energies stand.")
-    ] = None,
-    forces_key: Annotated[
-        str | None, typer.Option("--forces-key", metavar="KEY", help="Where forces stand.")
-    ] = None,
-    stress_key: Annotated[
-        str | None, typer.Option("--stress-key", metavar="KEY", help="Where stress stands.")
-    ] = None,
-    head: Annotated[
-        str | None, typer.Option("--head", metavar="NAME", help="Head of a multi-head model.")
-    ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    head: Head = None,
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="TYPE", help="float32 or float64.")
     ] = "float32",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps.")
-    ] = "cpu",
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Compare a model's energies, forces and stress with labels.
@@ -267,7 +270,7 @@ def evaluate(
     terminal.give(summary, json, lambda screen: assessing.show(summary, screen))
 
 
-# ------------------------------------------------------- strategies, models, template, trust
+# ------------------------------------------------------------------------- strategies
 
 
 @app.command()
@@ -312,21 +315,11 @@ def doctor(
         list[str] | None,
         typer.Option("--accept", metavar="CODE", help="A finding that is right; repeatable."),
     ] = None,
-    energy_key: Annotated[
-        str | None, typer.Option("--energy-key", metavar="KEY", help="Where energies stand.")
-    ] = None,
-    forces_key: Annotated[
-        str | None, typer.Option("--forces-key", metavar="KEY", help="Where forces stand.")
-    ] = None,
-    stress_key: Annotated[
-        str | None, typer.Option("--stress-key", metavar="KEY", help="Where stress stands.")
-    ] = None,
-    head: Annotated[
-        str | None, typer.Option("--head", metavar="NAME", help="Head of a multi-head model.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps.")
-    ] = "cpu",
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    head: Head = None,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Look at a data set before training on it.

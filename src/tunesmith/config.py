@@ -18,7 +18,7 @@ from tunesmith import settings, units, yamltext
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest
-from tunesmith.settings import OneOf, build, merged, plain
+from tunesmith.settings import OneOf, build, merged, one_or_more, plain
 from tunesmith.tune import strategies
 
 _KEY = "where energies stand in the files; null: REF_energy, then energy"
@@ -26,10 +26,6 @@ _KEY = "where energies stand in the files; null: REF_energy, then energy"
 _DEFAULT = Field(default=None, validate_default=True)
 
 # --------------------------------------------------------------------------- sections
-
-
-def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
 
 
 def _device(value: str) -> str:
@@ -80,7 +76,7 @@ class ModelSettings(Settings):
 class DataSettings(Settings):
     """Labelled structures to learn from."""
 
-    train: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+    train: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         min_length=1,
         description="files of labelled structures: extxyz, ASE db, traj, vasprun, OUTCAR",
     )
@@ -93,7 +89,7 @@ class DataSettings(Settings):
     energy_key: str | None = Field(default=None, description=_KEY)
     forces_key: str | None = Field(default=None, description="the same for forces")
     stress_key: str | None = Field(default=None, description="the same for stress")
-    accept: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+    accept: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         default=(), description="codes of the doctor's findings that are right as they are"
     )
 
@@ -243,7 +239,7 @@ class LabelConfig(Settings):
 class InitialDataSettings(Settings):
     """Labels there are before the run starts."""
 
-    initial: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+    initial: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         default=(), description="files of labelled structures to start from; none: the start alone"
     )
     energy_key: str | None = Field(default=None, description=_KEY)

@@ -203,6 +203,11 @@ def _explained(error: ValidationError, cls: type[Settings], path: str) -> Config
     return ConfigError(f"{here}: {_show(first['input'])} was given, but {wanted} is needed.")
 
 
+def one_or_more(value: Any) -> Any:
+    """A text alone as a tuple of one, for settings that take several."""
+    return (value,) if isinstance(value, str) else value
+
+
 # ----------------------------------------------------------------- objects to mappings
 
 

@@ -343,7 +343,7 @@ def test_overlap_of_train_and_test() -> None:
 def test_what_the_file_lacks_is_named() -> None:
     frames = changed(wards.ethanol(), lambda f: replace(f, label=None), every=5)
     lacking = [f.origin for f in frames if f.label is None]
-    beside = {o: Beside(False, True, {"dft_energy": -1.0}, (), 0) for o in lacking}
+    beside = {o: Beside(False, True, {"dft_energy": -1.0}, ()) for o in lacking}
     found = examine(frames, wards.foundation(), beside=beside)
     [finding] = found.errors
     assert finding.code == "energy-missing"

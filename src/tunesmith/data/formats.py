@@ -52,14 +52,13 @@ class Beside:
     """What a file says of one frame beside what `Frame` keeps of it.
 
     energy, forces: whether there are any under the keys in use. energies: every number whose name
-    holds "energy". names: of everything else that could be forces. fixed: constrained atoms.
+    holds "energy". names: of everything else that could be forces.
     """
 
     energy: bool
     forces: bool
     energies: dict[str, float]
     names: tuple[str, ...]
-    fixed: int
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,8 @@ def _beside(atoms: Atoms, values: Values, keys: KeysUsed) -> Beside:
     }
     per_atom = (key for key, v in values.items() if np.shape(v) == (len(atoms), 3))
     names = tuple(key for key in per_atom if key not in ("positions", keys.forces))
-    fixed = {int(i) for c in atoms.constraints for i in getattr(c, "index", ())}
     there = (keys.energy in values, keys.forces in values)
-    return Beside(*there, energies, names, len(fixed))
+    return Beside(*there, energies, names)
 
 
 # ---------------------------------------------------------------------------- keys

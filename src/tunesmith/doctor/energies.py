@@ -136,9 +136,7 @@ def _width(energy: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
 
 def _without_composition(view: View) -> tuple[int, np.ndarray, np.ndarray]:
     """Energies less what least squares on the element counts explains, and how many are free."""
-    numbers = sorted({int(z) for f in view.frames for z in f.atoms.numbers})
-    counts = np.array([[np.sum(f.atoms.numbers == z) for z in numbers] for f in view.frames], float)
-    basis, sizes, _ = np.linalg.svd(counts, full_matrices=False)
+    basis, sizes, _ = np.linalg.svd(view.counts, full_matrices=False)
     basis = basis[:, sizes > 1e-9 * sizes[0]]
     model, label = (e - basis @ (basis.T @ e) for e in (view.predicted, view.energy))
     return len(label) - basis.shape[1], model, label

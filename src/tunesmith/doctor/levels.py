@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tunesmith.doctor.findings import Finding, finding
-from tunesmith.doctor.statistics import centred, clusters, spread
+from tunesmith.doctor.statistics import centred, clusters, least_absolute, spread
 from tunesmith.doctor.view import View
 
 _SOFT = 0.35  # of the foundation's own energy difference: what its error may be
@@ -114,11 +114,5 @@ def _residual(view: View) -> np.ndarray:
             continue
         v = view.volumes[g] / view.volumes[g].mean() - 1
         basis = np.stack([np.ones_like(v), v / np.ptp(v), (v / np.ptp(v)) ** 2], 1)
-        weights = np.ones(len(g))
-        for _ in range(30):
-            root = np.sqrt(weights)
-            solution = np.linalg.lstsq(basis * root[:, None], residual[g] * root, rcond=1e-9)[0]
-            left = residual[g] - basis @ solution
-            weights = 1 / np.maximum(np.abs(left), 1e-4)
-        residual[g] = left
+        residual[g] = least_absolute(basis, residual[g], 1e-4)
     return residual

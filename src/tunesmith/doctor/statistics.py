@@ -62,6 +62,19 @@ def centred(values: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
     return out
 
 
+def least_absolute(x: np.ndarray, y: np.ndarray, floor: float) -> np.ndarray:
+    """(n,) what is left of y (n,) after the fit on columns x (n, k) that makes Σ|left| least.
+
+    By reweighted least squares; deviations below ``floor`` count as that much.
+    """
+    weights = np.ones(len(y))
+    for _ in range(30):
+        root = np.sqrt(weights)
+        left = y - x @ np.linalg.lstsq(x * root[:, None], y * root, rcond=1e-9)[0]
+        weights = 1 / np.maximum(np.abs(left), floor)
+    return np.asarray(left)
+
+
 def clusters(values: np.ndarray, floor: float) -> list[np.ndarray]:
     """Indices of values that lie in tight clusters with wide gaps between them, the largest first.
 

@@ -43,6 +43,17 @@ class View:
         return np.array([f.atoms.get_chemical_formula("hill") for f in self.frames])
 
     @cached_property
+    def elements(self) -> list[int]:
+        """Atomic numbers, ascending."""
+        return sorted({int(z) for f in self.frames for z in f.atoms.numbers})
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(n, k) atoms of each of the k elements in each frame."""
+        numbers = (f.atoms.numbers for f in self.frames)
+        return np.array([[np.sum(own == z) for z in self.elements] for own in numbers], float)
+
+    @cached_property
     def groups(self) -> list[np.ndarray]:
         """Indices of the frames of each composition that has at least two."""
         groups = [np.flatnonzero(self.compositions == c) for c in dict.fromkeys(self.compositions)]

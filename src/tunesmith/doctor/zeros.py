@@ -6,6 +6,7 @@ from ase.data import chemical_symbols
 from tunesmith.core import E0s, Frame
 from tunesmith.data.checks import symbols
 from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.statistics import least_absolute
 from tunesmith.doctor.view import View
 
 #: eV per atom, label − foundation, that energies of atomisation of two levels of theory may differ
@@ -31,7 +32,7 @@ def per_atom(view: View, isolated: list[Frame]) -> bool | None:
     None without isolated atoms of all elements, or where neither or both do.
     """
     atoms = energies_of(isolated)
-    if not view.frames or not _elements(view) <= atoms.keys():
+    if not view.frames or not set(view.elements) <= atoms.keys():
         return None
     zero = np.array([sum(atoms[int(z)] for z in f.atoms.numbers) for f in view.frames])
     as_total = float(np.median((view.energy - zero) / view.sizes))
@@ -47,7 +48,7 @@ def judge_zeros(
     if not view.frames:
         return [], {}
     found, atoms = _several(isolated), energies_of(isolated)
-    missing = _elements(view) - atoms.keys()
+    missing = set(view.elements) - atoms.keys()
     if missing:
         text = f"no isolated atom of {symbols(missing)}"
         found.append(finding("e0-missing", text))
@@ -57,10 +58,6 @@ def judge_zeros(
     if not missing:
         found += _against_atoms(view, atoms, foundation, facts)
     return found + _uneven(view), facts
-
-
-def _elements(view: View) -> set[int]:
-    return {int(z) for f in view.frames for z in np.unique(f.atoms.numbers)}
 
 
 def _several(isolated: list[Frame]) -> list[Finding]:
@@ -109,10 +106,7 @@ def _against_atoms(
 
 def _by_element(view: View, atoms: dict[int, float], foundation: E0s) -> list[Finding]:
     """One isolated atom off, seen by compositions with more and less of its element."""
-    elements = sorted(_elements(view))
-    counts = np.array(
-        [[np.sum(f.atoms.numbers == z) for z in elements] for f in view.frames], float
-    )
+    elements, counts = view.elements, view.counts
     distinct, which = np.unique(counts, axis=0, return_inverse=True)
     if len(distinct) < len(elements) + 1 or np.linalg.matrix_rank(distinct) < len(elements):
         return []
@@ -134,11 +128,7 @@ def _by_element(view: View, atoms: dict[int, float], foundation: E0s) -> list[Fi
 
 def _uneven(view: View) -> list[Finding]:
     """Compositions whose zero of energy is not that of the others."""
-    elements = sorted(_elements(view))
-    counts = np.array(
-        [[np.sum(f.atoms.numbers == z) for z in elements] for f in view.frames], float
-    )
-    distinct, which = np.unique(counts, axis=0, return_inverse=True)
+    distinct, which = np.unique(view.counts, axis=0, return_inverse=True)
     which = which.ravel()
     if len(distinct) <= np.linalg.matrix_rank(distinct):
         return []
@@ -146,12 +136,7 @@ def _uneven(view: View) -> list[Finding]:
     middle = np.array([np.median(off[which == i]) for i in range(len(distinct))])
     scale = distinct.sum(1)
     x, y = distinct / scale[:, None], middle / scale
-    weights = np.ones(len(y))
-    for _ in range(30):  # least absolute deviations
-        root = np.sqrt(weights)
-        solution = np.linalg.lstsq(x * root[:, None], y * root, rcond=1e-9)[0]
-        weights = 1 / np.maximum(np.abs(y - x @ solution), 1e-3)
-    left = np.abs(y - x @ solution)
+    left = np.abs(least_absolute(x, y, 1e-3))
     if left.max() < _UNEVEN:
         return []
     wrong = np.isin(which, np.flatnonzero(left > 0.5 * _UNEVEN))

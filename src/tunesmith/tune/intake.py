@@ -16,6 +16,7 @@ from tunesmith.errors import DataError, ModelError
 from tunesmith.potentials import zoo
 from tunesmith.tune import folder
 from tunesmith.tune.choice import choose, warnings, with_strategy
+from tunesmith.tune.replay import predicted
 from tunesmith.uncertainty.ensemble import Ensemble
 
 #: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
@@ -147,16 +148,14 @@ def align(
     method = settings.method
     if fresh and method == "auto":
         method = "average"
-    predicted = None
+    energies = None
     if needs_prediction(method):
-        chunks = [train[i : i + 8] for i in range(0, len(train), 8)]
-        parts = [start.predict([f.atoms for f in chunk]).mean.energy for chunk in chunks]
-        predicted = np.concatenate(parts)
+        energies = np.array([label.energy for label in predicted(start.potential, train)])
     return choose_e0s(
         method,
         frames=train,
         isolated=isolated,
         foundation=start.e0s.values,
-        predicted=predicted,
+        predicted=energies,
         table=settings.table,
     )

@@ -1,7 +1,7 @@
 """What every sampler is given, and what it gives back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.core import E0s, Frame, NoiseScale, Subspace, Weights
@@ -68,8 +68,3 @@ class Fit:
     replay: Weights = field(default_factory=dict)
     noise: Weights = field(default_factory=dict)
     noise_scale: NoiseScale | None = None
-
-
-def with_labels(problem: Problem, train: list[Frame]) -> Problem:
-    """The same problem with other labels to learn from."""
-    return replace(problem, train=train)

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from tunesmith.core import Settings, Tensor, Weights
 from tunesmith.errors import ConfigError
 from tunesmith.registry import nearest
+from tunesmith.settings import one_or_more
 
 
 def weight_of(coordinate: str) -> str:
@@ -99,10 +100,6 @@ class FreezeReadout(_Whole):
         return found
 
 
-def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class Blocks(_Whole):
     """Named parts of the network move, the others stay.
 
@@ -110,7 +107,7 @@ class Blocks(_Whole):
     """
 
     kind: ClassVar[str] = "blocks"
-    names: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = Field(
+    names: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         min_length=1,
         description="parts (embedding, interactions, products.1, readouts, …), weights, "
         "beginnings of weights up to a dot, or patterns of weights with * and ?",
