@@ -198,7 +198,7 @@ def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
     )
     if not sure and view.volume_varies(view.groups):  # nobody knows the work of the strain
         return None
-    if scale.correlation < -0.85 and scale.n >= 6:
+    if scale.n >= 6 and scale.correlation < (-0.7 if scale.n >= 20 else -0.85):
         return finding("energy-sign", f"energies fall where they should rise: {text}", origins)
     bound = 0.35 if scale.n >= 12 else 0.2
     lost = scale.n >= 8 and scale.correlation < bound

@@ -172,6 +172,11 @@ CODES: dict[str, Code] = {
         "forces far from what the rest of the set lets expect",
         "look whether these calculations converged; label again or remove",
     ),
+    "unknown-chemistry": Code(
+        "warning",
+        "the foundation's forces are wrong here, the labels are consistent",
+        "nothing, or a foundation that knows these; units and signs of energies go unjudged",
+    ),
     # ------------------------------------------------------------------ stress
     "stress-sign": Code(
         "error", "stress has the wrong sign", "turn the sign: positive under tension (ASE)"

@@ -12,7 +12,7 @@ from ase import units as u
 from scipy.optimize import linear_sum_assignment
 
 from tunesmith.doctor.findings import Finding, Severity, finding
-from tunesmith.doctor.paths import corrected, rotation
+from tunesmith.doctor.paths import corrected, explained, rotation
 from tunesmith.doctor.statistics import centred, nearest_factor, spread
 from tunesmith.doctor.view import View
 
@@ -43,6 +43,8 @@ CLOSE = 0.9
 HANDFUL = 8
 #: ratio of lengths that no foundation is off by, where directions are right
 FAR = 8.0
+#: how well forces that are right foretell the labels' own energies (`paths.explained`), at least
+CONSISTENT = 0.65
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -78,7 +80,14 @@ def judge_forces(view: View) -> Forces:
     nothing = replace(nothing, facts=facts)
     # forces a few femtoseconds apart point against each other: no sign before other reasons fail
     if -OPPOSED < typical < SURE:
-        found = _misplaced(view, labels, seen, typical)
+        consistent = _consistent(view, nothing, seen)
+        found = [] if consistent else _misplaced(view, labels, seen, typical)
+        if consistent and abs(typical) < KNOWN:
+            text = (
+                f"the forces are unlike the foundation's (cosine {typical:.2f}), but explain the "
+                "energies they came with: it is the foundation that knows little of these"
+            )
+            found = [finding("unknown-chemistry", text, view.origins(seen))]
         if found or abs(typical) < KNOWN:
             return replace(nothing, findings=found)
     found, sign = [], 1.0
@@ -104,6 +113,13 @@ def judge_forces(view: View) -> Forces:
     right = [sign * f / unit for f in labels]
     apart = replace(nothing, cosine=sign * cosine, ratio=ratio / unit, forces=right, usable=True)
     return replace(apart, findings=found + _apart(view, apart))
+
+
+def _consistent(view: View, judged: Forces, where: np.ndarray) -> bool:
+    """Whether forces unlike the foundation's are confirmed by the energies they came with, and
+    about as long as its own: where elements are wrong, the foundation's are of another world."""
+    alike = abs(np.log(np.median(judged.ratio[where]))) < np.log(2.5)
+    return bool(alike and explained(view, judged.forces, where) > CONSISTENT)
 
 
 def _fits_better(view: View, forces: list[np.ndarray]) -> bool:
@@ -254,7 +270,8 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     theirs = np.isin(view.compositions, np.array(view.compositions)[chosen])
     others = judged.cosine[theirs & ~where & np.isfinite(judged.cosine)]
     known = len(others) == 0 or np.median(others) >= WELL
-    if known and plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen)):
+    elsewhere = plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen))
+    if known and elsewhere and not _consistent(view, judged, where):
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"

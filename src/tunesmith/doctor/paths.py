@@ -17,6 +17,7 @@ from tunesmith.doctor.view import View
 _NEIGHBOURS = 3
 _MODEL_ERROR = 8e-3  # eV per atom, of a foundation's energies within one composition
 _FAR = 0.4  # Å, rms displacement of an atom where the trapezoidal rule says nothing any more
+_PAIRS = 20  # of near structures, below which chance alone may make work and energies agree
 
 
 def corrected(view: View, forces: list[np.ndarray], stress: bool) -> View:
@@ -25,14 +26,43 @@ def corrected(view: View, forces: list[np.ndarray], stress: bool) -> View:
     forces: the labels', eV/Å, right units and sign. stress: whether the labels' can be trusted.
     """
     energy = view.predicted.copy()
-    by_atoms: dict[bytes, list[int]] = {}
+    for group in _same_atoms(view):
+        energy[group] = _solve(view, forces, stress, group)
+    return replace(view, predicted=energy)
+
+
+def explained(view: View, forces: list[np.ndarray], among: np.ndarray | None = None) -> float:
+    """How well the forces foretell the labels' own energies: no foundation plays a part.
+
+    The cosine between E_j − E_i and the work −½ (F_i + F_j)·ΔR over pairs of near molecules: about
+    0.6 to 1 for labels of one calculation (1 but for anharmonicity), about 0 for forces of other
+    frames, other atoms or another orientation. NaN with too few pairs, and for crystals. among:
+    (n,) mask; only pairs that hold one of these frames.
+    """
+    work, rise = [], []
+    for group in _same_atoms(view):
+        for a, b in _edges([view.frames[k].atoms for k in group]):
+            i, j = int(group[a]), int(group[b])
+            one, other = view.frames[i].atoms, view.frames[j].atoms
+            if one.pbc.any() or (among is not None and not (among[i] or among[j])):
+                continue
+            moved, turn = _molecule(one, other)
+            if np.sqrt(np.mean(np.sum(moved**2, axis=1))) > _FAR:
+                continue
+            work.append(-0.5 * float(np.sum((forces[i] + forces[j] @ turn) * moved)))
+            rise.append(float(view.energy[j] - view.energy[i]))
+    x, y = np.array(work), np.array(rise)
+    size = np.linalg.norm(x) * np.linalg.norm(y)
+    return float(x @ y / size) if len(x) >= _PAIRS and size > 0 else np.nan
+
+
+def _same_atoms(view: View) -> list[np.ndarray]:
+    """Indices of frames with the same elements in the same order, of each such kind with two."""
+    kinds: dict[bytes, list[int]] = {}
     for k, frame in enumerate(view.frames):
         kind = frame.atoms.numbers.tobytes() + frame.atoms.pbc.tobytes()
-        by_atoms.setdefault(kind, []).append(k)
-    for group in by_atoms.values():
-        if len(group) > 1:
-            energy[group] = _solve(view, forces, stress, np.array(group))
-    return replace(view, predicted=energy)
+        kinds.setdefault(kind, []).append(k)
+    return [np.array(group) for group in kinds.values() if len(group) > 1]
 
 
 def matched(view: View) -> bool:
