@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
-from tunesmith.acquire import RULES, Picks, choose
+from tunesmith.acquire import RULES, choose
 from tunesmith.core import Frame, derived_seed
 from tunesmith.data.checks import check_structures, separate_isolated
 from tunesmith.data.formats import read_frames, write_frames
@@ -22,24 +19,13 @@ from tunesmith.data.stream import Stream
 from tunesmith.doctor.candidates import Candidates, look
 from tunesmith.errors import ConfigError, DataError, ModelError, RunFolderError
 from tunesmith.registry import REPRESENTATIONS, nearest
-from tunesmith.report.selection import selection_map
-from tunesmith.report.tables import number
-from tunesmith.uncertainty.components import Components
+from tunesmith.report.selection import selection_map, selection_table
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 from tunesmith.uncertainty.features import Representation, stream
-from tunesmith.uncertainty.kernels import Kernel, committee_scores
+from tunesmith.uncertainty.kernels import committee_scores
 
 #: what `top` can be the top of
 SCORES = ("committee-energy", "committee-force", "committee-force-mean")
-#: what the score of a chosen structure is
-MEANING = {
-    "lcmd": "distance to its centre",
-    "kcenter": "distance to the nearest",
-    "posterior_variance": "posterior variance",
-    "random": "",
-}
-_SHOWN = 10  # of the chosen in the table
-_DRAWN = 20_000  # of the pool in the picture
 _BATCH = 16  # structures whose members' spread is predicted together
 
 
@@ -129,7 +115,15 @@ def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
         for i, (frame, score, origin) in enumerate(zip(chosen, picks.scores, origins, strict=True))
     ]
     write_frames(wanted.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
-    _draw(wanted, representation.kernel, pool, theirs, picks)
+    selection_map(
+        pool,
+        picks.indices,
+        wanted.picture,
+        labelled=theirs,
+        kernel=representation.kernel,
+        rng=np.random.default_rng(derived_seed(wanted.seed, "map")),
+        title=_title(wanted, representation, len(candidates), len(labelled)),
+    )
     return {
         "out": str(wanted.out),
         "picture": str(wanted.picture),
@@ -309,45 +303,17 @@ def _marked(frame: Frame, row: Mapping[str, Any]) -> Frame:
     return replace(frame, atoms=atoms)
 
 
-def _draw(
-    wanted: Wanted,
-    kernel: Kernel,
-    pool: np.ndarray,
-    labelled: np.ndarray | None,
-    picks: Picks,
-) -> None:
-    """The map, of at most `_DRAWN` candidates; its chances are its own."""
-    rng = np.random.default_rng(derived_seed(wanted.seed, "map"))
-    shown = np.asarray(pool[np.sort(rng.permutation(len(pool))[:_DRAWN])])
-    everything = shown if labelled is None else np.concatenate([shown, labelled])
-    components = Components.fit(everything, kernel, rng)
-    given = "" if labelled is None else f" beside {len(labelled)} labelled"
-    selection_map(
-        components.project(shown),
-        components.project(np.asarray(pool[picks.indices])),
-        wanted.picture,
-        labelled=None if labelled is None else components.project(labelled),
-        explained=components.explained,
-        title=f"{wanted.n} of {len(pool)} candidates by {wanted.rule}{given}\n"
-        f"representation {wanted.representation}, {kernel} kernel",
+def _title(wanted: Wanted, representation: Representation, n: int, labelled: int) -> str:
+    given = f" beside {labelled} labelled" if labelled else ""
+    return (
+        f"{wanted.n} of {n} candidates by {wanted.rule}{given}\n"
+        f"representation {wanted.representation}, {representation.kernel} kernel"
     )
 
 
 def show(summary: Mapping[str, Any], screen: Console) -> None:
     """The first of the chosen as a table, and what was done in a line."""
-    what = MEANING.get(summary["rule"], summary["score"])
-    heads = ("order", "structure", "composition", *([what] if what else []))
-    table = Table(*heads, *(["nearest labelled"] if summary["n_labelled"] else []),
-                  box=box.SIMPLE_HEAD)  # fmt: skip
-    for row in summary["chosen"][:_SHOWN]:
-        cells = [str(row["order"]), row["origin"], row["composition"]]
-        cells += [number(row["score"])] if what else []
-        cells += [row["nearest"]] if summary["n_labelled"] else []
-        table.add_row(*map(Text, cells))
-    screen.print(table)
-    rest = summary["n_chosen"] - _SHOWN
-    if rest > 0:
-        screen.print(f"  and {rest} more")
+    screen.print(selection_table(summary))
     of = f" of {summary['model']}" if summary["model"] else ""
     screen.print(
         f"{summary['n_chosen']} of {summary['n_candidates']} candidates by {summary['rule']} "
