@@ -131,7 +131,7 @@ def test_json_holds_every_choice(folder: Path, capfd: pytest.CaptureFixture[str]
     "options",
     [
         ("--rule", "lcmd"),
-        ("--rule", "posterior_variance", "--noise", "0.01"),
+        ("--rule", "posterior-variance", "--noise", "0.01"),
         ("--rule", "kcenter", "--representation", "activation"),
         ("--rule", "random", "--seed", "3"),
         ("--representation", "morgan"),
@@ -369,7 +369,7 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
     (("pool.xyz", "--out", "drawn.xyz"), "drawn.png exists; choose another --out"),
     (("pool.xyz", "--out", "missing/c.xyz"), "missing: there is no such folder"),
     (("pool.xyz", "--rule", "lcm"), "--rule: there is no 'lcm'; did you mean 'lcmd'?"),
-    (("pool.xyz", "--rule", "posterior-variance"), "did you mean 'posterior_variance'?"),
+    (("pool.xyz", "--rule", "posterior_variance"), "did you mean 'posterior-variance'?"),
     (
         ("pool.xyz", "--representation", "ntkk"),
         "--representation: there is no 'ntkk'; did you mean 'ntk'?",
@@ -378,7 +378,7 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
      "mean 'committee-force'?"),
     (("pool.xyz", "--score", "committee-force"), "--score: lcmd has none; leave it out, or give"),
     (("pool.xyz", "--noise", "0.1"), "--noise: lcmd has none; leave it out, or give --rule post"),
-    (("pool.xyz", "--rule", "posterior_variance", "--noise", "-1"), "--noise -1.0: give a posit"),
+    (("pool.xyz", "--rule", "posterior-variance", "--noise", "-1"), "--noise -1.0: give a posit"),
     (("pool.xyz", "--rule", "top"), "organic-xs has one member, whose disagreement is nothing"),
     (("pool.xyz", "--representation", "soap", "--model", "organic-xs"), "--model: lcmd on soap "
      "asks no model; leave it out."),

@@ -293,7 +293,7 @@ def select(
     rule: Annotated[
         str,
         typer.Option(
-            "--rule", metavar="NAME", help="lcmd, posterior_variance, kcenter, top or random."
+            "--rule", metavar="NAME", help="lcmd, posterior-variance, kcenter, top or random."
         ),
     ] = "lcmd",
     score: Annotated[
@@ -302,7 +302,7 @@ def select(
     ] = None,
     noise: Annotated[
         float | None,
-        typer.Option("--noise", metavar="X", help="λ of posterior_variance. [default: 0.001]"),
+        typer.Option("--noise", metavar="X", help="λ of posterior-variance. [default: 0.001]"),
     ] = None,
     model: Annotated[
         str | None,

@@ -34,7 +34,7 @@ class Wanted:
     """What is asked for; None: not given.
 
     model, head, device: of what represents or scores the structures. score: of `SCORES`, for the
-    rule top. noise: λ of posterior_variance. skip_labelled: leave out candidates that are labelled
+    rule top. noise: λ of posterior-variance. skip_labelled: leave out candidates that are labelled
     already. new_elements: elements that no labelled structure has are meant. cache: folder where
     features are kept.
     """
@@ -160,9 +160,9 @@ def _representation(wanted: Wanted) -> Representation:
         raise ConfigError(f"--n {wanted.n}: choose at least one structure.")
     if wanted.score is not None and wanted.rule != "top":
         raise ConfigError(f"--score: {wanted.rule} has none; leave it out, or give --rule top.")
-    if wanted.noise is not None and wanted.rule != "posterior_variance":
+    if wanted.noise is not None and wanted.rule != "posterior-variance":
         raise ConfigError(
-            f"--noise: {wanted.rule} has none; leave it out, or give --rule posterior_variance."
+            f"--noise: {wanted.rule} has none; leave it out, or give --rule posterior-variance."
         )
     if wanted.noise is not None and not (np.isfinite(wanted.noise) and wanted.noise > 0):
         raise ConfigError(f"--noise {wanted.noise}: give a positive number, as 1e-3.")

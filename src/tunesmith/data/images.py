@@ -17,7 +17,8 @@ from tunesmith.errors import DataError
 
 def read_images(path: Path) -> list[Atoms]:
     """All structures of a file. Raises `DataError`, with the frame's number where it is known."""
-    return list(iterate_images(path))
+    check_file(path)
+    return list(iter_images(path))
 
 
 def check_file(path: Path) -> int | None:
@@ -32,13 +33,12 @@ def check_file(path: Path) -> int | None:
     return extxyz.scan(path) if _is_extxyz(path) else None
 
 
-def iterate_images(path: Path, only: Collection[int] | None = None) -> Iterator[Atoms]:
-    """Structures of a file one by one, in memory that does not grow with an extxyz file or a
-    database. Raises as `read_images`, for an extxyz file before the first structure.
+def iter_images(path: Path, only: Collection[int] | None = None) -> Iterator[Atoms]:
+    """The structures of a file that `check_file` has passed, one in memory at a time.
 
     only: numbers of those to give, from 0 and in ascending order whatever theirs; None for all.
+    Raises `DataError`, with the frame's number where it is known, where one cannot be read.
     """
-    check_file(path)
     n = 0
     try:
         if only is not None and _is_extxyz(path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunesmith.core import Frame
 from tunesmith.data.formats import KeysUsed, choose_keys, frame_from, values_of
-from tunesmith.data.images import check_file, iterate_images
+from tunesmith.data.images import check_file, iter_images
 from tunesmith.errors import DataError
 
 
@@ -40,7 +40,7 @@ class Stream:
         for path, name in zip(self.paths, self._names, strict=True):
             kinds: dict[frozenset[str], str] = {}
             keys, n = KeysUsed(), 0
-            for n, image in enumerate(iterate_images(path), 1):
+            for n, image in enumerate(iter_images(path), 1):
                 values, origin = values_of(image), f"{name}#{n - 1}"
                 if (kind := frozenset(values)) not in kinds:
                     kinds[kind] = origin
@@ -60,7 +60,7 @@ class Stream:
             here = sorted(i - starts[k] for i in numbers if starts[k] <= i < starts[k + 1])
             if not here:
                 continue
-            for i, image in zip(here, iterate_images(path, set(here)), strict=True):
+            for i, image in zip(here, iter_images(path, set(here)), strict=True):
                 origin = f"{self._names[k]}#{i}"
                 found[starts[k] + i] = frame_from(image, values_of(image), origin, self._keys[k])
         return [found[int(i)] for i in numbers]

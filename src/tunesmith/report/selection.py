@@ -23,7 +23,7 @@ DRAWN = 20_000
 _MEANING = {
     "lcmd": "distance to its centre",
     "kcenter": "distance to the nearest",
-    "posterior_variance": "posterior variance",
+    "posterior-variance": "posterior variance",
 }
 _ROWS = 10  # of the table
 
