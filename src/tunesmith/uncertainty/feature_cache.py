@@ -1,7 +1,7 @@
 """Which vectors a file of the cache holds: everything that decides them, as one name."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ _FORMAT = 1  # of what is kept, and of how it is computed where no version says 
 
 def key_of(
     representation: Representation,
-    source: Sequence[str | Path | Atoms | Frame],
+    source: Iterable[str | Path | Atoms | Frame],
     posterior: Ensemble | None,
 ) -> str:
     """A file name for the vectors of some structures.

@@ -17,7 +17,7 @@ from ase import Atoms
 
 from tunesmith.core import Frame
 from tunesmith.data.checks import check_structures
-from tunesmith.data.images import iterate_images
+from tunesmith.data.images import check_file, iter_images
 from tunesmith.errors import DataError
 from tunesmith.registry import REPRESENTATIONS
 from tunesmith.uncertainty import rows
@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 #: one or more files, or the structures themselves; frames say where they came from
-Source = str | Path | Sequence[str | Path] | Iterable[Atoms | Frame]
+Source = str | Path | Iterable[str | Path | Atoms | Frame]
 #: structures in one batch; more gain little, and their memory grows
-BATCH = 32
+BATCH = 64
 #: atoms in one batch, where structures are large
 _ATOMS = 2048
 
@@ -75,17 +75,16 @@ def stream(
 ) -> np.ndarray:
     """`compute` in bounded memory, of files or structures of any number: (n, d) float32, read-only.
 
-    source: of structures that are not in a sequence, such as a generator's, nothing can be known
-    beforehand: they need a cache-less call, and SOAP its elements. The result is in memory if it is
-    small, else a memory map: of a file in ``cache``, where it is found again as long as the model,
-    the representation, the packages and the structures stay what they are, or of a temporary file.
-    progress: called with the number of structures done. Raises as `compute`, `DataError` also for
-    unreadable files, `RunFolderError` where the cache cannot be written.
+    source: looked at twice by the cache, and by SOAP where its elements are not named, which an
+    iterator does not allow. The result is in memory if it is small, else a memory map: of a file in
+    ``cache``, where it is found again as long as the model, the representation, the packages and
+    the structures stay what they are, or of a temporary file. progress: called with the number of
+    structures done. Raises as `compute`, `DataError` also for unreadable files, `RunFolderError`
+    where the cache cannot be written.
     """
     if isinstance(source, str | Path):
         source = [source]
-    several = isinstance(source, Sequence)
-    if cache is not None and not several:
+    if cache is not None and isinstance(source, Iterator):
         raise DataError(
             "a cache needs structures that can be looked at twice; give files or a list, or leave "
             "the cache out."
@@ -102,7 +101,6 @@ def stream(
     if cache is None:
         with TemporaryFile(prefix="tunesmith-") as file:
             return rows.read(file, *rows.write(file, blocks()))
-    assert isinstance(source, Sequence)
     path = cache / f"{key_of(representation, source, posterior)}.npy"
     found = rows.load(path)
     return rows.save(path, blocks()) if found is None else found
@@ -114,7 +112,7 @@ def _blocks(
     """Vectors batch by batch. Raises `DataError` for a source without structures."""
     if batch_size < 1:
         raise DataError(f"batch_size: {batch_size} is too small; use 1 or more.")
-    if representation.needs_elements and isinstance(source, Sequence):
+    if representation.needs_elements and not isinstance(source, Iterator):
         found = (f.atoms.numbers.tolist() for f in _frames(source))
         representation = representation.for_elements(set(chain.from_iterable(found)))
     describe = representation.prepare(posterior)
@@ -139,7 +137,8 @@ def _frames(source: Source) -> Iterator[Frame]:
     for i, item in enumerate([source] if isinstance(source, str | Path) else source):
         if isinstance(item, str | Path):
             path = Path(item)
-            for k, atoms in enumerate(iterate_images(path)):
+            check_file(path)
+            for k, atoms in enumerate(iter_images(path)):
                 yield Frame(atoms, None, f"{path.name}#{k}")
         else:
             yield item if isinstance(item, Frame) else Frame(item, None, f"structure {i}")
