@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from tunesmith.report.plots import COLOURS, GREY, save
@@ -20,11 +20,7 @@ from tunesmith.uncertainty.kernels import Kernel
 #: candidates drawn at most, drawn by lot of more
 DRAWN = 20_000
 #: what the score of a chosen structure is, where the rule says it
-_MEANING = {
-    "lcmd": "distance to its centre",
-    "kcenter": "distance to the nearest",
-    "posterior-variance": "posterior variance",
-}
+_MEANING = {"lcmd": "distance", "kcenter": "distance", "posterior-variance": "variance"}
 _ROWS = 10  # of the table
 
 
@@ -75,7 +71,7 @@ def selection_table(summary: Mapping[str, Any]) -> RenderableType:
     nearest = bool(summary["n_labelled"])
     heads = ["order", "structure", "composition"]
     heads += ([what] if what else []) + (["nearest labelled"] if nearest else [])
-    table = Table(*heads, box=box.SIMPLE_HEAD)
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=box.SIMPLE_HEAD)
     for row in summary["chosen"][:_ROWS]:
         cells = [str(row["order"]), row["origin"], row["composition"]]
         cells += ([number(row["score"])] if what else []) + ([row["nearest"]] if nearest else [])
