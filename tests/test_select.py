@@ -12,10 +12,11 @@ from ase.io import read, write
 from matplotlib.image import imread
 from tunesmith.uncertainty.features import NTK, compute
 
-from tunesmith import selecting, terminal
+from tunesmith import terminal
 from tunesmith.cli import app
 from tunesmith.core import E0s, Members
 from tunesmith.potentials import zoo
+from tunesmith.selecting import job
 from tunesmith.tune import members as members_file
 from tunesmith.tune.subspace import All
 from tunesmith.uncertainty.ensemble import open_model
@@ -434,7 +435,7 @@ def test_a_model_without_the_representation_is_refused(
         potential = posterior.potential
         potential.capabilities = replace(potential.capabilities, embedding=False)
 
-    monkeypatch.setattr(selecting, "open_model", _posterior(without))
+    monkeypatch.setattr(job, "open_model", _posterior(without))
     before = tree(folder)
     code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz")
     assert (code, out) == (2, "")
@@ -451,7 +452,7 @@ def test_features_that_are_no_numbers_are_refused(
             name: posterior.weights[0][name] * float("nan")
         }
 
-    monkeypatch.setattr(selecting, "open_model", _posterior(spoilt))
+    monkeypatch.setattr(job, "open_model", _posterior(spoilt))
     before = tree(folder)
     code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz")
     assert (code, out) == (2, "")

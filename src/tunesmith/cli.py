@@ -332,9 +332,10 @@ def select(
 
     Example: tunesmith select pool.xyz --labelled train.xyz --n 100 --out chosen.xyz
     """
-    from tunesmith import selecting
+    from tunesmith.selecting import job
+    from tunesmith.selecting.wanted import Wanted
 
-    wanted = selecting.Wanted(
+    wanted = Wanted(
         tuple(pool),
         out,
         n,
@@ -352,8 +353,8 @@ def select(
         seed=seed,
     )
     with terminal.only_results(), terminal.progress(notes := terminal.notes()) as bar:
-        summary = selecting.select(wanted, notes, bar)
-    terminal.give(summary, json, lambda screen: selecting.show(summary, screen))
+        summary = job.select(wanted, notes, bar)
+    terminal.give(summary, json, lambda screen: job.show(summary, screen))
 
 
 # ------------------------------------------------------------------------- strategies

@@ -1,5 +1,6 @@
 """Are these structures fit to choose from? Files of candidates beside what is labelled already."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,9 @@ def look(
     """
     index = Known(labelled)
     familiar = frozenset(z for f in labelled for z in f.atoms.numbers.tolist())
-    numbers, digests, elements, isolated = [], [], set(), 0
+    numbers, digests = array("q"), array("q")
+    elements: set[int] = set()
+    isolated = 0
     again: list[tuple[str, str]] = []
     new: dict[int, str] = {}
     for number, frame in enumerate(stream):
@@ -95,7 +98,7 @@ def look(
         left = f"{len(again)} are labelled already, {isolated} are isolated atoms"
         raise DataError(f"the pool has no candidate ({left}); give structures to choose from.")
     copies = len(digests) - len(np.unique(digests))
-    rows = np.array(numbers, np.int64)
+    rows = np.array(numbers)
     return Candidates(stream, rows, frozenset(elements), copies, isolated, len(again))
 
 
