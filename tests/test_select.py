@@ -10,7 +10,6 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 from matplotlib.image import imread
-from tunesmith.uncertainty.features import NTK, compute
 
 from tunesmith import terminal
 from tunesmith.cli import app
@@ -20,6 +19,7 @@ from tunesmith.selecting import job
 from tunesmith.tune import members as members_file
 from tunesmith.tune.subspace import All
 from tunesmith.uncertainty.ensemble import open_model
+from tunesmith.uncertainty.features import NTK, compute
 from tunesmith.uncertainty.kernels import gram
 
 POOL, TRAIN = 24, 5
