@@ -1,6 +1,8 @@
 """`tunesmith select` from the outside: what it chooses, writes and draws, and how it refuses."""
 
+import functools
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +55,23 @@ def with_labels(frames: list[Atoms]) -> list[Atoms]:
     return frames
 
 
+@pytest.fixture(scope="module")
+def opened() -> Callable[..., object]:
+    """organic-xs opened once for all commands of this file."""
+    return functools.cache(open_model)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, opened: Callable[..., object]) -> None:
+    monkeypatch.setattr(job, "open_model", opened)
+    monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
     write("pool.xyz", rattled(POOL, 1))
     write("train.xyz", with_labels(rattled(TRAIN, 2)))
     return work
@@ -317,8 +330,20 @@ def test_features_are_kept_for_the_next_choice(
 # ------------------------------------------------------------------------- how it refuses
 
 
-def bad_files() -> None:
-    pool, train = read("pool.xyz", ":"), read("train.xyz", ":")
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where every file is that a command refuses: none of them writes anything."""
+    folder = tmp_path_factory.mktemp("yard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        _fill_yard()
+        yield folder
+
+
+def _fill_yard() -> None:
+    pool, train = rattled(POOL, 1), with_labels(rattled(TRAIN, 2))
+    write("pool.xyz", pool)
+    write("train.xyz", train)
     Path("empty.xyz").write_text("")
     text = Path("pool.xyz").read_text().splitlines()
     Path("cut.xyz").write_text("\n".join(text[:-2]) + "\n")
@@ -389,22 +414,21 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
 
 @pytest.mark.parametrize(("arguments", "says"), REFUSED)
 def test_bad_input_is_one_sentence_and_writes_nothing(
-    folder: Path,
+    yard: Path,
     capfd: pytest.CaptureFixture[str],
     arguments: tuple[object, ...],
     says: str,
 ) -> None:
-    bad_files()
     usual: list[object] = []
     for option, value in (("--labelled", "train.xyz"), ("--n", 6), ("--out", "c.xyz")):
         usual += [option, value] if option not in arguments else []
-    before = tree(folder.parent)
+    before = tree(yard)
     code, out, err = run(capfd, "select", *arguments, *usual)
     assert (code, out) == (2, "")
     [sentence] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert says in sentence
     assert sentence.endswith((".", "?"))
-    assert tree(folder.parent) == before
+    assert tree(yard) == before
 
 
 def test_options_about_labelled_structures_need_some(
