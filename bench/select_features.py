@@ -228,6 +228,7 @@ def main() -> None:
     add("--batch", type=int, nargs="+", default=[64])
     add("--rounds", type=int, default=7)
     add("--frames", type=int, default=100_000)
+    add("--work", type=Path, help="where the pool and its vectors lie meanwhile (0.2 GB)")
     add("--representations", nargs="+", default=["ntk", "activation"])
     options = parser.parse_args()
     if options.quick:
@@ -246,7 +247,7 @@ def main() -> None:
             for batch in options.batch
         ]
     if "stream" in options.parts:
-        with tempfile.TemporaryDirectory() as work:
+        with tempfile.TemporaryDirectory(dir=options.work) as work:
             found["stream"] = [
                 streamed(kind, options.model, options.frames, Path(work))
                 for kind in options.representations

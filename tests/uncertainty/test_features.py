@@ -236,7 +236,7 @@ def test_what_has_no_representation_is_refused(model: Ensemble, frames: list[Ato
         compute(Activation(), [frames[0], molecule("NH3")], model)
     with pytest.raises(DataError, match="no structure"):
         compute(Activation(), [], model)
-    with pytest.raises(DataError, match="batch_size"):
+    with pytest.raises(ConfigError, match="batch_size"):
         compute(Activation(), frames, model, batch_size=0)
     odd = frames[0].copy()
     odd.positions[2, 1] = np.nan
