@@ -43,8 +43,9 @@ CLOSE = 0.9
 HANDFUL = 8
 #: ratio of lengths that no foundation is off by, where directions are right
 FAR = 8.0
-#: how well forces that are right foretell the labels' own energies (`paths.explained`), at least
-CONSISTENT = 0.65
+#: how well forces foretell the labels' own energies (`paths.explained`): those that are right
+#: beyond doubt, and less than any that are right do
+CONSISTENT, UNEXPLAINED = 0.75, 0.3
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -176,7 +177,8 @@ def _misplaced(
     if abs(typical) > KNOWN:
         return []
     text = f"the forces have little to do with the foundation's (cosine {typical:.2f})"
-    certain = abs(typical) < UNRELATED and len(chosen) >= 3
+    unrelated = abs(typical) < UNRELATED or explained(view, labels, where) < UNEXPLAINED
+    certain = unrelated and len(chosen) >= 3
     return [finding("forces-shuffled", text, origins, None if certain else "warning")]
 
 
