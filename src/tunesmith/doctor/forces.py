@@ -46,6 +46,7 @@ FAR = 8.0
 #: how well forces foretell the labels' own energies (`paths.explained`): those that are right
 #: beyond doubt, and less than any that are right do
 CONSISTENT, UNEXPLAINED = 0.75, 0.3
+_TELLING = 8  # atoms, from which on a rearrangement that fits tells something
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -272,8 +273,10 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     theirs = np.isin(view.compositions, np.array(view.compositions)[chosen])
     others = judged.cosine[theirs & ~where & np.isfinite(judged.cosine)]
     known = len(others) == 0 or np.median(others) >= WELL
+    # few atoms fit too easily, in some order or to some other frame
+    telling = np.median(view.sizes[where]) >= _TELLING
     elsewhere = plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen))
-    if known and elsewhere and not _consistent(view, judged, where):
+    if known and telling and elsewhere and not _consistent(view, judged, where):
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"
