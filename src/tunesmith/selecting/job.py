@@ -133,7 +133,7 @@ def _say(candidates: Candidates, notes: Console) -> None:
     for n, text in (
         (candidates.isolated, "isolated atoms, which are no candidates"),
         (candidates.labelled, "structures that are labelled already, left out"),
-        (candidates.copies, "copies of other candidates, which no rule takes twice for good"),
+        (candidates.copies, "copies of other candidates"),
     ):
         if n:
             notes.print(f"the pool has {n} {text}")
