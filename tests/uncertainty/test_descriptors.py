@@ -174,8 +174,8 @@ def unpaired() -> Atoms:
 def test_what_cannot_be_perceived_is_named() -> None:
     frame = Frame(unpaired(), None, "pool.xyz#17")
     with pytest.raises(DataError, match=r"pool\.xyz#17: no Lewis structure .*connectivity"):
-        compute(Morgan(), [molecule("CH4"), frame])  # type: ignore[list-item]
-    assert compute(Morgan(bonds="connectivity"), [frame]).any()  # type: ignore[list-item]
+        compute(Morgan(), [molecule("CH4"), frame])
+    assert compute(Morgan(bonds="connectivity"), [frame]).any()
     radical = molecule("CH3")
     with pytest.raises(DataError, match="structure 0: no Lewis"):
         compute(Morgan(), [radical])
