@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -234,30 +235,29 @@ def committee(n: int) -> Path:
     return Path("run")
 
 
-@pytest.mark.parametrize("score", [None, "committee-energy"])
 def test_top_takes_what_members_disagree_about_most(
-    folder: Path, capfd: pytest.CaptureFixture[str], score: str | None
+    folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run_folder = committee(3)
-    named = ("--score", score) if score else ()
-    options = ("--model", run_folder, "--rule", "top", "--representation", "activation", *named)
-    code, out, err = run(capfd, *SELECT, "--n", 4, "--out", "c.xyz", *options)
-    assert code == 0, err
-    posterior = open_model(run_folder)
-    expected = []
-    for atoms in read("pool.xyz", ":"):
-        each = posterior.predict([atoms]).members
-        if score:
-            expected.append(np.std([q.energy[0] for q in each], ddof=1))
-        else:
-            spread = np.std([q.forces for q in each], axis=0, ddof=1)
-            expected.append(np.linalg.norm(spread, axis=1).max())
-    order = np.argsort(expected)[::-1][:4]
-    chosen = read("c.xyz", ":")
-    assert [a.info["select_origin"] for a in chosen] == [f"pool.xyz#{i}" for i in order]
-    got = [a.info["select_score"] for a in chosen]
-    np.testing.assert_allclose(got, np.array(expected)[order], rtol=2e-2)
-    assert (score or "committee-force") in out
+    pool = read("pool.xyz", ":")
+    each = open_model(run_folder).predict(pool).members
+    assert each is not None
+    energy = np.std([q.energy for q in each], axis=0, ddof=1)
+    atoms = np.linalg.norm(np.std([q.forces for q in each], axis=0, ddof=1), axis=1)
+    ends = np.cumsum([0, *map(len, pool)])
+    force = np.array([atoms[a:b].max() for a, b in pairwise(ends)])
+    options = ("--model", run_folder, "--rule", "top", "--representation", "activation")
+    for score, expected in (("committee-force", force), ("committee-energy", energy)):
+        named = () if score == "committee-force" else ("--score", score)
+        out = f"{score}.xyz"
+        code, said, err = run(capfd, *SELECT, "--n", 4, "--out", out, *options, *named)
+        assert code == 0, err
+        order = np.argsort(expected)[::-1][:4]
+        chosen = read(out, ":")
+        assert [a.info["select_origin"] for a in chosen] == [f"pool.xyz#{i}" for i in order]
+        got = [a.info["select_score"] for a in chosen]
+        np.testing.assert_allclose(got, expected[order], rtol=2e-2)
+        assert score in said
 
 
 def test_copies_are_counted_and_not_taken_twice(
@@ -400,8 +400,8 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
         ("pool.xyz", "--representation", "ntkk"),
         "--representation: there is no 'ntkk'; did you mean 'ntk'?",
     ),
-    (("pool.xyz", "--rule", "top", "--score", "force"), "--score: there is no 'force'; did you "
-     "mean 'committee-force'?"),
+    (("pool.xyz", "--rule", "top", "--score", "committee-forces"), "--score: there is no "
+     "'committee-forces'; did you mean 'committee-force'?"),
     (("pool.xyz", "--score", "committee-force"), "--score: lcmd has none; leave it out, or give"),
     (("pool.xyz", "--noise", "0.1"), "--noise: lcmd has none; leave it out, or give --rule post"),
     (("pool.xyz", "--rule", "posterior-variance", "--noise", "-1"), "--noise -1.0: give a posit"),

@@ -58,7 +58,7 @@ def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
         scores=scores,
         rng=np.random.default_rng(wanted.seed),
     )
-    chosen = job.candidates.read(picks.indices)
+    chosen = job.candidates.read(picks.indices.tolist())
     rows = _rows(job, picks, chosen)
     write_frames(wanted.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
     selection_map(
