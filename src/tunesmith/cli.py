@@ -352,8 +352,9 @@ def select(
         cache=cache,
         seed=seed,
     )
-    with terminal.only_results(), terminal.progress(notes := terminal.notes()) as bar:
-        summary = job.select(wanted, notes, bar)
+    with terminal.only_results():
+        notes = terminal.notes()
+        summary = job.select(wanted, notes, terminal.progress(notes))
     terminal.give(summary, json, lambda screen: job.show(summary, screen))
 
 

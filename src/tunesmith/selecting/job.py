@@ -28,36 +28,35 @@ _BATCH = 16  # structures whose members' spread is predicted together
 @dataclass(frozen=True)
 class Job:
     """What to choose from and by what: representation with columns for all elements, the posterior
-    where one is asked, candidates and labelled structures."""
+    where one is asked, labelled structures and candidates."""
 
     wanted: Wanted
     representation: Representation
     posterior: Ensemble | None
-    candidates: Candidates
     labelled: list[Frame]
+    candidates: Candidates
 
 
 def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
     """Choose, write the chosen structures and the map; the summary.
 
-    Raises `ConfigError`, `DataError`, `ModelError`, `RunFolderError`; nothing is written then.
+    bar: shown once there is something to wait for. Everything that can be refused is, before
+    anything is computed: `ConfigError`, `DataError`, `ModelError`, `RunFolderError`, and nothing is
+    written then.
     """
-    job = prepare(wanted, notes, bar)
-    scores = None
-    if wanted.rule == "top":
-        scores = _scores(job, bar)
-    pool, labelled = _features(job, bar)
-    kernel = job.representation.kernel
-    picks = choose(
-        wanted.rule,
-        pool,
-        labelled,
-        wanted.n,
-        kernel=kernel,
-        noise=wanted.noise or NOISE,
-        scores=scores,
-        rng=np.random.default_rng(wanted.seed),
-    )
+    representation = wanted.check()
+    structures = Stream(wanted.pool)
+    wanted.require_enough(structures.total)
+    labelled = _labelled(wanted, notes)
+    posterior = _open(wanted, representation)
+    with bar:
+        candidates = _look(wanted, structures, labelled, posterior, bar)
+        elements = candidates.elements.union(*(f.atoms.numbers.tolist() for f in labelled))
+        own = representation.for_elements(elements)
+        job = Job(wanted, own, posterior, labelled, candidates)
+        scores = _scores(job, bar) if wanted.rule == "top" else None
+        pool, theirs = _features(job, bar)
+        picks = _choose(job, pool, theirs, scores, bar)
     chosen = job.candidates.read(picks.indices.tolist())
     rows = _rows(job, picks, chosen)
     write_frames(wanted.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
@@ -65,38 +64,12 @@ def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
         pool,
         picks.indices,
         wanted.picture,
-        labelled=labelled,
-        kernel=kernel,
+        labelled=theirs,
+        kernel=representation.kernel,
         rng=np.random.default_rng(derived_seed(wanted.seed, "map")),
         title=_title(job),
     )
     return _summary(job, chosen) | {"chosen": rows}
-
-
-def prepare(wanted: Wanted, notes: Console, bar: Progress) -> Job:
-    """Everything that can be refused before anything is computed; every structure is read once."""
-    representation = wanted.check()
-    structures = Stream(wanted.pool)
-    wanted.require_enough(structures.total)
-    labelled = _labelled(wanted, notes)
-    posterior = _open(wanted, representation)
-    known = None if posterior is None else frozenset(posterior.potential.elements)
-    if labelled:
-        check_structures(labelled, known)
-    task = bar.add_task("reading", total=structures.total)
-    candidates = look(
-        structures,
-        labelled,
-        known,
-        skip_labelled=wanted.skip_labelled,
-        new_elements=wanted.new_elements,
-        seen=lambda: bar.advance(task),
-    )
-    _say(candidates, notes)
-    wanted.require_enough(len(candidates))
-    elements = candidates.elements.union(*(f.atoms.numbers.tolist() for f in labelled))
-    own = representation.for_elements(elements)
-    return Job(wanted, own, posterior, candidates, labelled)
 
 
 def _labelled(wanted: Wanted, notes: Console) -> list[Frame]:
@@ -129,14 +102,35 @@ def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
     return posterior
 
 
-def _say(candidates: Candidates, notes: Console) -> None:
+def _look(
+    wanted: Wanted,
+    structures: Stream,
+    labelled: list[Frame],
+    posterior: Ensemble | None,
+    bar: Progress,
+) -> Candidates:
+    """The candidates; every structure is read once."""
+    known = None if posterior is None else frozenset(posterior.potential.elements)
+    if labelled:
+        check_structures(labelled, known)
+    task = bar.add_task("reading", total=structures.total)
+    found = look(
+        structures,
+        labelled,
+        known,
+        skip_labelled=wanted.skip_labelled,
+        new_elements=wanted.new_elements,
+        seen=lambda: bar.advance(task),
+    )
     for n, text in (
-        (candidates.isolated, "isolated atoms, which are no candidates"),
-        (candidates.labelled, "structures that are labelled already, left out"),
-        (candidates.copies, "copies of other candidates"),
+        (found.isolated, "isolated atoms, which are no candidates"),
+        (found.labelled, "structures that are labelled already, left out"),
+        (found.copies, "copies of other candidates"),
     ):
         if n:
-            notes.print(f"the pool has {n} {text}")
+            bar.console.print(f"the pool has {n} {text}")
+    wanted.require_enough(len(found))
+    return found
 
 
 # ---------------------------------------------------------------------------- what is computed
@@ -168,6 +162,29 @@ def _scores(job: Job, bar: Progress) -> np.ndarray:
     while batch := [f.atoms for f in islice(frames, _BATCH)]:
         found.append(committee_scores(job.posterior.predict(batch))[name])
     return np.concatenate(found)
+
+
+def _choose(
+    job: Job,
+    pool: np.ndarray,
+    labelled: np.ndarray | None,
+    scores: np.ndarray | None,
+    bar: Progress,
+) -> Picks:
+    wanted = job.wanted
+    task = bar.add_task(wanted.rule, total=wanted.n)
+    picks = choose(
+        wanted.rule,
+        pool,
+        labelled,
+        wanted.n,
+        kernel=job.representation.kernel,
+        noise=wanted.noise or NOISE,
+        scores=scores,
+        rng=np.random.default_rng(wanted.seed),
+    )
+    bar.update(task, completed=wanted.n)
+    return picks
 
 
 # -------------------------------------------------------------------------- what comes out
