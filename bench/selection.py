@@ -41,7 +41,7 @@ def run(file: Path, rule: str, package: str, wide: bool = False, mapped: bool = 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Both packages in turns; where float32 makes bmdal_reg pick others, its picks of float64."""
     found: dict[str, Any] = {}
-    for kind in ("random", "real"):
+    for kind in options.features:
         file = pool_file(options.work, kind, options.n, options.frames)
         for rule in RULES:
             runs: dict[str, list[Any]] = {"tunesmith": [], "bmdal_reg": []}
@@ -110,7 +110,7 @@ def speed_table(found: dict[str, Any], options: argparse.Namespace) -> str:
 def growth(options: argparse.Namespace) -> dict[str, Any]:
     """Every rule on pools ten times as large each."""
     found: dict[str, Any] = {}
-    for kind in ("random", "real"):
+    for kind in options.features:
         for rule in ALL_RULES:
             n = options.n // 100
             while n <= options.n:
@@ -175,6 +175,7 @@ def main() -> None:
     add("--name", default="select", help="of the tables' file, before the date")
     add("--work", type=Path, default=HERE / "results" / "runs" / "select")
     add("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    add("--features", nargs="+", choices=["random", "real"], default=["random", "real"])
     add("--n", type=int, default=1_000_000, help="candidates; the memory map has ten times as many")
     add("--frames", type=int, default=100_000, help="distinct ones of the real features")
     add("--repeats", type=int, default=3)

@@ -168,8 +168,11 @@ def closest(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, n
 
 def squared_distances(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> np.ndarray:
     """d² of all `vectors` x (r, d) to all z (m, d), (r, m), at least 0."""
+    found = kernel_values(x, z, kernel)
+    found *= -2
     if kernel == "linear":
-        own, other = np.einsum("ij,ij->i", x, x)[:, None], np.einsum("ij,ij->i", z, z)
+        found += np.einsum("ij,ij->i", x, x)[:, None]
+        found += np.einsum("ij,ij->i", z, z)
     else:
-        own, other = np.ones((1, 1)), np.ones(1)
-    return np.maximum(own + other - 2 * kernel_values(x, z, kernel), 0)
+        found += 2
+    return np.maximum(found, 0, out=found)
