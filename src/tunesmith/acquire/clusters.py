@@ -79,7 +79,7 @@ class Clusters:
         cluster = self.owner[row]
         self.drop(row)
         rows = self._nearer(z)
-        if len(rows) * _FEW > len(self.points):
+        if len(rows) * _FEW > len(self.points) and self.points.single:
             rows = self._nearer_by_products(row, cluster)
         new = self.points.distances(rows, z)
         closer = new < self.distance[rows]

@@ -50,8 +50,8 @@ class LeadingCoordinates:
 
 
 def leading_coordinates(points: Points) -> LeadingCoordinates | None:
-    """The principal ones of some rows; None where they say little, or the kernel has none."""
-    if not points.flat or points.width <= _LEADING + 1:
+    """The principal ones of some rows; None where they say little or there are none."""
+    if not points.flat or not points.single or points.width <= _LEADING + 1:
         return None
     x = points.vectors(np.arange(0, len(points), -(-len(points) // _SAMPLE)))
     origin = x.mean(0)

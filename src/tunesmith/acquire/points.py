@@ -70,6 +70,11 @@ class Points:
         """Whether the kernel is an inner product of `vectors`."""
         return self.kernel != "tanimoto"
 
+    @property
+    def single(self) -> bool:
+        """Whether float32 holds products of the features."""
+        return bool(1e-25 < self.square.max() < 1e30)
+
     def parts(self) -> Iterator[slice]:
         """Consecutive stretches of rows, small enough for float64 copies."""
         step = max(64, _BLOCK // self.width)
