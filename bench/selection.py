@@ -114,7 +114,7 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
         for rule in ALL_RULES:
             n = options.n // 100
             while n <= options.n:
-                file = pool_file(options.work, kind, n, min(n, options.frames))
+                file = pool_file(options.work, kind, n, options.frames)
                 done = [run(file, rule, "tunesmith") for _ in range(options.repeats)]
                 keys = ("wall_s", "cpu_s", "beside_mb")
                 middle = {k: median(d[k] for d in done) for k in keys}
