@@ -225,7 +225,7 @@ def main() -> None:
     add("--json", type=Path, help="also write everything measured to this file")
     add("--parts", nargs="+", choices=["ntk", "stream"], default=["ntk", "stream"])
     add("--model", default="organic-xs")
-    add("--batch", type=int, nargs="+", default=[64])
+    add("--batch", type=int, nargs="+", default=[32, 64])
     add("--rounds", type=int, default=7)
     add("--frames", type=int, default=100_000)
     add("--work", type=Path, help="where the pool and its vectors lie meanwhile (0.2 GB)")

@@ -42,8 +42,8 @@ __all__ = [
 
 #: one or more files, or the structures themselves; frames say where they came from
 Source = str | Path | Iterable[str | Path | Atoms | Frame]
-#: structures in one batch; more gain little, and their memory grows
-BATCH = 64
+#: structures in one batch; of more small molecules the arrays leave the caches of a CPU
+BATCH = 32
 #: atoms in one batch, where structures are large
 _ATOMS = 2048
 
