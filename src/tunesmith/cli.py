@@ -202,9 +202,9 @@ def run(
     """
     from tunesmith import config
 
-    settings = config.load(config.RunConfig, config_file, set_ or ())
+    settings = config.load_run(config_file, set_ or ())
     folder = out or Path("runs") / config_file.stem
-    from tunesmith.loop import estimate, job, outputs
+    from tunesmith.loop import estimate, job
 
     with terminal.only_results():
         if dry_run:
@@ -214,7 +214,7 @@ def run(
     if dry_run:
         terminal.give(cost, json, lambda screen: estimate.show(cost, screen))
         return
-    terminal.give(summary, json, lambda screen: outputs.show(summary, screen))
+    terminal.give(summary, json, lambda screen: job.show(summary, screen))
     raise typer.Exit(0 if summary["as_asked"] else 1)
 
 

@@ -9,6 +9,7 @@ from ase import Atoms
 
 from tunesmith.config import TuneConfig
 from tunesmith.errors import ConfigError
+from tunesmith.tune import by_size
 from tunesmith.tune.strategies import POSTERIORS, STRATEGIES
 
 #: structures of one composition up to which adapters are chosen: LoRA was as good as naive
@@ -64,9 +65,10 @@ def warnings(config: TuneConfig) -> list[str]:
     replays = getattr(anchor, "has_head", False)
     adapters = tune.subspace.kind == "lora"
     most = REPLAY_RATE_OF_ADAPTERS if adapters else REPLAY_RATE
-    if replays and sampler.kind not in POSTERIORS and sampler.learning_rate > most:
+    rate = getattr(sampler, "learning_rate", None) or by_size.TIERS[0][2]  # its lowest
+    if replays and sampler.kind not in POSTERIORS and rate > most:
         said.append(
-            f"tune.sampler.learning_rate {sampler.learning_rate:g} is over {most:g}: the replayed "
+            f"tune.sampler.learning_rate {rate:g} is over {most:g}: the replayed "
             "knowledge is lost long before the errors on your structures show it."
         )
     pretrained = getattr(tune.subspace, "initial", "pretrained") == "pretrained"
