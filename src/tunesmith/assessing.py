@@ -15,6 +15,7 @@ from tunesmith.errors import ConfigError, RunFolderError
 from tunesmith.registry import nearest
 from tunesmith.report import plots as pictures
 from tunesmith.report.evaluate import evaluate
+from tunesmith.report.reliability import of_evaluation
 from tunesmith.report.tables import evaluation_table
 from tunesmith.uncertainty.ensemble import open_model
 
@@ -63,6 +64,8 @@ def assess(
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
         pictures.parity(evaluation, plots / "parity.png")
+        if evaluation.forces.std is not None:
+            of_evaluation(evaluation, plots / "reliability.png")
         notes.print(f"pictures in {plots}")
     return evaluation.summary()
 

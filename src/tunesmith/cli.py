@@ -226,7 +226,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, model file or run folder.")],
     frames: Annotated[Path, typer.Argument(metavar="FILE", help="Labelled structures.")],
     plots: Annotated[
-        Path | None, typer.Option("--plots", metavar="FOLDER", help="Write parity plots there.")
+        Path | None, typer.Option("--plots", metavar="FOLDER", help="Write plots there.")
     ] = None,
     threshold: Annotated[
         list[str] | None,

@@ -108,8 +108,18 @@ ACQUIRERS = Registry(
         "random": "tunesmith.acquire.batch:RandomChoice",
     },
 )
+REPRESENTATIONS = Registry(
+    "acquire.representation",
+    {
+        "activation": "tunesmith.uncertainty.activation:Activation",
+        "ntk": "tunesmith.uncertainty.ntk:NTK",
+        "soap": "tunesmith.uncertainty.soap:SOAP",
+        "morgan": "tunesmith.uncertainty.morgan:Morgan",
+    },
+)
 CALIBRATIONS = Registry("calibrate", {"gamma": "tunesmith.calibrate.gamma:GammaCalibration"})
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
-SECTIONS = {r.section: r for r in (REFERENCES, *TUNE, EXPLORERS, ACQUIRERS, CALIBRATIONS, TARGETS)}
+LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
+SECTIONS = {r.section: r for r in (REFERENCES, *TUNE, *LOOP)}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from uncertainty_toolbox import metrics_calibration as toolbox
 
 from tunesmith.calibrate import scores
 
@@ -63,9 +64,20 @@ def test_coverage_curve_of_a_spread_too_narrow_is_the_closed_form(rng):
     levels, found = scores.coverage_curve(error, np.full_like(error, 0.5))
     expected = 2 * stats.norm.cdf(0.5 * stats.norm.ppf(0.5 + levels / 2)) - 1
     np.testing.assert_allclose(found, expected, atol=0.012)
-    gap = scores.calibration_error(error, np.full_like(error, 0.5))
+    gap = scores.ece(error, np.full_like(error, 0.5))
     assert gap == pytest.approx(np.mean(levels - expected), abs=0.01)
-    assert scores.calibration_error(error, np.ones_like(error)) < 0.01
+    assert scores.ece(error, np.ones_like(error)) < 0.01
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_ece_and_coverage_are_those_of_the_uncertainty_toolbox(rng, factor):
+    std = rng.uniform(0.5, 2.0, 700)
+    error = factor * std * rng.normal(size=700)
+    levels = np.linspace(0, 1, 100)
+    nominal, found = toolbox.get_proportion_lists(error, std, np.zeros(700), 100)
+    np.testing.assert_allclose(scores.coverage_curve(error, std, levels), (nominal, found))
+    expected = toolbox.mean_absolute_calibration_error(error, std, np.zeros(700))
+    assert scores.ece(error, std, levels) == pytest.approx(expected, abs=1e-12)
 
 
 def test_ence_of_a_spread_off_by_a_factor(rng):
@@ -74,6 +86,23 @@ def test_ence_of_a_spread_off_by_a_factor(rng):
     assert scores.ence(error, std) < 0.02
     assert scores.ence(error, 2 * std) == pytest.approx(0.5, abs=0.01)
     assert scores.ence(error, 0.5 * std) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [7, 50, 203])
+def test_ence_by_hand(rng, n):
+    """Bin after bin as the formula reads, sizes of bins differing by one at most."""
+    std = rng.uniform(0.5, 2.0, n)
+    error = std * rng.normal(size=n)
+    pairs = sorted(zip(std.tolist(), error.tolist(), strict=True))
+    k = min(10, n)
+    sizes = [n // k + (i < n % k) for i in range(k)]
+    total = 0.0
+    for size in sizes:
+        here, pairs = pairs[:size], pairs[size:]
+        rmv = (sum(s * s for s, _ in here) / size) ** 0.5
+        found = (sum(e * e for _, e in here) / size) ** 0.5
+        total += abs(rmv - found) / rmv
+    assert scores.ence(error, std) == pytest.approx(total / k)
 
 
 def test_ence_sorts_by_spread():

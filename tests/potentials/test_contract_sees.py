@@ -105,6 +105,10 @@ def half_features(o: Evaluation, batch: Batch) -> Evaluation:
     return o if f is None else replace(o, features=0.5 * (f + f.detach()))
 
 
+def gradient(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+    return {"embedding_gradient": lambda p, *args: change(p.embedding_gradient(*args))}
+
+
 def first_only(stacked: Weights) -> Weights:
     return {k: v[:1].expand_as(v) for k, v in stacked.items()}
 
@@ -206,6 +210,15 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "weights rounded in the file": (interface.check_functional_weights, {"export": rounded}),
     "half a gradient": (interface.check_weight_gradients, changed(detached)),
     "E0s off in the file": (interface.check_native, {"export": wrong_e0s}),
+    "a gradient twice as large": (interface.check_embedding_gradient, gradient(lambda g: 2 * g)),
+    "gradients of a neighbour": (
+        interface.check_embedding_gradient,
+        gradient(lambda g: g.roll(1, 0)),
+    ),
+    "a gradient of all that knows elements": (
+        interface.check_embedding_gradient,
+        gradient(lambda g: g + 1e-3 * g.sum(1, keepdim=True)),
+    ),
     "any element will do": (
         interface.check_unknown_element,
         {"graph": lambda p, atoms: p.graph(Atoms([p.elements[0]]))},
@@ -227,11 +240,11 @@ def test_every_check_has_a_fault() -> None:
 
 
 def test_skips_are_listed_with_their_reason() -> None:
-    poor = Capabilities(float64=False, stress=False, needs_cell=True)
+    poor = Capabilities(float64=False, stress=False, needs_cell=True, embedding=False)
     listed = contract.checks(poor)
     assert len(listed) == len(contract.CHECKS)
     reasons = {p.id: p.marks[0].kwargs["reason"] for p in listed if p.marks}
-    assert set(reasons) == {"stress", "no_stress_without_cell"}
+    assert set(reasons) == {"stress", "no_stress_without_cell", "embedding_gradient"}
     assert "no stress" in reasons["stress"]
-    rich = Capabilities(float64=True, stress=True, needs_cell=False)
+    rich = Capabilities(float64=True, stress=True, needs_cell=False, embedding=True)
     assert not any(p.marks for p in contract.checks(rich))

@@ -173,7 +173,7 @@ def test_spread_of_members_is_judged(rng):
         expected = 2 * stats.t.cdf(z, n_members - 1) - 1
         sigma = np.sqrt(expected * (1 - expected) / len(frames))
         assert abs(energy["coverage"][str(level)] - expected) < 4 * sigma
-    assert {"nll_nats_in_eV", "calibration_error", "ence", "spearman"} <= set(energy)
+    assert {"nll_nats_in_eV", "ece", "ence", "spearman"} <= set(energy)
     assert "auc_roc_over_median_error" in energy
     assert set(s["spread"]["force"]) >= {"nll_nats_in_eV_per_A", "auc_roc_over_median_error"}
     json.dumps(s, allow_nan=False)

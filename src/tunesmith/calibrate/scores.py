@@ -67,10 +67,11 @@ def coverage_curve(
     return levels, np.array([coverage(e, s, level) for level in levels])
 
 
-def calibration_error(error: np.ndarray, std: np.ndarray, levels: np.ndarray = LEVELS) -> float:
-    """Mean |empirical − nominal| coverage: 0 is calibrated, 0.5 the worst there is.
+def ece(error: np.ndarray, std: np.ndarray, levels: np.ndarray = LEVELS) -> float:
+    """Expected calibration error: mean |empirical − nominal| coverage of central intervals.
 
-    The regression form of ECE (Kuleshov, Fenner, Ermon, ICML 2018), for central intervals.
+    0 is calibrated, 0.5 the worst there is. The form for regression of Kuleshov, Fenner and Ermon
+    (ICML 2018).
     """
     nominal, empirical = coverage_curve(error, std, levels)
     return float(np.mean(np.abs(empirical - nominal)))

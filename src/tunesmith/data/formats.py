@@ -5,6 +5,7 @@ names of the labels are chosen once for the whole file and returned as `KeysUsed
 """
 
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,10 @@ def read_contents(
     picked = _pick(index, len(images), path)
     origins = [f"{path.name}#{i}" for i in picked]
     images = [images[i] for i in picked]
-    values = [_values(atoms) for atoms in images]
+    values = [values_of(atoms) for atoms in images]
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-    keys = _choose_keys(values, named, origins)
-    frames = [_frame(*parts, keys) for parts in zip(images, values, origins, strict=True)]
+    keys = choose_keys(values, named, origins)
+    frames = [frame_from(*parts, keys) for parts in zip(images, values, origins, strict=True)]
     beside = {
         origin: _beside(atoms, v, keys)
         for atoms, v, origin in zip(images, values, origins, strict=True)
@@ -154,7 +155,7 @@ def _pick(index: str | int | slice, n: int, path: Path) -> list[int]:
     return [chosen] if isinstance(chosen, int) else list(chosen)
 
 
-def _values(atoms: Atoms) -> Values:
+def values_of(atoms: Atoms) -> Values:
     """All that may hold a label; calculator results are raw, so no constraint has touched them."""
     results = getattr(atoms.calc, "results", {})
     return {**atoms.arrays, **atoms.info, **results}
@@ -177,10 +178,14 @@ def _beside(atoms: Atoms, values: Values, keys: KeysUsed) -> Beside:
 # ---------------------------------------------------------------------------- keys
 
 
-def _choose_keys(
-    values: list[Values], named: dict[str, str | None], origins: list[str]
+def choose_keys(
+    values: list[Values], named: Mapping[str, str | None], origins: list[str]
 ) -> KeysUsed:
-    """One key per quantity for the whole file; `DataError` where frames disagree."""
+    """One key per quantity for the whole file; `DataError` where frames disagree.
+
+    values: of each frame everything that may hold a label, as `values_of`. named: by the user, None
+    where the usual rules decide.
+    """
     present = {key for v in values for key in v}
     auto = [q for q in _QUANTITIES if named[q] is None]
     prefix = "REF_" if any(f"REF_{q}" in present for q in auto) else ""
@@ -232,7 +237,7 @@ def _with_ignored(keys: KeysUsed, values: list[Values], images: list[Atoms]) -> 
 # -------------------------------------------------------------------------- frames
 
 
-def _frame(image: Atoms, values: Values, origin: str, keys: KeysUsed) -> Frame:
+def frame_from(image: Atoms, values: Values, origin: str, keys: KeysUsed) -> Frame:
     """A bare structure beside its label; what the labels were called leaves info and arrays."""
     atoms = image.copy()
     atoms.calc = None

@@ -1,6 +1,7 @@
 """Any file ASE reads → its structures, with all the file says in info, arrays and results."""
 
 import sqlite3
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,39 @@ from tunesmith.errors import DataError
 
 def read_images(path: Path) -> list[Atoms]:
     """All structures of a file. Raises `DataError`, with the frame's number where it is known."""
+    check_file(path)
+    return list(iter_images(path))
+
+
+def check_file(path: Path) -> int | None:
+    """How many structures a file holds, where that can be told before they are read.
+
+    Raises `DataError` where there is no file, an empty one or a damaged extxyz file.
+    """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; check the path.")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty; write it again.")
-    if path.suffix in (".xyz", ".extxyz"):
-        extxyz.scan(path)
-    images: list[Atoms] = []
+    return extxyz.scan(path) if _is_extxyz(path) else None
+
+
+def iter_images(path: Path, only: Collection[int] | None = None) -> Iterator[Atoms]:
+    """The structures of a file that `check_file` has passed, one in memory at a time.
+
+    only: numbers of those to give, from 0 and in ascending order whatever theirs; None for all.
+    Raises `DataError`, with the frame's number where it is known, where one cannot be read.
+    """
+    n = 0
     try:
-        if path.suffix == ".db":
+        if only is not None and _is_extxyz(path):
+            images = extxyz.read_some(path, only)
+        elif path.suffix == ".db":
             images = _database_images(path)
         else:
-            for atoms in iread(str(path), index=":", do_not_split_by_at_sign=True):
-                images.append(atoms)  # one by one: a failure then has a frame number
+            images = iread(str(path), index=":", do_not_split_by_at_sign=True)
+        for n, atoms in enumerate(images, 1):  # one by one: a failure then has a frame number
+            if only is None or _is_extxyz(path) or n - 1 in only:
+                yield atoms
     except UnknownFileTypeError as error:
         raise DataError(
             f"{path}: the format is not one ASE knows; convert the file to extxyz."
@@ -37,17 +58,19 @@ def read_images(path: Path) -> list[Atoms]:
         raise
     except Exception as error:  # ASE's readers raise whatever the parser stumbles over
         raise DataError(
-            f"{path}: frame {len(images)} cannot be read ({type(error).__name__}: {error}); the "
+            f"{path}: frame {n} cannot be read ({type(error).__name__}: {error}); the "
             "file is damaged or cut off: write it again."
         ) from error
-    if not images:
+    if not n:
         raise DataError(f"{path}: the file holds no structure; check that it is the right one.")
-    return images
 
 
-def _database_images(path: Path) -> list[Atoms]:
+def _is_extxyz(path: Path) -> bool:
+    return path.suffix in (".xyz", ".extxyz")
+
+
+def _database_images(path: Path) -> Iterator[Atoms]:
     """Rows of an ASE database; of our own label store (`store.py`) the labelled ones."""
-    images: list[Atoms] = []
     references = set()
     try:
         for row in connect(str(path), type="db", use_lock_file=False).select():
@@ -61,7 +84,7 @@ def _database_images(path: Path) -> list[Atoms]:
                 per_atom = isinstance(value, np.ndarray) and value.shape[:1] == (len(atoms),)
                 (atoms.arrays if per_atom and value.ndim == 2 else atoms.info)[name] = value
             atoms.info.update(pairs)
-            images.append(atoms)
+            yield atoms
     except sqlite3.DatabaseError as error:
         raise DataError(
             f"{path}: not a readable ASE database ({error}); check the file, or convert it."
@@ -71,4 +94,3 @@ def _database_images(path: Path) -> list[Atoms]:
             f"{path}: holds labels of {len(references)} references, whose energies do not compare; "
             "write those of one to a file (LabelStore.labels(reference), write_frames)."
         )
-    return images

@@ -7,6 +7,7 @@
 | ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
 | ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
 | ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
+| ``embedding_gradient(weights, batch)`` | dE/d(species embedding) of every structure | (B, Z, c) |
 | ``weights()`` | every weight by name, a copy | |
 | ``untaught(generator)`` | fresh random weights of the same architecture | |
 | ``export(path, weights, e0s)`` | a plain model file of the package | |
@@ -41,12 +42,14 @@ class Capabilities:
     """What a backend can do; contract tests and tolerances are chosen by it.
 
     float64: computes in double precision when asked. stress: predicts it. needs_cell: cannot take
-    a structure without a cell.
+    a structure without a cell. embedding: every atom enters by its element's row of a matrix of
+    weights, so that `Potential.embedding_gradient` has a meaning.
     """
 
     float64: bool
     stress: bool
     needs_cell: bool
+    embedding: bool
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,16 @@ class Potential(Protocol):
         ...
 
     def features(self, weights: Weights, batch: Batch) -> Tensor: ...
+
+    def embedding_gradient(self, weights: Weights, batch: Batch) -> Tensor:
+        """Gradient of every structure's energy with respect to the species-embedding weights.
+
+        (B, Z, c), eV per unit of weight: structures, elements in the order of ``elements``,
+        channels. The weights that give an atom its first features, by its element; wherever else
+        the network knows elements, they are held. One backward pass for the whole batch. Raises
+        `ModelError` where the model has no such weights.
+        """
+        ...
 
     def native(self, path: Path) -> Calculator:
         """The package's own ASE calculator of a file that `export` wrote, as precise as it can."""

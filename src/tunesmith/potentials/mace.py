@@ -15,7 +15,7 @@ from ase.calculators.calculator import Calculator
 from torch.func import functional_call, vmap
 
 from tunesmith.core import Base, Tensor, Weights
-from tunesmith.errors import DataError
+from tunesmith.errors import DataError, ModelError
 from tunesmith.potentials import mace_files, mace_multihead
 from tunesmith.potentials.base import (
     Batch,
@@ -44,7 +44,7 @@ class MACEPotential:
     from. E0s are taken in the file's precision before that.
     """
 
-    capabilities = Capabilities(float64=True, stress=True, needs_cell=False)
+    capabilities = Capabilities(float64=True, stress=True, needs_cell=False, embedding=True)
 
     def __init__(
         self,
@@ -235,6 +235,20 @@ class MACEPotential:
         assert described is not None
         return described
 
+    def embedding_gradient(self, weights: Weights, batch: Batch) -> Tensor:
+        """dE/dW (B, Z, c) by one backward pass: every structure has a copy of W of its own."""
+        if self._path.embedding is None:
+            raise ModelError(
+                f"{self.base.source}: its node embedding is not mace's own, so there is no "
+                "gradient by element; represent structures by activations."
+            )
+        own = weights["node_embedding.linear.weight"].detach()
+        with torch.enable_grad():
+            copies = own.expand(len(batch), -1).clone().requires_grad_()
+            energy, _ = self._call(weights, batch, batch.positions, None, False, copies)
+            (gradient,) = torch.autograd.grad(energy.sum(), copies)
+        return gradient.view(len(batch), len(self.elements), -1)
+
     def _call(
         self,
         weights: Weights,
@@ -242,9 +256,16 @@ class MACEPotential:
         positions: Tensor,
         strain: Tensor | None,
         features: bool,
+        embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Energies (B,) and, if asked for, features from weights and moved positions."""
-        inputs = (self._inputs(batch, positions, strain), features)
+        """Energies (B,) and, if asked for, features from weights and moved positions.
+
+        embeddings (B, Z·c): of the node embedding, one for every structure.
+        """
+        data = self._inputs(batch, positions, strain)
+        if embeddings is not None:
+            data["embeddings"] = embeddings
+        inputs = (data, features)
         # TorchScript would rewrite its pieces after their first run, to other last bits: a resumed
         # process would leave the path of an uninterrupted one.
         with torch.jit.optimized_execution(False):

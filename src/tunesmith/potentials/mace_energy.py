@@ -51,8 +51,9 @@ class EnergyPath(torch.nn.Module):
             and Harmonics.fits(model.spherical_harmonics)
             and Channels.fits(model.node_embedding.linear)
         )
+        first = model.node_embedding.linear
+        self.embedding = Channels(first) if Channels.fits(first) else None
         if self.sorts:
-            self.embedding = Channels(model.node_embedding.linear)
             self.harmonics = Harmonics(model.spherical_harmonics)
             self.layers = torch.nn.ModuleList(Layer(*pair) for pair in blocks)
             irreps = self._read([p.linear.irreps_out for p in model.products])
@@ -63,7 +64,7 @@ class EnergyPath(torch.nn.Module):
         """Energies without E0s (B,) eV; if asked for, scalars of every layer (A, layers × c).
 
         data: positions (A, 3) Å, species (A,), edge_index (2, e), shifts (e, 3) Å, batch (A,),
-        counts (B,).
+        counts (B,), and where each structure has a node embedding of its own embeddings (B, Z·c).
         """
         own: NativeModule = self
         energy, index, described = (self._sorted if self.sorts else self._blocks)(data, features)
@@ -79,7 +80,7 @@ class EnergyPath(torch.nn.Module):
         own: NativeModule = self
         order = data["species"].argsort(stable=True)
         species, back, n = data["species"][order], order.argsort(), len(order)
-        present = elements(species)
+        present, structure = elements(species), data["batch"][order]
         positions = data["positions"].index_select(0, order)
         senders = back[data["edge_index"][0]].view(n, -1).index_select(0, order).flatten()
         shifts = data["shifts"].view(n, -1, 3).index_select(0, order)
@@ -94,7 +95,7 @@ class EnergyPath(torch.nn.Module):
             kinds = (self._one_hot(species, positions), torch.stack([senders, receivers]), kinds[2])
         harmonics = own.harmonics(vectors / lengths)
         radial, cutoff = own.radial_embedding(lengths, *kinds)
-        x = own.embedding.matrices()[0].index_select(0, species).t().unsqueeze(0)
+        x = self._embedded(data, species, structure).t().unsqueeze(0)
         layers: list[Tensor] = []
         for layer in own.layers:
             x = layer(x, harmonics, radial, cutoff, senders, present)
@@ -104,7 +105,7 @@ class EnergyPath(torch.nn.Module):
         if self._repels:
             energy = energy + own.pair_repulsion_fn(lengths, *kinds)
         described = torch.cat([x[0] for x in layers]).t()[back] if features else None
-        return energy, data["batch"][order], described
+        return energy, structure, described
 
     def _blocks(
         self, data: dict[str, Tensor], features: bool
@@ -119,7 +120,10 @@ class EnergyPath(torch.nn.Module):
         harmonics = own.spherical_harmonics(vectors)
         kinds = (one_hot, edges, own.atomic_numbers)
         radial, cutoff = own.radial_embedding(lengths, *kinds)
-        x = own.node_embedding(one_hot)
+        if "embeddings" in data:
+            x = self._embedded(data, data["species"], data["batch"])
+        else:
+            x = own.node_embedding(one_hot)
         layers: list[Tensor] = []
         for interaction, product in zip(own.interactions, own.products, strict=True):
             x, skipped = interaction(
@@ -150,6 +154,15 @@ class EnergyPath(torch.nn.Module):
         """The layers that readouts read: all, or the last one alone."""
         own: NativeModule = self
         return layers if len(own.readouts) > 1 else layers[-1:]
+
+    def _embedded(self, data: dict[str, Tensor], species: Tensor, structure: Tensor) -> Tensor:
+        """First features of atoms (n, c), by their element and, where it matters, structure."""
+        assert self.embedding is not None
+        if "embeddings" not in data:
+            return self.embedding.matrices()[0].index_select(0, species)
+        n = len(self.atomic_numbers)
+        rows = (data["embeddings"] * self.embedding.factor).view(len(data["counts"]) * n, -1)
+        return rows.index_select(0, structure * n + species)
 
     def _one_hot(self, species: Tensor, like: Tensor) -> Tensor:
         n = len(self.atomic_numbers)

@@ -235,7 +235,7 @@ def _over_threshold(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 def _spread(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """How well the std tells the errors, per quantity.
 
-    NLL, coverage, calibration error and ENCE look at total energies (eV) and force components
+    NLL, coverage, ECE and ENCE look at total energies (eV) and force components
     (eV/Å); AUC and the rank correlation look at what a threshold is held against.
     """
     compared = {"energy": evaluation.energy, "force": evaluation.forces}
@@ -261,7 +261,7 @@ def _spread_scores(
         out[f"nll_nats_in_{unit}"] = scores.gaussian_nll(raw, spread)
     out["coverage"] = {str(p): scores.coverage(raw, spread, p) for p in COVERAGE_LEVELS}
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-        "calibration_error": scores.calibration_error,
+        "ece": scores.ece,
         "ence": scores.ence,
     }
     for key, measure in measures.items():

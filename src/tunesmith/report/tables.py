@@ -179,7 +179,7 @@ def _spread_cells(scores: dict[str, Any]) -> dict[str, str]:
         elif key in _AUC:
             cells[f"AUC-ROC of error over {_AUC[key]}"] = number(value)
         else:
-            names = {"ence": "ENCE", "spearman": "Spearman of std with |error|"}
+            names = {"ece": "ECE", "ence": "ENCE", "spearman": "Spearman of std with |error|"}
             text = str(value) if key == "n_without_spread" else number(value)
             cells[names.get(key, key.replace("_", " "))] = text
     return cells

@@ -19,6 +19,7 @@ from typing import Any
 from tunesmith.potentials.base import Capabilities, Potential
 from tunesmith.testing.interface import (
     check_batches,
+    check_embedding_gradient,
     check_features,
     check_functional_weights,
     check_member_gradients,
@@ -45,6 +46,7 @@ from tunesmith.testing.weights import check_names, check_untaught
 #: need → when it is met, and what a skip says
 NEEDS: dict[str, tuple[Callable[[Capabilities], bool], str]] = {
     "stress": (lambda c: c.stress, "predicts no stress"),
+    "embedding": (lambda c: c.embedding, "has no species embedding"),
     "molecules": (lambda c: not c.needs_cell, "takes only structures with a cell"),
 }
 
@@ -87,6 +89,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_no_stress_without_cell, ("stress", "molecules")),
     Check(check_pure),
     Check(check_features),
+    Check(check_embedding_gradient, ("embedding",)),
     Check(check_names),
     Check(check_untaught),
     Check(check_functional_weights),

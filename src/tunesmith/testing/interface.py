@@ -109,6 +109,38 @@ def check_features(potential: Potential, seed: int = 0) -> None:
         close(array(out.energy), array(without.energy), allowed, "energy beside features")
 
 
+def check_embedding_gradient(potential: Potential, seed: int = 0) -> None:
+    """Per structure, against finite differences in the one embedding weight it is of, in a batch as
+    alone; zero for elements that a structure lacks."""
+    frames = _mixed(potential, np.random.default_rng(seed))
+    graphs = [potential.graph(atoms) for atoms in frames]
+    batch = potential.batch(graphs)
+    weights, allowed = _bent(potential, seed), tolerance(potential)
+    found = potential.embedding_gradient(weights, batch)
+    assert found.shape[:2] == (len(frames), len(potential.elements)), "not (B, Z, c)"
+    assert not found.requires_grad, "gradients are kept where not asked for"
+    for atoms, graph, own in zip(frames, graphs, found, strict=True):
+        alone = potential.embedding_gradient(weights, potential.batch([graph]))[0]
+        close(array(own), array(alone), allowed.same, "embedding gradient in a batch")
+        absent = [i for i, z in enumerate(potential.elements) if z not in atoms.numbers]
+        assert not own[absent].any(), "an element that is not there has a gradient"
+    known = [n for n in potential.names.embedding if weights[n].numel() == found[0].numel()]
+    assert known, "no embedding weight has a number for every element and channel"
+    directions = random_direction(potential, seed)
+    misses = []
+    for name in known:
+        moves = [move(weights, {name: directions[name]}, o * allowed.step) for o in OFFSETS]
+        values = [array(potential.evaluate(w, batch, forces=False).energy) for w in moves]
+        rates = array(found.flatten(1)) @ array(directions[name].flatten())
+        try:
+            expected = slope(np.stack(values), allowed.step)
+            close(rates, expected, allowed.derivative, f"dE / d {name}")
+            return
+        except AssertionError as error:
+            misses.append(str(error))
+    raise AssertionError("; ".join(misses))
+
+
 def check_functional_weights(potential: Potential, seed: int = 0) -> None:
     """Evaluating with other weights is the same as loading a file that holds them."""
     rng = np.random.default_rng(seed)

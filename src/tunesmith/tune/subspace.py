@@ -115,16 +115,24 @@ class Blocks(_Whole):
 
     def selected(self, model: Any) -> tuple[str, ...]:
         """Names of the weights that move. Raises `ConfigError` for a name that fits none."""
-        known = (*model.names.trainable(), *model.names.scale)
-        found: set[str] = set()
-        for name in self.names:
-            found |= (here := _named(name, known, parts := _parts(model)))
-            if not here:
-                raise ConfigError(
-                    f"tune.subspace.names: no weight of {model.base.source} is meant by {name!r}; "
-                    + nearest(name, [*parts, *known] if "." in name else [*parts])
-                )
-        return tuple(n for n in known if n in found)
+        return weights_named(model, self.names, "tune.subspace.names")
+
+
+def weights_named(model: Any, names: tuple[str, ...], setting: str) -> tuple[str, ...]:
+    """Weights that parts, weights, beginnings or patterns of them stand for, in the model's order.
+
+    setting: where the names were given. Raises `ConfigError` for a name that fits none.
+    """
+    known = (*model.names.trainable(), *model.names.scale)
+    found: set[str] = set()
+    for name in names:
+        found |= (here := _named(name, known, parts := _parts(model)))
+        if not here:
+            raise ConfigError(
+                f"{setting}: no weight of {model.base.source} is meant by {name!r}; "
+                + nearest(name, [*parts, *known] if "." in name else [*parts])
+            )
+    return tuple(n for n in known if n in found)
 
 
 def _named(name: str, known: tuple[str, ...], parts: dict[str, tuple[str, ...]]) -> set[str]:
