@@ -23,6 +23,9 @@ from tunesmith.data.formats import write_frames
 HERE = Path(__file__).resolve().parents[2] / "examples" / "data"
 #: images between the ends, steps of a band, and Å by which its images are rattled
 IMAGES, STEPS, RATTLE = 9, 30, 0.03
+#: eV over the lower end, above which an image is left out: the first guess of a band may pass
+#: through an atom
+HIGHEST = 5.0
 #: reaction → elements, positions (Å) of both ends before they are relaxed, and candidates
 REACTIONS: dict[str, tuple[str, list[list[float]], list[list[float]], int]] = {
     "HCN": (
@@ -78,7 +81,7 @@ def band(name: str, rng: np.random.Generator) -> list[Atoms]:
     images = [ends[0], *(ends[0].copy() for _ in range(IMAGES)), ends[1]]
     for image in images[1:-1]:
         image.calc = calculator
-    chain = NEB(images, climb=True, allow_shared_calculator=True)
+    chain = NEB(images, climb=True, method="improvedtangent", allow_shared_calculator=True)
     chain.interpolate("idpp")
     for image in images[1:-1]:  # a straight line is a saddle of its own
         image.positions += rng.normal(0, RATTLE, image.positions.shape)
@@ -101,11 +104,14 @@ def main(folder: Path) -> None:
         ):
             rng = np.random.default_rng([number, part == "held"])
             found = band(name, rng)
-            drawn = iter(rng.permutation(len(found)))
+            frames = [labelled(a, calculator, name, i) for i, a in enumerate(found)]
+            energies = np.array([f.label.energy for f in frames if f.label])
+            low = np.flatnonzero(energies < energies.min() + HIGHEST)
+            drawn = rng.permutation(low)
             for target, size in sizes.items():
-                rows = sorted(next(drawn) for _ in range(size))
-                sets[target] += [labelled(found[i], calculator, name, int(i)) for i in rows]
-        print(f"{name}: {len(found)} images", file=sys.stderr)
+                rows, drawn = sorted(drawn[:size]), drawn[size:]
+                sets[target] += [frames[i] for i in rows]
+            print(f"{name}, {part}: {len(low)} of {len(found)} images", file=sys.stderr)
     for name, frames in sets.items():
         write_frames(folder / f"reactions-{name}.xyz", frames)
         print(f"{name}: {len(frames)} structures", file=sys.stderr)

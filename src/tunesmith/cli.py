@@ -192,7 +192,7 @@ def run(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Simulate, ask the reference where needed, and learn.
+    """Simulate, or choose from a pool; ask the reference where needed, and learn.
 
     The same command resumes an interrupted run, to the same result. The folder then holds every
     label, the trajectory, final.model, its committee, summary.json and a picture. Exit code 1:
@@ -372,7 +372,9 @@ def models(json: Json = False) -> None:
 
 @app.command()
 def template(
-    what: Annotated[str, typer.Argument(metavar="tune|label|run", help="Which configuration.")],
+    what: Annotated[
+        str, typer.Argument(metavar="tune|label|run|pool", help="Which configuration.")
+    ],
     set_: Set = None,
     json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 resumes it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,7 @@ def run(
     out = Path(out)
     console = console or Console(stderr=True, quiet=True)
     known = folder.stored(out, config, may_change(config))
-    ready: Any
-    if isinstance(config, PoolConfig):
-        ready = rounds.prepare(config, console.print)
-    else:
-        ready = prepare(config, console.print)
+    ready = prepared(config, console.print)
     if known is not None:
         folder.require_same(out, known["identity"], ready.identity)
     screen, settings = Screen(console), config.execute
@@ -57,6 +54,13 @@ def run(
             return go(ready, out, tools)
     finally:
         screen.close()
+
+
+def prepared(config: RunConfig | PoolConfig, say: Callable[[str], None]) -> Any:
+    """What a run works on, read and checked; writes nothing."""
+    if isinstance(config, PoolConfig):
+        return rounds.prepare(config, say)
+    return prepare(config, say)
 
 
 def show(summary: dict[str, Any], screen: Console) -> None:

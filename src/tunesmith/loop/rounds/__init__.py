@@ -5,8 +5,9 @@ Steps of dynamics and rounds share labels, store, tools and what begins and ends
 round chooses among all that are left, and its model starts from the pretrained weights again.
 """
 
+from tunesmith.loop.rounds.estimate import estimate
 from tunesmith.loop.rounds.job import run
 from tunesmith.loop.rounds.outputs import show
 from tunesmith.loop.rounds.prepare import prepare
 
-__all__ = ["prepare", "run", "show"]
+__all__ = ["estimate", "prepare", "run", "show"]

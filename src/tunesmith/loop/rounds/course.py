@@ -92,12 +92,11 @@ class Course:
         left = self.explorer.left(state, len(ready.pool))
         self.tools.screen.busy(f"round {number}: choosing among {len(left)} candidates")
         with self.tools.watch.part("choose"):
-            candidates = [ready.pool[i] for i in left]
-            choice = Choice(self.acquire, self.posterior, candidates, self.frames, self._elements)
+            choice = Choice(self.acquire, self.posterior, self.frames, self._elements)
             rng = np.random.default_rng(derived_seed(ready.config.seed, "acquire", number))
-            picks = choice.picks(self.acquire.batch, rng)
-            score = choice.score(ready.test)
-        spearman = rank_correlations(score, self._test().errors)
+            picks = choice.picks([ready.pool[i] for i in left], self.acquire.batch, rng)
+            ratings = choice.ratings(ready.test)
+        spearman = rank_correlations(ratings, self._test().errors)
         chosen = [
             Chosen(
                 number=int(left[i]),

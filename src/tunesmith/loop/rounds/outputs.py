@@ -38,7 +38,7 @@ def write(course: Course) -> dict[str, Any]:
         kept = replay.e0s if replay and anchor.keep_head else None
         chosen = export(out, ready.potential, at.members, judges, kept)
         model = {"final_model": str(out / "final.model"), "final_model_is": chosen}
-        picture({_name(course): [learnt]}, out / "curves.png")
+        picture({course.acquire.name: [learnt]}, out / "curves.png")
     numbers = labelled_in(at.rounds, len(ready.initial))
     if course.frames:
         write_frames(out / "labels.extxyz", of_round(course.frames, numbers))
@@ -62,13 +62,6 @@ def of_round(frames: Sequence[Frame], rounds: Sequence[int]) -> list[Frame]:
     return said
 
 
-def _name(course: Course) -> str:
-    acquire = course.acquire
-    if acquire.representation is not None:
-        return f"{acquire.representation.kind} {acquire.rule}"
-    return str(acquire.score or acquire.kind)
-
-
 def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
     at, config = course.at, course.ready.config
     seconds = course.tools.watch.read()
@@ -77,7 +70,7 @@ def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
         "model": config.model.source,
         "reference": config.reference.kind,
         "acquire": plain(config.acquire),
-        "method": _name(course),
+        "method": course.acquire.name,
         "strategy": config.strategy,
         "ended": f"all {last.round} rounds are done",
         "as_asked": True,

@@ -43,9 +43,10 @@ class Round:
     """One round; the first, 0, has the labels a run starts from, which may be none.
 
     labels: that its model has learnt. left: candidates not yet asked for. test, valid: errors of
-    its model by metric, None where not defined. spearman: rank correlations of the score that the
-    round's choice rested on with the errors of the model that chose, over the test structures, by
-    quantity. fit: what is said of the fit; None without one. e0: how the zero of energy was chosen.
+    its model by metric, None where not defined. spearman: rank correlations over the test
+    structures, by quantity, of what the round's choice rested on (posterior variance, distance,
+    disagreement) with the errors of the model that chose. fit: what is said of the fit; None
+    without one. e0: how the zero of energy was chosen.
     """
 
     round: int
