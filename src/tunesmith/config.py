@@ -348,6 +348,13 @@ class RunConfig(Settings):
         _require(self.explore, "explore", "init", "has no steps; see `tunesmith template pool`")
         why = "chooses from many at once, not step by step; use threshold"
         _require(self.acquire, "acquire", "decide", why)
+        if getattr(self.acquire, "spread", "members") == "ntk" and (
+            self.target.forces is not None or self.acquire.regions
+        ):
+            raise ConfigError(
+                "acquire.spread: ntk knows no error of forces; leave target.forces and "
+                "acquire.regions out, or set it to members."
+            )
         return self
 
 

@@ -102,7 +102,8 @@ def show(summary: dict[str, Any], screen: Console) -> None:
     for done in summary["rounds"]:
         screen.print(f"round {done['round']:>3}  {done['labels']:>5} labels  {_errors(done)}")
     rows = [
-        ("labels", f"{summary['labels']} of {summary['candidates']} candidates and what was there"),
+        ("labels", f"{summary['labels']} learnt"),
+        ("candidates", f"{summary['asked']} of {summary['candidates']} asked for"),
         ("chosen by", summary["method"]),
         ("failed calls", str(summary["failed_calls"])),
         ("judged on", f"{summary['judged_on']} structures"),
