@@ -13,7 +13,8 @@ GIVEN = ("explore={kind: pool, files: pool.xyz}", "reference.kind=hidden", "data
 
 
 def pool(*overrides: str) -> PoolConfig:
-    return load(PoolConfig, None, [*GIVEN, *overrides])
+    given = {text.partition("=")[0]: text for text in (*GIVEN, *overrides)}
+    return load(PoolConfig, None, list(given.values()))
 
 
 def test_the_explorer_decides_what_is_run(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_dump_loads_back(tmp_path: Path) -> None:
 
 def test_the_template_is_complete(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(template("pool"))
-    assert load_run(tmp_path / "c.yaml") == pool()
+    assert load_run(tmp_path / "c.yaml") == pool("data.valid=valid.xyz")
 
 
 @pytest.mark.parametrize(

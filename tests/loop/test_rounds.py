@@ -2,7 +2,9 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, RunFolderError, TunesmithError
 from tunesmith.loop.job import run
 from tunesmith.loop.rounds.prepare import prepare
+from tunesmith.potentials import zoo
 from tunesmith.report.curves import read
 
 FORCE = "force_rmse_meV_per_A"
@@ -113,6 +116,7 @@ def test_a_label_that_cannot_be_is_counted_not_fatal(
     assert "over max_force" in first["chosen"][0]["failed"]
 
 
+@pytest.mark.slow
 def test_disagreement_and_chance_choose_too(named: dict[str, str], tmp_path: Path) -> None:
     committee = run(
         config(
@@ -161,11 +165,11 @@ def mortal_run(settings: PoolConfig, out: Path, moment: str, call: int) -> None:
 @pytest.mark.parametrize(
     ("moment", "call"),
     [
-        ("label committed, not learnt", 4),
         ("inside a fit", 9),
-        ("members of a round saved, not named", 2),
-        ("rounds saved, old ones there", 2),
-        ("results half written", 1),
+        pytest.param("label committed, not learnt", 4, marks=pytest.mark.slow),
+        pytest.param("members of a round saved, not named", 2, marks=pytest.mark.slow),
+        pytest.param("rounds saved, old ones there", 2, marks=pytest.mark.slow),
+        pytest.param("results half written", 1, marks=pytest.mark.slow),
     ],
 )
 def test_killed_they_end_the_same(
@@ -186,6 +190,7 @@ def test_killed_they_end_the_same(
     assert len(LabelStore(out / "labels.db").entries()) == 6, "no label is asked for twice"
 
 
+@pytest.mark.slow
 def test_more_rounds_may_be_asked_for_not_fewer_nor_others(
     whole: tuple[Path, dict[str, Any]], named: dict[str, str], tmp_path: Path
 ) -> None:
@@ -216,23 +221,37 @@ def test_more_rounds_may_be_asked_for_not_fewer_nor_others(
 # ------------------------------------------------------------------------- what is refused
 
 
+@pytest.fixture(scope="module")
+def _loaded_once() -> Iterator[None]:
+    """The model, which no refusal changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo, "load", cache(zoo.load))
+        yield
+
+
+alone = pytest.mark.usefixtures("_loaded_once")
+
+
 def refused(settings: PoolConfig) -> str:
     with pytest.raises(TunesmithError) as error:
         prepare(settings, lambda text: None)
     return str(error.value)
 
 
+@alone
 def test_fewer_candidates_than_asked_for(named: dict[str, str]) -> None:
     said = refused(config(named, "explore.rounds=5"))
     assert "2 to start with and 5 rounds of 2 need 12 candidates, but the pool has 10" in said
     assert "at most 4 rounds" in said
 
 
+@alone
 def test_an_empty_pool(named: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "empty.xyz").write_text("")
     assert "empty" in refused(config({**named, "explore.files": str(tmp_path / "empty.xyz")}))
 
 
+@alone
 @pytest.mark.parametrize("setting", ["data.valid", "data.test", "data.initial"])
 def test_a_candidate_among_the_labelled(
     setting: str, named: dict[str, str], tmp_path: Path
@@ -243,28 +262,33 @@ def test_a_candidate_among_the_labelled(
     assert "shared.xyz#2 is also files.xyz#4 of explore.files" in said
 
 
+@alone
 def test_a_candidate_twice(tmp_path: Path) -> None:
     pool = frames(9, 0)
     said = refused(config(files(tmp_path, [*pool, pool[3]])))
     assert "files.xyz#9 is the same structure as files.xyz#3" in said
 
 
+@alone
 def test_elements_the_model_does_not_know(tmp_path: Path) -> None:
     strange = Frame(molecule("SiH4"), Label(0.0, np.ones((5, 3))), "strange")
     said = refused(config(files(tmp_path, [*frames(9, 0), strange])))
     assert "contains Si, which the model does not know" in said
 
 
+@alone
 def test_isolated_atoms_are_no_candidates(tmp_path: Path) -> None:
     alone = Frame(Atoms("H"), Label(-10.0, np.zeros((1, 3))), "H", config_type="IsolatedAtom")
     assert "isolated atom" in refused(config(files(tmp_path, [*frames(9, 0), alone])))
 
 
+@alone
 def test_a_pool_without_labels_to_hide(tmp_path: Path) -> None:
     bare = [replace(f, label=None) for f in frames(10, 0)]
     assert "no structure of the pool has a label" in refused(config(files(tmp_path, bare)))
 
 
+@alone
 def test_nothing_is_written_where_rounds_are_refused(named: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(DataError):
         run(config(named, "explore.rounds=50"), tmp_path / "run")

@@ -124,7 +124,7 @@ def show(cost: dict[str, Any], screen: Console) -> None:
     screen.print(f"labels made by now are kept in {cost['labels_kept_in']}", markup=False)
 
 
-def _show_rounds(cost: dict[str, Any], screen: Screen) -> None:
+def _show_rounds(cost: dict[str, Any], screen: Console) -> None:
     screen.print(f"{cost['candidates']} candidates, {cost['labels_asked']} labels asked for")
     parts = {
         "choosing once": cost["choose_s"],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tunesmith.acquire.greedy import lcmd
 from tunesmith.core import Frame
 from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.features import NTK, compute
+from tunesmith.uncertainty.features import REPRESENTATIONS, compute
 
 _BATCH = 16  # structures computed together
 
@@ -18,7 +18,7 @@ def thinned(frames: Sequence[Frame], most: int, posterior: Ensemble) -> list[Fra
     """
     if len(frames) <= most:
         return list(frames)
-    representation = NTK()
+    representation = REPRESENTATIONS.get("ntk")()
     features = compute(representation, frames, posterior, batch_size=_BATCH)
     chosen = lcmd(features[:-1], features[-1:], most - 1, kernel=representation.kernel)
     return [*(frames[i] for i in sorted(chosen)), frames[-1]]

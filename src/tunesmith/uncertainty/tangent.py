@@ -17,7 +17,7 @@ from ase import Atoms
 from tunesmith.core import Frame, Prediction, Quantities
 from tunesmith.errors import DataError
 from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.features import NTK, compute
+from tunesmith.uncertainty.features import REPRESENTATIONS, compute
 from tunesmith.uncertainty.gp import ResidualGP
 
 _BATCH = 16  # structures computed together
@@ -33,7 +33,7 @@ class Tangent:
     """
 
     def __init__(self, posterior: Ensemble, foundation: Ensemble, frames: Sequence[Frame]) -> None:
-        self._posterior, self._representation = posterior, NTK()
+        self._posterior, self._representation = posterior, REPRESENTATIONS.get("ntk")()
         self._process: ResidualGP | None = None
         residuals = [
             f.label.energy - float(foundation.predict([f.atoms], spread="energy").mean.energy[0])

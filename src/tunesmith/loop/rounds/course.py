@@ -198,8 +198,11 @@ class Course:
             if last.test[key] is not None
         ]
         seconds = time.monotonic() - began
-        left = (self.explorer.rounds - last.round) * seconds
-        self.tools.screen.say(
+        said = (
             f"round {last.round} of {self.explorer.rounds}: {last.labels} labels; "
-            f"{', '.join(errors)}; {duration(seconds)}, about {duration(left)} left"
+            f"{', '.join(errors)}; {duration(seconds)}"
         )
+        if last.fit is not None:  # else the round says little of those to come
+            left = (self.explorer.rounds - last.round) * seconds
+            said += f", about {duration(left)} left"
+        self.tools.screen.say(f"{said}.")

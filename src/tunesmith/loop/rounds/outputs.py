@@ -42,9 +42,9 @@ def write(course: Course) -> dict[str, Any]:
     numbers = labelled_in(at.rounds, len(ready.initial))
     if course.frames:
         write_frames(out / "labels.extxyz", of_round(course.frames, numbers))
-    summary = _summary(course, learnt) | model
-    files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    return summary
+    text = json.dumps(_summary(course, learnt) | model, indent=1, ensure_ascii=False)
+    files.write_text(out / "summary.json", text + "\n")
+    return dict(json.loads(text))  # as whoever reads it finds it
 
 
 def labelled_in(rounds: Sequence[Round], initial: int) -> list[int]:
