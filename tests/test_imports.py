@@ -25,7 +25,7 @@ LEVELS = [
     {"explore"},
     {"report"},
     {"doctor"},
-    {"testing", "labelling", "assessing", "examining", "terminal", "tune.intake"},
+    {"testing", "labelling", "assessing", "examining", "selecting", "terminal", "tune.intake"},
     {"tune.job"},
     {"loop"},
     {"cli"},

@@ -1,5 +1,3 @@
-from time import perf_counter
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -132,16 +130,6 @@ def test_overlap_across_the_border_of_a_cell():
     refused(frame(atoms), "0.100 Å apart")
     atoms.pbc = [False, True, True]
     check_structures([frame(atoms)])
-
-
-def test_speed():
-    rng = np.random.default_rng(0)
-    open_ones = [Atoms("C12", rng.permutation(12)[:, None] * [1.0, 0.7, 0.3]) for _ in range(1000)]
-    closed = [Atoms(a.numbers, a.positions, cell=[15, 15, 15], pbc=True) for a in open_ones]
-    frames = [frame(a) for a in open_ones + closed]
-    start = perf_counter()
-    require_labels(frames, [6])
-    assert perf_counter() - start < 2.0  # 2 000 frames; measured 0.2 s
 
 
 def test_separate_and_split():

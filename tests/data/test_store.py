@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, get_ident
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -265,16 +264,3 @@ def test_locked(tmp_path, monkeypatch):
         store.label(copper(0), EMTReference())
     holder.rollback()
     assert isinstance(store.label(copper(0), EMTReference()), Label)
-
-
-def test_look_up_stays_fast(tmp_path):
-    store = LabelStore(tmp_path / "labels.db")
-    label = Label(1.0, np.zeros((4, 3)))
-    frames = [Frame(copper(0), label, str(i)) for i in range(600)]
-    for i, frame in enumerate(frames):
-        frame.atoms.positions[0, 0] = 0.001 * i
-    store.add_all(frames, "x")
-    keys = [label_key(f.atoms, {"kind": "imported", "name": "x"}) for f in frames[::20]]
-    start = perf_counter()
-    assert all(isinstance(store.find(key), Label) for key in keys)
-    assert (perf_counter() - start) / len(keys) < 0.02  # measured 0.7 ms

@@ -113,6 +113,40 @@ def test_the_labels_stress_corrects_a_foundation_of_another_volume() -> None:
     )
 
 
+def turned_springs(n: int) -> View:
+    """n turned structures of one molecule, the energies of which the forces foretell; no model."""
+    rng = np.random.default_rng(5)
+    start = molecule("CH3OH")
+    rest = np.linalg.norm(start.positions[:, None] - start.positions[None], axis=-1)
+    frames = []
+    for i in range(n):
+        atoms = start.copy()
+        atoms.positions += rng.normal(0, 0.02, (6, 3))
+        atoms.positions = Rotation.random(random_state=i).apply(atoms.positions) + i
+        frames.append(Frame(atoms, Label(*springs(atoms, rest, 10.0)), f"f#{i}"))
+    nothing = np.full((3, 3), np.nan)
+    return View(frames, np.zeros(n), [np.zeros((6, 3))] * n, [nothing] * n)
+
+
+def test_the_work_of_right_forces_is_the_energy() -> None:
+    view = turned_springs(25)
+    forces = [label.forces for label in view.labels]
+    cosine, ratio = paths.work(view, forces)
+    assert cosine > 0.99
+    assert ratio == pytest.approx(1, abs=0.03)
+    bohr = paths.work(view, [f * 0.529177 for f in forces])
+    assert bohr.cosine == pytest.approx(cosine)
+    assert bohr.ratio == pytest.approx(ratio / 0.529177)
+    assert paths.work(view, [-f for f in forces]).cosine == pytest.approx(-cosine)
+    assert abs(paths.work(view, [*forces[1:], forces[0]]).cosine) < 0.5
+    assert abs(paths.work(view, [f[::-1] for f in forces]).cosine) < 0.5
+    some = np.arange(25) < 12  # where these have forces of others, those of the rest do not hide it
+    exchanged = [*np.roll(forces[:12], 1, axis=0), *forces[12:]]
+    wrong, right = paths.work(view, exchanged, some), paths.work(view, exchanged, ~some)
+    assert wrong.cosine < 0.6 < right.cosine
+    assert np.isnan(paths.work(turned_springs(5), forces[:5]).cosine), "too few pairs"
+
+
 def test_the_rotation_is_the_one_that_was_made() -> None:
     turn = Rotation.random(random_state=7).as_matrix()
     x = np.random.default_rng(5).normal(size=(6, 3))

@@ -76,6 +76,7 @@ def pressure_of(walker: Any) -> float:
     return float(kinetic / (3 * volume) - np.trace(walker.stress) / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensemble", ["npt", "npt-flexible"])
 def test_npt_meets_pressure_and_temperature(ensemble: str) -> None:
     target = 100e-3 * u.GPa
@@ -104,6 +105,7 @@ def test_npt_meets_pressure_and_temperature(ensemble: str) -> None:
     assert cubic == (ensemble == "npt")
 
 
+@pytest.mark.slow
 def test_the_volume_of_npt_has_its_pressure_in_another_ensemble() -> None:
     md = explorer("npt", pressure="150 MPa", barostat_time="500 fs")
     state, _ = trace(md, md.init([argon.solid()], 6), 600, lambda w: 0.0)
@@ -117,6 +119,7 @@ def test_the_volume_of_npt_has_its_pressure_in_another_ensemble() -> None:
     assert abs(mean - 150e-3 * u.GPa) < 3.5 * error + 0.1 * 150e-3 * u.GPa
 
 
+@pytest.mark.slow
 def test_a_ramp_of_temperature_and_pressure_is_followed() -> None:
     md = explorer(
         "npt",

@@ -12,10 +12,7 @@ from tunesmith.loop.job import run
 from tunesmith.loop.thinning import thinned
 from tunesmith.uncertainty.ensemble import open_model
 
-TANGENT = (
-    "acquire={kind: threshold, max_gap: 2 fs, spread: ntk, keep: 3}",
-    "explore.time=6 fs",
-)
+TANGENT = "acquire={kind: threshold, max_gap: 2 fs, spread: ntk, keep: 3}"
 
 
 def test_the_newest_stays_and_copies_go() -> None:
@@ -33,18 +30,18 @@ def test_the_newest_stays_and_copies_go() -> None:
 def test_forces_have_no_tangent_variance(tmp_path: Path) -> None:
     files = start(tmp_path)
     with pytest.raises(ConfigError, match=r"acquire\.spread: ntk knows no error of forces"):
-        config(files, *TANGENT, "target={forces: 50 meV/Å}", "target.energy=")
+        config(files, TANGENT, "target={forces: 50 meV/Å}", "target.energy=")
 
 
 @pytest.mark.slow
 def test_it_runs_asks_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
     files = start(tmp_path)
-    settings = config(files, *TANGENT)
+    settings = config(files, TANGENT)
     summary = run(settings, tmp_path / "whole")
     assert summary["interventions"] >= 3
     assert np.isfinite(summary["calibration_energy"])
-    run(config(files, *TANGENT, "explore.time=3 fs"), tmp_path / "run")
+    run(config(files, TANGENT, "explore.time=3 fs"), tmp_path / "run")
     run(settings, tmp_path / "run")
     assert results(tmp_path / "run") == results(tmp_path / "whole")
     with pytest.raises(RunFolderError, match=r"made with another acquire\.spread"):
-        run(config(files, TANGENT[0].replace("ntk", "members"), TANGENT[1]), tmp_path / "run")
+        run(config(files, TANGENT.replace("ntk", "members")), tmp_path / "run")

@@ -11,9 +11,11 @@ from ase.build import bulk, molecule
 
 import networks
 from tunesmith.core import Base
+from tunesmith.errors import ModelError
 from tunesmith.potentials import mace
 from tunesmith.potentials.base import Batch, Evaluation, one_by_one, stack, unstack
 from tunesmith.potentials.mace import MACEPotential
+from tunesmith.testing.interface import check_embedding_gradient
 
 STACKING: dict[str, dict[str, Any]] = {
     "scalars": {"hidden_irreps": "8x0e"},
@@ -140,3 +142,13 @@ def test_stacks_come_apart_again() -> None:
     shared, stacked = stack([{"a": same, "c": same}] * 5)
     assert len(shared) == 1
     assert len(unstack(stacked)) == 5
+
+
+def test_an_embedding_of_every_structures_own() -> None:
+    """Also where mace's own blocks are called; what is no linear layer is refused by name."""
+    potential = networks.potential(networks.native(**networks.NONLINEAR))
+    assert not potential._path.sorts
+    check_embedding_gradient(potential)
+    potential._path.embedding = None
+    with pytest.raises(ModelError, match="a test: its node embedding is not mace's own"):
+        potential.embedding_gradient(potential.weights(), _batch(potential))

@@ -41,7 +41,7 @@ def test_large_sets_and_committees() -> None:
 
 
 def test_a_fit_follows_it() -> None:
-    task = problem(molecules(2))
+    task = problem(molecules(1))
     ours = BySize(sets="large").fit(task)
     same = AdamW(learning_rate=1e-2, epochs=50, patience=50, batch_size=16).fit(task)
     assert len(ours.histories[0]) == 50

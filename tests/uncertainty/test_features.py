@@ -87,6 +87,9 @@ def test_ntk_is_the_gradient_of_every_structure(model: Ensemble, frames: list[At
     assert found.shape == (len(frames), 12)
     assert found.dtype == np.float32
     assert np.abs(expected).max() > 0.1
+    batch = model.potential.batch([model.potential.graph(a) for a in frames])
+    exact = model.potential.embedding_gradient(model.weights[0], batch).flatten(1).numpy()
+    np.testing.assert_allclose(exact, expected, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(found, expected, **CLOSE)
     assert not found[1].reshape(3, 4)[2].any(), "methane has no oxygen"
     only = compute(NTK(elements=("O", "H")), [frames[3], frames[4]], model)
@@ -108,7 +111,7 @@ def test_ntk_is_what_finite_differences_say(model: Ensemble, frames: list[Atoms]
 
 
 def test_activations_are_means_over_atoms(model: Ensemble, frames: list[Atoms]) -> None:
-    """By mace's own modules: node features, scalars of the first and of the last layer."""
+    """Structure by structure, column by column."""
     potential, found = model.potential, compute(Activation(), frames, model)
     assert found.shape == (len(frames), 8)
     for atoms, row in zip(frames, found, strict=True):
@@ -142,7 +145,7 @@ def test_symmetry(kind: Representation, model: Ensemble, frames: list[Atoms]) ->
     for atoms in bent:
         atoms.positions[0] += 0.1
     changed = np.abs(compute(kind, bent, model) - expected).max(1)
-    assert (changed[[0, 1, 2, 4, 5]] > 1e-4).all()
+    assert (changed[[0, 1, 2, 4, 5]] > 2e-5).all()
 
 
 def test_several_members_are_their_mean_weights(base: Path, frames: list[Atoms]) -> None:
@@ -231,12 +234,12 @@ def test_what_has_no_representation_is_refused(model: Ensemble, frames: list[Ato
     with pytest.raises(DataError, match="structure 0: has C, but"):
         compute(NTK(elements=("H", "O")), frames, model)
     with pytest.raises(ConfigError, match="'Xx' is no element"):
-        compute(NTK(elements="Xx"), frames, model)
+        NTK(elements="Xx")
     with pytest.raises(DataError, match=r"structure 1: contains N, which the model"):
         compute(Activation(), [frames[0], molecule("NH3")], model)
     with pytest.raises(DataError, match="no structure"):
         compute(Activation(), [], model)
-    with pytest.raises(DataError, match="batch_size"):
+    with pytest.raises(ConfigError, match="batch_size"):
         compute(Activation(), frames, model, batch_size=0)
     odd = frames[0].copy()
     odd.positions[2, 1] = np.nan

@@ -42,7 +42,9 @@ def read_some(path: Path, numbers: Collection[int]) -> Iterator[Atoms]:
     wanted = set(numbers)
     for frame, lines in enumerate(_chunks(path)):
         if frame in wanted:
-            yield read(io.StringIO("".join(lines)), format="extxyz")
+            atoms = read(io.StringIO("".join(lines)), index=0, format="extxyz")
+            assert isinstance(atoms, Atoms)
+            yield atoms
 
 
 def _chunks(path: Path) -> Iterator[list[str]]:
@@ -90,7 +92,7 @@ def _chunk(lines: _Lines, path: Path, frame: int) -> list[str]:
             f"{head.rstrip()[:40]!r}; repair the file or write it again."
         )
     comment = lines.take()
-    rows = []
+    rows: list[str] = []
     while len(rows) < n and lines.here.strip():
         rows.append(lines.take())
     if len(rows) < n:

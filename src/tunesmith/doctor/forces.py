@@ -12,7 +12,7 @@ from ase import units as u
 from scipy.optimize import linear_sum_assignment
 
 from tunesmith.doctor.findings import Finding, Severity, finding
-from tunesmith.doctor.paths import corrected, explained, rotation
+from tunesmith.doctor.paths import corrected, rotation, work
 from tunesmith.doctor.statistics import centred, nearest_factor, spread
 from tunesmith.doctor.view import View
 
@@ -43,8 +43,10 @@ CLOSE = 0.9
 HANDFUL = 8
 #: ratio of lengths that no foundation is off by, where directions are right
 FAR = 8.0
-#: how well forces that are right foretell the labels' own energies (`paths.explained`), at least
-CONSISTENT = 0.65
+#: how well forces foretell the labels' own energies (cosine of `paths.work`): well enough to tell a
+#: factor of two, as only forces that are right do, and less than any that are right do
+EXACT, CONSISTENT, UNEXPLAINED = 0.9, 0.75, 0.2
+_TELLING = 8  # atoms, from which on a rearrangement that fits tells something
 _SMALL = 0.05  # eV/Å, rms: below it directions are the foundation's noise
 
 
@@ -98,8 +100,8 @@ def judge_forces(view: View) -> Forces:
         found.append(finding("forces-sign", text, view.origins(where)))
     name, near = nearest_factor(factor, FORCE_UNITS)
     # eV/Bohr, or a foundation that is too stiff? (of radicals twice, at cosines around 0.8)
-    if 0.62 < factor < 0.75 or (name == "eV/Bohr" and typical < CLOSE):
-        name = "eV/Bohr" if _fits_better(view, [sign * f for f in labels]) else "eV/Å"
+    if 0.38 < factor < 0.8:
+        name = _bohr_or_not(view, [sign * f for f in labels], name, factor, abs(typical))
     unit = FORCE_UNITS[name]
     if name != "eV/Å":
         text = (
@@ -119,7 +121,25 @@ def _consistent(view: View, judged: Forces, where: np.ndarray) -> bool:
     """Whether forces unlike the foundation's are confirmed by the energies they came with, and
     about as long as its own: where elements are wrong, the foundation's are of another world."""
     alike = abs(np.log(np.median(judged.ratio[where]))) < np.log(2.5)
-    return bool(alike and explained(view, judged.forces, where) > CONSISTENT)
+    return bool(alike and work(view, judged.forces, where).cosine > CONSISTENT)
+
+
+def _bohr_or_not(
+    view: View, forces: list[np.ndarray], name: str, factor: float, cosine: float
+) -> str:
+    """Which of eV/Bohr and eV/Å forces about half as long as the foundation's are in.
+
+    By the labels' own energies where they tell (if they are in eV), else by whether the foundation
+    corrected by these forces explains the energies better.
+    """
+    own = work(view, forces)
+    if own.cosine > EXACT and 0.6 < own.ratio < 1.15:
+        return "eV/Å"
+    if own.cosine > EXACT and 1.3 < own.ratio < 2.4:
+        return "eV/Bohr"
+    if 0.62 < factor < 0.75 or (name == "eV/Bohr" and cosine < CLOSE):
+        return "eV/Bohr" if _fits_better(view, forces) else "eV/Å"
+    return name
 
 
 def _fits_better(view: View, forces: list[np.ndarray]) -> bool:
@@ -176,7 +196,8 @@ def _misplaced(
     if abs(typical) > KNOWN:
         return []
     text = f"the forces have little to do with the foundation's (cosine {typical:.2f})"
-    certain = abs(typical) < UNRELATED and len(chosen) >= 3
+    unrelated = abs(typical) < UNRELATED or work(view, labels, where).cosine < UNEXPLAINED
+    certain = unrelated and len(chosen) >= 3
     return [finding("forces-shuffled", text, origins, None if certain else "warning")]
 
 
@@ -270,8 +291,10 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     theirs = np.isin(view.compositions, np.array(view.compositions)[chosen])
     others = judged.cosine[theirs & ~where & np.isfinite(judged.cosine)]
     known = len(others) == 0 or np.median(others) >= WELL
+    # few atoms fit too easily, in some order or to some other frame
+    telling = np.median(view.sizes[where]) >= _TELLING
     elsewhere = plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen))
-    if known and elsewhere and not _consistent(view, judged, where):
+    if known and telling and elsewhere and not _consistent(view, judged, where):
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"

@@ -8,6 +8,7 @@ solved for one energy per frame. Labels' energies play no part in it: they are w
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -31,15 +32,25 @@ def corrected(view: View, forces: list[np.ndarray], stress: bool) -> View:
     return replace(view, predicted=energy)
 
 
-def explained(view: View, forces: list[np.ndarray], among: np.ndarray | None = None) -> float:
+class Work(NamedTuple):
+    """The labels' energy differences against the work of their forces, over pairs of structures.
+
+    cosine: about 0.6 to 1 for labels of one calculation (1 but for anharmonicity), about 0 for
+    forces of other frames, other atoms or another orientation. ratio: energy over work, 0.7 to 1.15
+    in one system of units where the cosine is over 0.9. Both NaN where there are too few pairs.
+    """
+
+    cosine: float
+    ratio: float
+
+
+def work(view: View, forces: list[np.ndarray], among: np.ndarray | None = None) -> Work:
     """How well the forces foretell the labels' own energies: no foundation plays a part.
 
-    The cosine between E_j − E_i and the work −½ (F_i + F_j)·ΔR over pairs of near molecules: about
-    0.6 to 1 for labels of one calculation (1 but for anharmonicity), about 0 for forces of other
-    frames, other atoms or another orientation. NaN with too few pairs, and for crystals. among:
-    (n,) mask; only pairs that hold one of these frames.
+    E_j − E_i is held against −½ (F_i + F_j)·ΔR over pairs of near molecules; crystals are left out.
+    among: (n,) mask; only pairs that hold one of these frames.
     """
-    work, rise = [], []
+    done, rise = [], []
     for group in _same_atoms(view):
         for a, b in _edges([view.frames[k].atoms for k in group]):
             i, j = int(group[a]), int(group[b])
@@ -49,11 +60,15 @@ def explained(view: View, forces: list[np.ndarray], among: np.ndarray | None = N
             moved, turn = _molecule(one, other)
             if np.sqrt(np.mean(np.sum(moved**2, axis=1))) > _FAR:
                 continue
-            work.append(-0.5 * float(np.sum((forces[i] + forces[j] @ turn) * moved)))
+            done.append(-0.5 * float(np.sum((forces[i] + forces[j] @ turn) * moved)))
             rise.append(float(view.energy[j] - view.energy[i]))
-    x, y = np.array(work), np.array(rise)
+    x, y = np.array(done), np.array(rise)
     size = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(x @ y / size) if len(x) >= _PAIRS and size > 0 else np.nan
+    if len(x) < _PAIRS or size == 0 or not np.all(x):
+        return Work(np.nan, np.nan)
+    order, share = np.argsort(y / x), np.abs(x) / np.abs(x).sum()
+    middle = np.searchsorted(np.cumsum(share[order]), 0.5)  # the median, each by its work
+    return Work(float(x @ y / size), float((y / x)[order][middle]))
 
 
 def _same_atoms(view: View) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """The same structure twice: within a set, and in training and test."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,14 +73,45 @@ def matches(
     return found
 
 
+class Known:
+    """Structures to be found again, by whoever looks at others one at a time."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        prints = [fingerprint(frame.atoms) for frame in frames]
+        self._kinds = {
+            kind: (rows, np.array([prints[i] for i in rows]))
+            for kind, rows in _by_kind(frames).items()
+        }
+
+    def find(self, atoms: Atoms, print_: np.ndarray) -> int | None:
+        """The first of them that equals a structure of this `fingerprint`, if any."""
+        rows, prints = self._kinds.get(_kind(atoms), ([], np.zeros((0, len(print_)))))
+        off = np.abs(prints - print_).max(axis=1, initial=0.0)
+        return next((rows[k] for k in np.flatnonzero(off < SAME)), None)
+
+
+def digest(atoms: Atoms, print_: np.ndarray) -> int:
+    """Of 63 bits, the same for copies: of a structure and its `fingerprint`.
+
+    For counting among millions: distances are rounded to 1e-3 Å, so that a copy written with fewer
+    digits may be missed, and a structure that differs by less may be counted.
+    """
+    rounded = np.round(print_, 3) + 0.0  # -0.0 becomes 0.0
+    found = hashlib.blake2b(_kind(atoms) + rounded.tobytes(), digest_size=8).digest()
+    return int.from_bytes(found, "big") >> 1
+
+
 def _by_kind(frames: Sequence[Frame]) -> dict[bytes, list[int]]:
     groups: dict[bytes, list[int]] = {}
     for k, frame in enumerate(frames):
-        atoms = frame.atoms
-        charge = atoms.info.get("charge", 0), atoms.info.get("multiplicity", 0)
-        kind = np.sort(atoms.numbers).tobytes() + atoms.pbc.tobytes() + repr(charge).encode()
-        groups.setdefault(kind, []).append(k)
+        groups.setdefault(_kind(frame.atoms), []).append(k)
     return groups
+
+
+def _kind(atoms: Atoms) -> bytes:
+    """What two equal structures must have in common: elements, periodicity, charge and spin."""
+    charge = atoms.info.get("charge", 0), atoms.info.get("multiplicity", 0)
+    return np.sort(atoms.numbers).tobytes() + atoms.pbc.tobytes() + repr(charge).encode()
 
 
 def judge_duplicates(frames: list[Frame]) -> list[Finding]:

@@ -2,19 +2,20 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 
 class Stopwatch:
     """Seconds by part. Parts may be nested: each second counts for the innermost alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.totals: dict[str, float] = {}
         self._open = ["other"]
-        self._since = time.perf_counter()
+        self._clock = clock
+        self._since = clock()
 
     def _book(self) -> None:
-        now = time.perf_counter()
+        now = self._clock()
         part = self._open[-1]
         self.totals[part] = self.totals.get(part, 0.0) + now - self._since
         self._since = now

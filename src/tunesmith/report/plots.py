@@ -98,7 +98,7 @@ def learning_curves(histories: Sequence[Sequence[dict[str, Any]]], path: Path | 
                 look |= {"alpha": 0.5, "lw": 1}
             for member, (x, y) in enumerate(zip(epochs, series[key], strict=True)):
                 ax.plot(x, y, label=name if member == 0 else None, **look)
-        _finish_curve(ax, [y for key in keys for y in series[key]])
+        _finish_curve(ax, [y for key in keys for y in series[key]], rate=label == "learning rate")
         ax.set_ylabel(label)
         if i + columns >= len(panels):
             ax.set_xlabel("epoch")
@@ -207,10 +207,13 @@ def _series(history: Sequence[dict[str, Any]], key: str) -> np.ndarray:
     return np.array([np.nan if row.get(key) is None else row[key] for row in history], float)
 
 
-def _finish_curve(ax: Axes, values: list[np.ndarray]) -> None:
-    """Logarithmic where the values are positive and span more than a factor of three."""
+def _finish_curve(ax: Axes, values: list[np.ndarray], rate: bool) -> None:
+    """Logarithmic where the values are positive and span more than a factor of three; a learning
+    rate from zero, so that the shape of its schedule is seen."""
     finite = np.concatenate([v[np.isfinite(v)] for v in values])
-    if finite.min() > 0 and finite.max() > 3 * finite.min():
+    if rate:
+        ax.set_ylim(bottom=0, top=1.1 * finite.max())
+    elif finite.min() > 0 and finite.max() > 3 * finite.min():
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_minor_formatter(NullFormatter())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -43,7 +44,12 @@ def reliability(
         ece, inside = scores.ece(error, std), scores.coverage(error, std, 0.9)
         label = f"{name}: ECE {number(ece)}, {100 * inside:.1f} % in the 90 % interval"
         style = "-" if i < len(COLOURS) else "--"
-        look = {"color": COLOURS[i % len(COLOURS)], "ls": style, "marker": "o", "ms": 3}
+        look: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "ls": style,
+            "marker": "o",
+            "ms": 3,
+        }
         ax.plot([0, *nominal, 1], [0, *found, 1], label=label, **look)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set(xlabel="errors that should lie in the interval", ylabel="errors that do")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def key_of(
     if representation.needs_model and posterior is not None:
         model = _model(Model.of(posterior))
         packages["torch"] = version("torch")
-        for name in packages_distributions().get(posterior.potential.base.package, []):
+        for name in _distributions(posterior.potential.base.package):
             packages[name] = version(name)
     identity = {
         "format": _FORMAT,
@@ -46,6 +47,13 @@ def key_of(
     for item in source:
         total.update(_digest(item).encode() + b"\n")
     return f"{representation.kind}-{total.hexdigest()[:40]}"
+
+
+@cache
+def _distributions(package: str) -> list[str]:
+    """What is installed under the name of an import."""
+    # looks into every installed distribution, which takes a second
+    return packages_distributions().get(package, [])
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ase import Atoms
 from tunesmith.core import Frame
 from tunesmith.data.checks import check_structures
 from tunesmith.data.images import check_file, iter_images
-from tunesmith.errors import DataError
+from tunesmith.errors import ConfigError, DataError
 from tunesmith.registry import REPRESENTATIONS
 from tunesmith.uncertainty import rows
 from tunesmith.uncertainty.activation import Activation
@@ -111,7 +111,7 @@ def _blocks(
 ) -> Iterator[np.ndarray]:
     """Vectors batch by batch. Raises `DataError` for a source without structures."""
     if batch_size < 1:
-        raise DataError(f"batch_size: {batch_size} is too small; use 1 or more.")
+        raise ConfigError(f"batch_size: {batch_size} is too small; use 1 or more.")
     if representation.needs_elements and not isinstance(source, Iterator):
         found = (f.atoms.numbers.tolist() for f in _frames(source))
         representation = representation.for_elements(set(chain.from_iterable(found)))

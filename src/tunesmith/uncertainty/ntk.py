@@ -6,6 +6,7 @@ structure, and is too long to keep: a random projection keeps its inner products
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -66,6 +67,7 @@ class NTK(Representation):
             raise ConfigError("seed: nothing is drawn here; give columns to project, or leave it.")
         if self.columns is not None and self.elements is not None:
             raise ConfigError("elements: has no effect on a projection; leave it or columns out.")
+        numbers_of(self.elements or ())
         return self
 
     def describer(self, model: Model | None) -> Describe:
@@ -86,26 +88,22 @@ class NTK(Representation):
                 f"elements: {potential.base.source} does not know {symbols(unknown)}; leave it out."
             )
         rows = [potential.elements.index(z) for z in chosen]
-        project: Callable[[Tensor], Tensor] | None = None
+        # how many columns W has shows in its gradient
+        project = cache(self._projection)
 
         def gradient(frames: list[Frame]) -> Tensor:
-            nonlocal project
             refuse_others(frames, chosen, self.kind)
             batch = potential.batch([potential.graph(f.atoms) for f in frames])
             found = potential.embedding_gradient(model.weights, batch)[:, rows].flatten(1)
-            if self.columns is None:
-                return found
-            project = project or projection(found.shape[1], self.columns, self.seed or 0)
-            return project(found)
+            return found if self.columns is None else project(found.shape[1])(found)
 
         return gradient
 
     def _of_weights(self, model: Model) -> Gradient:
-        potential, columns = model.potential, self.columns
+        potential = model.potential
         names = weights_named(potential, self.weights or (), "weights")
         length = sum(model.weights[n].numel() for n in names)
-        assert columns is not None
-        project = projection(length, columns, self.seed or 0)
+        project = self._projection(length)
 
         def one(frame: Frame) -> Tensor:
             batch = potential.batch([potential.graph(frame.atoms)])
@@ -119,6 +117,11 @@ class NTK(Representation):
             return project(torch.cat([p.flatten() for p in parts])[None])
 
         return lambda frames: torch.cat([one(frame) for frame in frames])
+
+    def _projection(self, length: int) -> Callable[[Tensor], Tensor]:
+        assert self.columns is not None
+        assert self.seed is not None
+        return projection(length, self.columns, self.seed)
 
 
 def projection(length: int, columns: int, seed: int) -> Callable[[Tensor], Tensor]:

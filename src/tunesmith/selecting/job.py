@@ -1,0 +1,238 @@
+"""Choose from files of candidates what to label: what `tunesmith select` does, step by step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from tunesmith.acquire import Picks, choose
+from tunesmith.core import Frame, derived_seed
+from tunesmith.data.checks import check_structures, separate_isolated
+from tunesmith.data.formats import read_frames, write_frames
+from tunesmith.data.stream import Stream
+from tunesmith.doctor.candidates import Candidates, look
+from tunesmith.errors import DataError, ModelError
+from tunesmith.report.selection import selection_map, selection_table
+from tunesmith.selecting.wanted import NOISE, SCORE, Wanted
+from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.uncertainty.features import Representation, stream
+from tunesmith.uncertainty.kernels import committee_scores
+
+_BATCH = 16  # structures whose members' spread is predicted together
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to choose from and by what: representation with columns for all elements, the posterior
+    where one is asked, candidates and labelled structures."""
+
+    wanted: Wanted
+    representation: Representation
+    posterior: Ensemble | None
+    candidates: Candidates
+    labelled: list[Frame]
+
+
+def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
+    """Choose, write the chosen structures and the map; the summary.
+
+    Raises `ConfigError`, `DataError`, `ModelError`, `RunFolderError`; nothing is written then.
+    """
+    job = prepare(wanted, notes, bar)
+    scores = None
+    if wanted.rule == "top":
+        scores = _scores(job, bar)
+    pool, labelled = _features(job, bar)
+    kernel = job.representation.kernel
+    picks = choose(
+        wanted.rule,
+        pool,
+        labelled,
+        wanted.n,
+        kernel=kernel,
+        noise=wanted.noise or NOISE,
+        scores=scores,
+        rng=np.random.default_rng(wanted.seed),
+    )
+    chosen = job.candidates.read(picks.indices)
+    rows = _rows(job, picks, chosen)
+    write_frames(wanted.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
+    selection_map(
+        pool,
+        picks.indices,
+        wanted.picture,
+        labelled=labelled,
+        kernel=kernel,
+        rng=np.random.default_rng(derived_seed(wanted.seed, "map")),
+        title=_title(job),
+    )
+    return _summary(job, chosen) | {"chosen": rows}
+
+
+def prepare(wanted: Wanted, notes: Console, bar: Progress) -> Job:
+    """Everything that can be refused before anything is computed; every structure is read once."""
+    representation = wanted.check()
+    structures = Stream(wanted.pool)
+    wanted.require_enough(structures.total)
+    labelled = _labelled(wanted, notes)
+    posterior = _open(wanted, representation)
+    known = None if posterior is None else frozenset(posterior.potential.elements)
+    if labelled:
+        check_structures(labelled, known)
+    task = bar.add_task("reading", total=structures.total)
+    candidates = look(
+        structures,
+        labelled,
+        known,
+        skip_labelled=wanted.skip_labelled,
+        new_elements=wanted.new_elements,
+        seen=lambda: bar.advance(task),
+    )
+    _say(candidates, notes)
+    wanted.require_enough(len(candidates))
+    elements = candidates.elements.union(*(f.atoms.numbers.tolist() for f in labelled))
+    own = representation.for_elements(elements)
+    return Job(wanted, own, posterior, candidates, labelled)
+
+
+def _labelled(wanted: Wanted, notes: Console) -> list[Frame]:
+    """The labelled structures of all files; their labels are not looked at."""
+    frames: list[Frame] = []
+    for path in wanted.labelled:
+        here, isolated = separate_isolated(read_frames(path)[0])
+        if isolated:
+            notes.print(f"{path.name}: {len(isolated)} isolated atoms are not compared")
+        frames += here
+    if wanted.labelled and not frames:
+        raise DataError("--labelled: the files hold isolated atoms only; leave the option out.")
+    return frames
+
+
+def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
+    """The model that is needed, asked whether it has what is wanted of it."""
+    posterior = None
+    if representation.needs_model or wanted.rule == "top":
+        posterior = open_model(wanted.source, head=wanted.head, device=wanted.device or "cpu")
+    if wanted.rule == "top" and posterior is not None and len(posterior) < 2:
+        raise ModelError(
+            f"{wanted.source} has one member, whose disagreement is nothing; give a run folder "
+            "with several (tunesmith tune --strategy committee), or another --rule."
+        )
+    if representation.needs_model:
+        representation.prepare(posterior)
+    else:
+        representation.versions()
+    return posterior
+
+
+def _say(candidates: Candidates, notes: Console) -> None:
+    for n, text in (
+        (candidates.isolated, "isolated atoms, which are no candidates"),
+        (candidates.labelled, "structures that are labelled already, left out"),
+        (candidates.copies, "copies of other candidates"),
+    ):
+        if n:
+            notes.print(f"the pool has {n} {text}")
+
+
+# ---------------------------------------------------------------------------- what is computed
+
+
+def _features(job: Job, bar: Progress) -> tuple[np.ndarray, np.ndarray | None]:
+    """Of candidates (n, d) and of labelled structures (m, d)."""
+    own, cache = job.representation, job.wanted.cache
+    asked = job.posterior if own.needs_model else None
+    m, n = len(job.labelled), len(job.candidates)
+    task = bar.add_task(own.kind, total=m + n)
+
+    def done(count: int) -> None:
+        bar.update(task, completed=count)
+
+    labelled = None
+    if job.labelled:
+        labelled = stream(own, job.labelled, asked, cache=cache, progress=done)
+    pool = stream(own, job.candidates, asked, cache=cache, progress=lambda i: done(m + i))
+    done(m + n)  # of features that were kept nothing is heard
+    return pool, labelled
+
+
+def _scores(job: Job, bar: Progress) -> np.ndarray:
+    """How far members disagree about every candidate: (n,)."""
+    assert job.posterior is not None
+    name, found = job.wanted.score or SCORE, []
+    frames = iter(bar.track(job.candidates, total=len(job.candidates), description=name))
+    while batch := [f.atoms for f in islice(frames, _BATCH)]:
+        found.append(committee_scores(job.posterior.predict(batch))[name])
+    return np.concatenate(found)
+
+
+# -------------------------------------------------------------------------- what comes out
+
+
+def _rows(job: Job, picks: Picks, chosen: list[Frame]) -> list[dict[str, Any]]:
+    """Of every choice what is said about it, as JSON values."""
+    near = [job.labelled[i].origin if i >= 0 else None for i in picks.nearest]
+    return [
+        {
+            "order": i + 1,
+            "origin": frame.origin,
+            "composition": frame.atoms.get_chemical_formula("hill"),
+            "score": float(picks.scores[i]) if np.isfinite(picks.scores[i]) else None,
+            "nearest": near[i],
+        }
+        for i, frame in enumerate(chosen)
+    ]
+
+
+def _marked(frame: Frame, row: Mapping[str, Any]) -> Frame:
+    """The structure with why it was chosen; marks of an earlier choice go."""
+    atoms = frame.atoms.copy()
+    for key in [key for key in atoms.info if key.startswith("select_")]:
+        del atoms.info[key]
+    marks = {f"select_{key}": row[key] for key in ("order", "origin", "score", "nearest")}
+    atoms.info |= {key: value for key, value in marks.items() if value is not None}
+    return replace(frame, atoms=atoms)
+
+
+def _title(job: Job) -> str:
+    wanted, kernel = job.wanted, job.representation.kernel
+    beside = f" beside {len(job.labelled)} labelled" if job.labelled else ""
+    return (
+        f"{wanted.n} of {len(job.candidates)} candidates by {wanted.rule}{beside}\n"
+        f"representation {wanted.representation}, {kernel} kernel"
+    )
+
+
+def _summary(job: Job, chosen: list[Frame]) -> dict[str, Any]:
+    wanted, candidates = job.wanted, job.candidates
+    return {
+        "out": str(wanted.out),
+        "picture": str(wanted.picture),
+        "rule": wanted.rule,
+        "score": (wanted.score or SCORE) if wanted.rule == "top" else None,
+        "representation": wanted.representation,
+        "kernel": job.representation.kernel,
+        "model": None if job.posterior is None else wanted.source,
+        "seed": wanted.seed,
+        "n_candidates": len(candidates),
+        "n_labelled": len(job.labelled),
+        "n_copies": candidates.copies,
+        "n_left_out": {"labelled": candidates.labelled, "isolated_atoms": candidates.isolated},
+        "n_chosen": len(chosen),
+        "n_chosen_with_label": sum(f.label is not None for f in chosen),
+    }
+
+
+def show(summary: Mapping[str, Any], screen: Console) -> None:
+    """The first of the chosen as a table, and what was done in a line."""
+    screen.print(selection_table(summary))
+    of = f" of {summary['model']}" if summary["model"] else ""
+    screen.print(
+        f"{summary['n_chosen']} of {summary['n_candidates']} candidates by {summary['rule']} "
+        f"({summary['representation']}{of}) in {summary['out']}; map: {summary['picture']}",
+        markup=False,
+    )

@@ -1,0 +1,484 @@
+"""`tunesmith select` from the outside: what it chooses, writes and draws, and how it refuses."""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read, write
+from matplotlib.image import imread
+
+from tunesmith import terminal
+from tunesmith.cli import app
+from tunesmith.core import E0s, Members
+from tunesmith.potentials import zoo
+from tunesmith.selecting import job
+from tunesmith.tune import members as members_file
+from tunesmith.tune.subspace import All
+from tunesmith.uncertainty.ensemble import open_model
+from tunesmith.uncertainty.features import NTK, compute
+from tunesmith.uncertainty.kernels import gram
+
+POOL, TRAIN = 24, 5
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = terminal.run(app, [str(a) for a in arguments])
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+def rattled(n: int, seed: int, names: tuple[str, ...] = ("H2O", "CH3OH", "CH4")) -> list[Atoms]:
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i in range(n):
+        atoms = molecule(names[i % len(names)])
+        atoms.rattle(0.02 + 0.1 * rng.random(), rng=rng)
+        frames.append(atoms)
+    return frames
+
+
+def with_labels(frames: list[Atoms]) -> list[Atoms]:
+    rng = np.random.default_rng(99)
+    for atoms in frames:
+        atoms.info["REF_energy"] = float(rng.normal())
+        atoms.arrays["REF_forces"] = rng.normal(size=(len(atoms), 3))
+    return frames
+
+
+@pytest.fixture(scope="module")
+def opened() -> Callable[..., object]:
+    """organic-xs opened once for all commands of this file."""
+    return functools.cache(open_model)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, opened: Callable[..., object]) -> None:
+    monkeypatch.setattr(job, "open_model", opened)
+    monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    write("pool.xyz", rattled(POOL, 1))
+    write("train.xyz", with_labels(rattled(TRAIN, 2)))
+    return work
+
+
+SELECT = ("select", "pool.xyz", "--labelled", "train.xyz")
+
+
+def lcmd_by_hand(k: np.ndarray, m: int, n: int) -> list[int]:
+    """Eqs. 9 to 11 of the paper on the whole kernel: labelled rows first, then the pool's."""
+    d2 = np.diag(k)[:, None] + np.diag(k) - 2 * k
+    centres = list(range(m))
+    for _ in range(n):
+        rest = [i for i in range(m, len(k)) if i not in centres]
+        owner = {i: min(centres, key=lambda c: d2[i, c]) for i in rest}
+        mass = {c: sum(d2[i, c] for i in rest if owner[i] == c) for c in centres}
+        largest = max(centres, key=lambda c: mass[c])
+        own = [i for i in rest if owner[i] == largest]
+        centres.append(max(own, key=lambda i: d2[i, largest]))
+    return [i - m for i in centres[m:]]
+
+
+# --------------------------------------------------------------------------- what it does
+
+
+def test_the_example_chooses_as_the_paper_says(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capfd, *SELECT, "--n", 6, "--out", "chosen.xyz")
+    assert code == 0, err
+    pool, train = read("pool.xyz", ":"), read("train.xyz", ":")
+    features = compute(NTK(), [*train, *pool], open_model("organic-xs"))
+    k = gram(features, features, "cosine")
+    expected = lcmd_by_hand(k, TRAIN, 6)
+    chosen = read("chosen.xyz", ":")
+    assert [a.info["select_origin"] for a in chosen] == [f"pool.xyz#{i}" for i in expected]
+    assert [a.info["select_order"] for a in chosen] == [1, 2, 3, 4, 5, 6]
+    nearest = k[TRAIN:][expected][:, :TRAIN].argmax(1)  # of unit vectors
+    assert [a.info["select_nearest"] for a in chosen] == [f"train.xyz#{i}" for i in nearest]
+    first = 2 - 2 * k[TRAIN + expected[0], nearest[0]]
+    assert chosen[0].info["select_score"] in (
+        pytest.approx(first, rel=1e-3),
+        pytest.approx(np.sqrt(first), rel=1e-3),
+    )
+    for i, atoms in zip(expected, chosen, strict=True):
+        np.testing.assert_array_equal(atoms.positions, pool[i].positions)
+    assert out.splitlines()[-1] == (
+        "6 of 24 candidates by lcmd (ntk of organic-xs) in chosen.xyz; map: chosen.png"
+    )
+    assert imread("chosen.png").shape[0] > 300
+    assert {p.name for p in folder.iterdir()} == {
+        "pool.xyz",
+        "train.xyz",
+        "chosen.xyz",
+        "chosen.png",
+    }
+
+
+def test_json_holds_every_choice(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capfd, *SELECT, "--n", 12, "--out", "c.xyz", "--json", "--rule", "kcenter")
+    result = json.loads(out)
+    assert code == 0
+    assert (result["n_candidates"], result["n_labelled"], result["n_chosen"]) == (POOL, TRAIN, 12)
+    chosen = read("c.xyz", ":")
+    assert [row["origin"] for row in result["chosen"]] == [a.info["select_origin"] for a in chosen]
+    scores = [row["score"] for row in result["chosen"]]
+    assert scores == sorted(scores, reverse=True), "distances to the nearest centre only fall"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rule", "lcmd"),
+        ("--rule", "posterior-variance", "--noise", "0.01"),
+        ("--rule", "kcenter", "--representation", "activation"),
+        ("--rule", "random", "--seed", "3"),
+        ("--representation", "morgan"),
+        ("--representation", "soap"),
+    ],
+    ids=" ".join,
+)
+def test_without_labelled_structures(
+    folder: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    code, out, err = run(capfd, "select", "pool.xyz", "--n", 5, "--out", "c.xyz", *options)
+    assert code == 0, err
+    chosen = read("c.xyz", ":")
+    assert len({a.info["select_origin"] for a in chosen}) == 5
+    assert not any("select_nearest" in a.info for a in chosen)
+    assert any("select_score" in a.info for a in chosen) == ("random" not in options)
+    assert "nearest labelled" not in out
+    again = run(capfd, "select", "pool.xyz", "--n", 5, "--out", "d.xyz", *options)
+    assert again[0] == 0
+    assert (folder / "c.xyz").read_bytes() == (folder / "d.xyz").read_bytes()
+
+
+def test_another_seed_draws_others(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    drawn = []
+    for seed in (0, 1):
+        options = ("--rule", "random", "--representation", "morgan", "--seed", seed)
+        out = f"{seed}.xyz"
+        assert run(capfd, "select", "pool.xyz", "--n", 8, "--out", out, *options)[0] == 0
+        drawn.append({a.info["select_origin"] for a in read(out, ":")})
+    assert drawn[0] != drawn[1]
+
+
+def test_several_files_in_any_order_are_one_pool(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = read("pool.xyz", ":")
+    write("a.xyz", frames[10:])
+    write("b.traj", frames[:10])
+    files = ("a.xyz", "b.traj", "--labelled", "train.xyz")
+    assert run(capfd, *SELECT, "--n", 7, "--out", "one.xyz")[0] == 0
+    assert run(capfd, "select", *files, "--n", 7, "--out", "two.xyz")[0] == 0
+    for one, two in zip(read("one.xyz", ":"), read("two.xyz", ":"), strict=True):
+        np.testing.assert_allclose(one.positions, two.positions, atol=1e-12)
+    origins = {a.info["select_origin"].split("#")[0] for a in read("two.xyz", ":")}
+    assert origins == {"a.xyz", "b.traj"}
+
+
+def test_labels_and_what_else_a_frame_says_come_along(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = read("pool.xyz", ":")
+    with_labels(frames[::2])
+    for i, atoms in enumerate(frames):
+        atoms.info |= {"step": i, "charge": 0, "select_order": 77, "select_score": 7.0}
+    write("pool.xyz", frames)
+    options = ("--rule", "random", "--representation", "morgan")
+    code, out, err = run(
+        capfd, "select", "pool.xyz", "--n", 9, "--out", "c.xyz", "--json", *options
+    )
+    assert code == 0, err
+    chosen = read("c.xyz", ":")
+    for atoms in chosen:
+        was = frames[int(atoms.info["select_origin"].split("#")[1])]
+        assert atoms.info["step"] == was.info["step"]
+        assert ("REF_energy" in atoms.info) == ("REF_energy" in was.info)
+        if "REF_energy" in was.info:
+            assert atoms.info["REF_energy"] == was.info["REF_energy"]
+            np.testing.assert_allclose(atoms.arrays["REF_forces"], was.arrays["REF_forces"],
+                                       atol=1e-8)  # fmt: skip
+    assert [a.info["select_order"] for a in chosen] == list(range(1, 10))
+    assert not any("select_score" in a.info for a in chosen), "that of an earlier choice"
+    labels = sum("REF_energy" in a.info for a in chosen)
+    assert json.loads(out)["n_chosen_with_label"] == labels
+
+
+def committee(n: int) -> Path:
+    """A run folder of members around organic-xs."""
+    potential = zoo.load("organic-xs")
+    weights, generator = potential.weights(), torch.Generator().manual_seed(3)
+    moved = {
+        name: weights[name] * (1 + 0.02 * torch.randn(n, *weights[name].shape, generator=generator))
+        for name in potential.names.readouts
+    }
+    members = Members(potential.base, weights, All(), moved, E0s(potential.e0s))
+    members_file.save(members, Path("run"))
+    return Path("run")
+
+
+@pytest.mark.parametrize("score", [None, "committee-energy"])
+def test_top_takes_what_members_disagree_about_most(
+    folder: Path, capfd: pytest.CaptureFixture[str], score: str | None
+) -> None:
+    run_folder = committee(3)
+    named = ("--score", score) if score else ()
+    options = ("--model", run_folder, "--rule", "top", "--representation", "activation", *named)
+    code, out, err = run(capfd, *SELECT, "--n", 4, "--out", "c.xyz", *options)
+    assert code == 0, err
+    posterior = open_model(run_folder)
+    expected = []
+    for atoms in read("pool.xyz", ":"):
+        each = posterior.predict([atoms]).members
+        if score:
+            expected.append(np.std([q.energy[0] for q in each], ddof=1))
+        else:
+            spread = np.std([q.forces for q in each], axis=0, ddof=1)
+            expected.append(np.linalg.norm(spread, axis=1).max())
+    order = np.argsort(expected)[::-1][:4]
+    chosen = read("c.xyz", ":")
+    assert [a.info["select_origin"] for a in chosen] == [f"pool.xyz#{i}" for i in order]
+    got = [a.info["select_score"] for a in chosen]
+    np.testing.assert_allclose(got, np.array(expected)[order], rtol=2e-2)
+    assert (score or "committee-force") in out
+
+
+def test_copies_are_counted_and_not_taken_twice(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = rattled(6, 5)
+    turned = [a.copy() for a in frames]
+    for atoms in turned:
+        atoms.rotate(40, (1, 2, 3))
+        atoms.translate((3, 4, 5))
+    write("pool.xyz", [*frames, *turned])
+    code, _, err = run(capfd, *SELECT, "--n", 6, "--out", "c.xyz", "--rule", "kcenter")
+    assert code == 0
+    assert "the pool has 6 copies of other candidates" in err
+    numbers = [int(a.info["select_origin"].split("#")[1]) % 6 for a in read("c.xyz", ":")]
+    assert sorted(numbers) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_is_labelled_already_can_be_left_out(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = read("pool.xyz", ":")
+    known = read("train.xyz", ":")[:2]
+    known[0].rotate(30, "x")
+    write("pool.xyz", [known[0], *frames, known[1]])
+    options = ("--n", POOL, "--out", "c.xyz", "--rule", "random", "--representation", "morgan")
+    code, out, err = run(capfd, *SELECT, *options, "--skip-labelled", "--json")
+    assert code == 0, err
+    assert "the pool has 2 structures that are labelled already, left out" in err
+    result = json.loads(out)
+    assert (result["n_candidates"], result["n_left_out"]["labelled"]) == (POOL, 2)
+    taken = {row["origin"] for row in result["chosen"]}
+    assert taken == {f"pool.xyz#{i}" for i in range(1, POOL + 1)}
+
+
+def test_new_elements_can_be_meant(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write("pool.xyz", [*read("pool.xyz", ":"), *rattled(2, 8, ("NH3",))])
+    code, _, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz", "--new-elements")
+    assert code == 0, err
+    assert "N" in read("c.xyz", 0).symbols, "nothing is further from what is labelled"
+
+
+def test_isolated_atoms_are_no_candidates(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    atom = Atoms("O")
+    atom.info["config_type"] = "IsolatedAtom"
+    for name in ("pool.xyz", "train.xyz"):
+        write(name, [atom, *read(name, ":")])
+    code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz", "--json")
+    assert code == 0
+    assert "the pool has 1 isolated atoms" in err
+    result = json.loads(out)
+    assert (result["n_candidates"], result["n_labelled"]) == (POOL, TRAIN)
+    assert all(len(a) > 1 for a in read("c.xyz", ":"))
+
+
+def test_features_are_kept_for_the_next_choice(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--n", 4, "--cache", "cache")
+    assert run(capfd, *SELECT, "--out", "a.xyz", *options)[0] == 0
+    kept = tree(folder / "cache")
+    assert len(kept) == 2
+    monkeypatch.setattr(NTK, "describer", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(NTK, "prepare", lambda *_: None)
+    assert run(capfd, *SELECT, "--out", "b.xyz", *options)[0] == 0
+    assert (folder / "a.xyz").read_bytes() == (folder / "b.xyz").read_bytes()
+    assert tree(folder / "cache") == kept
+
+
+# ------------------------------------------------------------------------- how it refuses
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where every file is that a command refuses: none of them writes anything."""
+    folder = tmp_path_factory.mktemp("yard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        _fill_yard()
+        yield folder
+
+
+def _fill_yard() -> None:
+    pool, train = rattled(POOL, 1), with_labels(rattled(TRAIN, 2))
+    write("pool.xyz", pool)
+    write("train.xyz", train)
+    Path("empty.xyz").write_text("")
+    text = Path("pool.xyz").read_text().splitlines()
+    Path("cut.xyz").write_text("\n".join(text[:-2]) + "\n")
+    turned = train[3].copy()
+    turned.rotate(50, "y")
+    write("overlap.xyz", [pool[0], turned, *pool[1:], train[0], train[1], train[2], train[4]])
+    write("salt.xyz", [*pool, Atoms("NaCl", [[0, 0, 0], [0, 0, 2.4]])])
+    write("ammonia.xyz", [*pool, *rattled(2, 4, ("NH3",))])
+    write("clash.xyz", [*pool, Atoms("OH", [[0, 0, 0], [0, 0, 0.01]])])
+    odd = pool[0].copy()
+    odd.positions[0, 0] = np.nan
+    write("nan.xyz", [*pool, odd])
+    atom = Atoms("O")
+    atom.info["config_type"] = "IsolatedAtom"
+    write("atoms.xyz", atom)
+    write("mixed.xyz", [*with_labels(rattled(2, 6)), *_plain(rattled(2, 7))])
+    Path("mine.xyz").write_text("mine")
+    Path("drawn.png").write_text("mine")
+
+
+def _plain(frames: list[Atoms]) -> list[Atoms]:
+    for atoms in frames:
+        atoms.info["energy"] = 1.0
+        atoms.arrays["forces"] = np.ones((len(atoms), 3))
+    return frames
+
+
+REFUSED: list[tuple[tuple[object, ...], str]] = [
+    (("overlap.xyz",), "5 of 29 structures of the pool are labelled already (overlap.xyz#1 is "
+     "train.xyz#3, overlap.xyz#25 is train.xyz#0, overlap.xyz#26 is train.xyz#1 and 2 more); leave "
+     "them out of the pool, or give --skip-labelled."),
+    (("salt.xyz",), "salt.xyz#24: contains Na and Cl, which the model does not know"),
+    (("ammonia.xyz",), "ammonia.xyz#24: has N, which no labelled structure has; check that the "),
+    (("pool.xyz", "--n", 25), "the pool has 24 candidates, fewer than the 25 asked for"),
+    (("overlap.xyz", "--n", 25, "--skip-labelled"), "the pool has 24 candidates, fewer than"),
+    (("pool.xyz", "--n", 0), "--n 0: choose at least one"),
+    (("empty.xyz",), "empty.xyz: the file is empty"),
+    (("nothing.xyz",), "nothing.xyz: there is no such file"),
+    (("pool.xyz", "--labelled", "nothing.xyz"), "nothing.xyz: there is no such file"),
+    (("cut.xyz",), "cut.xyz: frame 23 is cut off"),
+    (("clash.xyz",), "clash.xyz#24: atoms 0 (O) and 1 (H) are 0.010 Å apart"),
+    (("nan.xyz",), "nan.xyz#24: positions or cell are not finite"),
+    (("atoms.xyz", "--n", 1), "the pool has no candidate (0 are labelled already, 1 are isolated"),
+    (("mixed.xyz", "--n", 1), "mixed.xyz#2: has 'energy' but not 'REF_energy'"),
+    (("pool.xyz", "pool.xyz"), "pool.xyz: named twice"),
+    (("pool.xyz", "--labelled", "pool.xyz"), "pool.xyz: named as pool and as labelled"),
+    (("pool.xyz", "--out", "c.txt"), "--out c.txt: structures are written as extxyz"),
+    (("pool.xyz", "--out", "mine.xyz"), "mine.xyz exists; choose another --out"),
+    (("pool.xyz", "--out", "drawn.xyz"), "drawn.png exists; choose another --out"),
+    (("pool.xyz", "--out", "missing/c.xyz"), "missing: there is no such folder"),
+    (("pool.xyz", "--rule", "lcm"), "--rule: there is no 'lcm'; did you mean 'lcmd'?"),
+    (("pool.xyz", "--rule", "posterior_variance"), "did you mean 'posterior-variance'?"),
+    (
+        ("pool.xyz", "--representation", "ntkk"),
+        "--representation: there is no 'ntkk'; did you mean 'ntk'?",
+    ),
+    (("pool.xyz", "--rule", "top", "--score", "force"), "--score: there is no 'force'; did you "
+     "mean 'committee-force'?"),
+    (("pool.xyz", "--score", "committee-force"), "--score: lcmd has none; leave it out, or give"),
+    (("pool.xyz", "--noise", "0.1"), "--noise: lcmd has none; leave it out, or give --rule post"),
+    (("pool.xyz", "--rule", "posterior-variance", "--noise", "-1"), "--noise -1.0: give a posit"),
+    (("pool.xyz", "--rule", "top"), "organic-xs has one member, whose disagreement is nothing"),
+    (("pool.xyz", "--representation", "soap", "--model", "organic-xs"), "--model: lcmd on soap "
+     "asks no model; leave it out."),
+    (("pool.xyz", "--model", "organic-sx"), "organic-xs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "says"), REFUSED)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    yard: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: tuple[object, ...],
+    says: str,
+) -> None:
+    usual: list[object] = []
+    for option, value in (("--labelled", "train.xyz"), ("--n", 6), ("--out", "c.xyz")):
+        usual += [option, value] if option not in arguments else []
+    before = tree(yard)
+    code, out, err = run(capfd, "select", *arguments, *usual)
+    assert (code, out) == (2, "")
+    [sentence] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert says in sentence
+    assert sentence.endswith((".", "?"))
+    assert tree(yard) == before
+
+
+def test_options_about_labelled_structures_need_some(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--skip-labelled", "--new-elements"):
+        code, _, err = run(capfd, "select", "pool.xyz", "--n", 1, "--out", "c.xyz", option)
+        assert (code, f"{option} needs --labelled" in err) == (2, True)
+
+
+def _posterior(change):
+    """organic-xs, changed, as what --model finds."""
+
+    def opened(*_: object, **__: object) -> object:
+        posterior = open_model("organic-xs")
+        change(posterior)
+        return posterior
+
+    return opened
+
+
+def test_a_model_without_the_representation_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    def without(posterior):
+        potential = posterior.potential
+        potential.capabilities = replace(potential.capabilities, embedding=False)
+
+    monkeypatch.setattr(job, "open_model", _posterior(without))
+    before = tree(folder)
+    code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz")
+    assert (code, out) == (2, "")
+    assert "no species embedding, of which ntk is the gradient; use activation" in err
+    assert tree(folder) == before
+
+
+def test_features_that_are_no_numbers_are_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(posterior):
+        name = posterior.potential.names.readouts[0]
+        posterior.weights[0] = posterior.weights[0] | {
+            name: posterior.weights[0][name] * float("nan")
+        }
+
+    monkeypatch.setattr(job, "open_model", _posterior(spoilt))
+    before = tree(folder)
+    code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz")
+    assert (code, out) == (2, "")
+    assert "train.xyz#0: its ntk representation is not finite" in err
+    assert tree(folder) == before
