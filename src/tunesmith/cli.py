@@ -192,11 +192,11 @@ def run(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Simulate, or choose from a pool; ask the reference where needed, and learn.
+    """Simulate, ask the reference where needed, and learn.
 
-    The same command resumes an interrupted run, to the same result. The folder then holds every
-    label, the trajectory, final.model, its committee, summary.json and a picture. Exit code 1:
-    ended before what was asked for was done.
+    Or choose from a pool in rounds (explore.kind: pool). The same command resumes an interrupted
+    run, to the same result. The folder then holds every label, the trajectory, final.model, its
+    committee, summary.json and a picture. Exit code 1: ended before what was asked for was done.
 
     Example: tunesmith run recipes/ethanol.yaml
     """

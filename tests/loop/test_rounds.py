@@ -1,7 +1,10 @@
 """Rounds from a pool: what they leave, that they go on after any interruption, what is refused."""
 
 import json
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -188,6 +191,26 @@ def test_killed_they_end_the_same(
     assert results(out) == results(whole[0])
     assert summary["rounds"] == whole[1]["rounds"]
     assert len(LabelStore(out / "labels.db").entries()) == 6, "no label is asked for twice"
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_at_once_and_loses_nothing(
+    whole: tuple[Path, dict[str, Any]], named: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+
+    def end() -> None:
+        while not (out / "checkpoint" / "rounds.safetensors").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()
+    with pytest.raises(SystemExit) as left:
+        run(config(named), out)
+    assert left.value.code == 143
+    assert not (out / "summary.json").exists()
+    run(config(named), out)
+    assert results(out) == results(whole[0])
 
 
 @pytest.mark.slow

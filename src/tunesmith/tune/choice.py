@@ -4,6 +4,7 @@ The rules are those the paper on fine-tuning strategies ends with (sections 3.4,
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from ase import Atoms
 
@@ -65,7 +66,7 @@ def warnings(config: TuneConfig) -> list[str]:
     replays = getattr(anchor, "has_head", False)
     adapters = tune.subspace.kind == "lora"
     most = REPLAY_RATE_OF_ADAPTERS if adapters else REPLAY_RATE
-    rate = getattr(sampler, "learning_rate", None) or by_size.TIERS[0][2]  # its lowest
+    rate = getattr(sampler, "learning_rate", None) or _lowest(sampler)
     if replays and sampler.kind not in POSTERIORS and rate > most:
         said.append(
             f"tune.sampler.learning_rate {rate:g} is over {most:g}: the replayed "
@@ -84,6 +85,11 @@ def warnings(config: TuneConfig) -> list[str]:
             "nothing is replayed, and what the model knew of other structures is forgotten."
         )
     return said
+
+
+def _lowest(sampler: Any) -> float:
+    """Learning rate of a sampler whose rate follows from the number of structures, at least."""
+    return float(getattr(sampler, "factor", 1.0) * by_size.TIERS[0][2])
 
 
 def _compositions(structures: Sequence[Atoms]) -> list[str]:
