@@ -102,6 +102,17 @@ def test_a_memory_map_in_half_precision_is_its_numbers_in_float64(
     assert (picks == FUNCTIONS[rule](*wide, 30)).all()
 
 
+@pytest.mark.parametrize("factor", [1e-25, 1e-12, 1e14, 1e25])
+@pytest.mark.parametrize("kind", ["random", "decaying"])
+def test_the_scale_of_the_features_does_not_matter(kind: str, factor: float) -> None:
+    """Nor does what float32 cannot hold."""
+    x, labelled = brute.pool(kind, "linear")
+    for rule in BY_FEATURES:
+        picks = choose(rule, x, labelled, 30)
+        scaled = choose(rule, factor * x, factor * labelled, 30, noise=1e-3 * factor**2)
+        assert (picks.indices == scaled.indices).all()
+
+
 @pytest.mark.parametrize("kernel", brute.KERNELS)
 @pytest.mark.parametrize("rule", BY_FEATURES)
 def test_without_labels_the_first_is_nearest_the_mean(rule: str, kernel: str) -> None:

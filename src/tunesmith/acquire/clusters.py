@@ -50,7 +50,7 @@ class Clusters:
         n, m = len(points), len(centres)
         self.points, self.work = points, Work()
         self.distance = np.empty(n)  # squared, to the nearest centre; −1 once taken
-        self.owner = np.empty(n, np.int32)
+        self.owner = np.empty(n, np.intp)
         self._centres = np.empty((m + more, points.width))
         self._centres[:m], self._m = centres, m
         self._leading = leading_coordinates(points)
@@ -79,7 +79,7 @@ class Clusters:
         cluster = self.owner[row]
         self.drop(row)
         rows = self._nearer(z)
-        if len(rows) * _FEW > len(self.points):
+        if len(rows) * _FEW > len(self.points) and self.points.single:
             rows = self._nearer_by_products(row, cluster)
         new = self.points.distances(rows, z)
         closer = new < self.distance[rows]
@@ -114,7 +114,7 @@ class Clusters:
         for start in range(0, len(self.points), _STRETCH):
             part = slice(start, start + _STRETCH)
             own = self.distance[part]
-            rows = np.flatnonzero(own > quarter[self.owner[part]])
+            rows = np.flatnonzero(own > quarter.take(self.owner[part]))
             self.work.triangle += len(rows)
             if self._leading is not None and small is not None and len(rows):
                 rows = rows[self._leading.least(part, rows, small) < own[rows]]

@@ -28,9 +28,10 @@ class LeadingCoordinates:
         """Images of vectors (r, d), (r, coordinates + 1)."""
         x = x - self._origin
         along = x @ self._directions
-        x -= along @ self._directions.T
-        rest = np.sqrt(np.einsum("ij,ij->i", x, x))
-        return np.column_stack([along, rest]).astype(np.float32)
+        rest = np.einsum("ij,ij->i", x, x) - np.einsum("ij,ij->i", along, along)
+        images = np.empty((len(x), along.shape[1] + 1), np.float32)
+        images[:, :-1], images[:, -1] = along, np.sqrt(np.maximum(rest, 0))
+        return images
 
     def put(self, part: slice, x: np.ndarray) -> None:
         """Keeps the images of these vectors."""
@@ -49,8 +50,8 @@ class LeadingCoordinates:
 
 
 def leading_coordinates(points: Points) -> LeadingCoordinates | None:
-    """The principal ones of some rows; None where they say little, or the kernel has none."""
-    if not points.flat or points.width <= _LEADING + 1:
+    """The principal ones of some rows; None where they say little or there are none."""
+    if not points.flat or not points.single or points.width <= _LEADING + 1:
         return None
     x = points.vectors(np.arange(0, len(points), -(-len(points) // _SAMPLE)))
     origin = x.mean(0)

@@ -70,6 +70,11 @@ class Points:
         """Whether the kernel is an inner product of `vectors`."""
         return self.kernel != "tanimoto"
 
+    @property
+    def single(self) -> bool:
+        """Whether float32 holds products of the features."""
+        return bool(1e-25 < self.square.max() < 1e30)
+
     def parts(self) -> Iterator[slice]:
         """Consecutive stretches of rows, small enough for float64 copies."""
         step = max(64, _BLOCK // self.width)
@@ -168,8 +173,11 @@ def closest(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, n
 
 def squared_distances(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> np.ndarray:
     """d² of all `vectors` x (r, d) to all z (m, d), (r, m), at least 0."""
+    found = kernel_values(x, z, kernel)
+    found *= -2
     if kernel == "linear":
-        own, other = np.einsum("ij,ij->i", x, x)[:, None], np.einsum("ij,ij->i", z, z)
+        found += np.einsum("ij,ij->i", x, x)[:, None]
+        found += np.einsum("ij,ij->i", z, z)
     else:
-        own, other = np.ones((1, 1)), np.ones(1)
-    return np.maximum(own + other - 2 * kernel_values(x, z, kernel), 0)
+        found += 2
+    return np.maximum(found, 0, out=found)

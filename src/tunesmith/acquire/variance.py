@@ -30,7 +30,7 @@ class PosteriorVariance:
     def add(self, z: np.ndarray, diagonal: float) -> None:
         """Conditions on one more vector (d,) too."""
         if self._flat and len(self._z) >= 2 * self._width:
-            self._restart(np.linalg.qr(self._z, mode="r"))
+            self._restart(np.asarray(np.linalg.qr(self._z, mode="r")))
         column = self._columns(z[None])[0]
         pivot = math.sqrt(max(diagonal - column @ column, 0.0) + self._noise)
         if self._flat:
@@ -44,7 +44,7 @@ class PosteriorVariance:
     def add_all(self, z: np.ndarray, diagonal: np.ndarray) -> None:
         """Conditions on vectors (m, d) too."""
         if self._flat and len(z) > self._width:
-            z = np.linalg.qr(z, mode="r")
+            z = np.asarray(np.linalg.qr(z, mode="r"))
             diagonal = (z * z).sum(1)
         for row, own in zip(z, diagonal, strict=True):
             self.add(row, float(own))

@@ -37,10 +37,10 @@ FORCE_UNITS = {
 SURE, KNOWN, UNRELATED, OPPOSED = 0.7, 0.5, 0.35, 0.85
 #: of a foundation that knows a composition well
 WELL = 0.85
-#: cosine of a foundation so close that a ratio of lengths of two is none of its own
+#: cosine of a foundation so close that a ratio of lengths of two is hardly its own
 CLOSE = 0.9
-#: frames below which a ratio of two is doubtful
-HANDFUL = 8
+#: frames below which a ratio of two is doubtful; cosine from which on it is not
+HANDFUL, SURELY = 8, 0.95
 #: ratio of lengths that no foundation is off by, where directions are right
 FAR = 8.0
 #: how well forces foretell the labels' own energies (cosine of `paths.work`): well enough to tell a
@@ -108,8 +108,10 @@ def judge_forces(view: View) -> Forces:
             f"the forces are {factor:.3g} times the foundation's: they look like "
             f"{_either([name, *near])}"
         )
-        # a ratio of two of a handful of frames may as well be the foundation's
-        doubtful = name == "eV/Bohr" and seen.sum() < HANDFUL
+        # a ratio of two of a handful of frames may as well be the foundation's, and with atoms in
+        # any order no energy tells otherwise
+        few = seen.sum() < HANDFUL or (typical < SURELY and not view.one_order)
+        doubtful = name == "eV/Bohr" and few
         severity: Severity | None = "warning" if doubtful else None
         found.append(finding("unit-forces", text, view.origins(seen), severity))
     right = [sign * f / unit for f in labels]
