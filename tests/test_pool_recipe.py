@@ -71,5 +71,5 @@ def test_the_recipe_runs_and_learns(
     assert terminal.run(cli.app, command) == 0
     summary = json.loads(capfd.readouterr().out)
     errors = [r["test"]["force_rmse_meV_per_A"] for r in summary["rounds"]]
-    assert errors[-1] < 0.5 * errors[0]
+    assert errors[-1] < 0.8 * errors[0]
     assert (out / "final.model").exists()
