@@ -275,7 +275,7 @@ def structures(n: int, *others: Atoms) -> list[Atoms]:
     ("frames", "scope", "name", "says"),
     [
         (structures(45), None, "lora", "45 structures of C2H6O; scope not given, so narrow"),
-        (structures(100), "narrow", "lora", "100 structures of C2H6O; scope narrow, and up to"),
+        (structures(100), "narrow", "lora", "100 structures of C2H6O; scope narrow, and a large"),
         (structures(101), "narrow", "naive", "more than 100 structures"),
         (structures(5, molecule("H2O")), None, "naive", "6 structures of 2 compositions of C, H,"),
         ([bulk("Si"), bulk("Si") * (2, 2, 1)], None, "lora", "2 structures of Si;"),
@@ -288,7 +288,7 @@ def structures(n: int, *others: Atoms) -> list[Atoms]:
 def test_the_choice_and_its_reason(
     frames: list[Atoms], scope: str | None, name: str, says: str
 ) -> None:
-    chosen, reason = choose(frames, scope, replayable=True)
+    chosen, reason = choose(frames, scope, replayable=True, weights=5_000_000)
     assert chosen == name
     assert reason.startswith(f"strategy {name}: ")
     assert says in reason
@@ -297,8 +297,14 @@ def test_the_choice_and_its_reason(
 
 def test_broad_needs_structures_to_replay() -> None:
     with pytest.raises(ConfigError, match=r"^scope: broad needs structures to replay"):
-        choose(structures(50), "broad", replayable=False)
-    assert choose(structures(50), "narrow", replayable=False)[0] == "lora"
+        choose(structures(50), "broad", replayable=False, weights=73_008)
+    assert choose(structures(50), "narrow", replayable=False, weights=73_008)[0] == "naive"
+
+
+def test_a_small_model_moves_all_its_weights() -> None:
+    chosen, reason = choose(structures(50), None, replayable=True, weights=73_008)
+    assert chosen == "naive"
+    assert "a small model (73008 weights) learns best with all of them" in reason
 
 
 @pytest.mark.parametrize(

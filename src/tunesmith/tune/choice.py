@@ -13,9 +13,12 @@ from tunesmith.errors import ConfigError
 from tunesmith.tune import by_size
 from tunesmith.tune.strategies import POSTERIORS, STRATEGIES
 
-#: structures of one composition up to which adapters are chosen: LoRA was as good as naive
-#: fine-tuning or better with 60 (SN2) and 96 (NaCl) structures, worse with many of many molecules
-SMALL = 100
+#: structures of one composition up to which adapters are chosen, for models of so many weights:
+#: with the paper's LoRA was as good as naive fine-tuning or better with 60 (SN2) and 96 (NaCl)
+#: structures, worse with many of many molecules; organic-xs, 73 008 weights, learns 10 to 200
+#: structures better with all of them (12 of 12, by 1 to 6 %: docs/strategies.md). Nothing is known
+#: of models between
+SMALL, LARGE = 100, 500_000
 #: structures up to which replay goes with adapters: with 5 plain replay failed and adapters did
 #: not, with 60 they only cost accuracy; nothing is known of between
 SCARCE = 10
@@ -24,11 +27,14 @@ SCARCE = 10
 REPLAY_RATE, REPLAY_RATE_OF_ADAPTERS = 1e-4, 1e-3
 
 
-def choose(structures: Sequence[Atoms], scope: str | None, *, replayable: bool) -> tuple[str, str]:
+def choose(
+    structures: Sequence[Atoms], scope: str | None, *, replayable: bool, weights: int
+) -> tuple[str, str]:
     """Name of the strategy for these training structures, and why, a sentence.
 
     scope: "narrow", "broad" or None, which is taken for narrow. replayable: whether the model
-    comes with structures to replay. Raises `ConfigError` where broad is wanted without any.
+    comes with structures to replay. weights: how many of its numbers may move. Raises `ConfigError`
+    where broad is wanted without any to replay.
     """
     n, what = len(structures), _told(structures)
     if scope == "broad":
@@ -47,8 +53,11 @@ def choose(structures: Sequence[Atoms], scope: str | None, *, replayable: bool) 
         name, why = "naive", f"more than {SMALL} structures are learnt best by all weights"
     elif len(_compositions(structures)) > 1:
         name, why = "naive", "several compositions are learnt best by all weights"
+    elif weights < LARGE:
+        name, why = "naive", f"a small model ({weights} weights) learns best with all of them"
     else:
-        name, why = "lora", f"up to {SMALL} structures of one are learnt best by low-rank adapters"
+        name = "lora"
+        why = f"a large model learns up to {SMALL} structures of one best by low-rank adapters"
     hint = "" if scope else " (what the model knew of others is kept by --scope broad)"
     return name, f"strategy {name}: {what}; {assumed}, and {why}{hint}."
 

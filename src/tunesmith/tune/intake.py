@@ -55,7 +55,13 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     remarks = []
     if config.undecided:
         structures = [frame.atoms for frame in (*train, *valid)]
-        name, why = choose(structures, config.scope, replayable=_replayable(potential.base.source))
+        known = potential.weights()
+        name, why = choose(
+            structures,
+            config.scope,
+            replayable=_replayable(potential.base.source),
+            weights=sum(known[name].numel() for name in potential.names.trainable()),
+        )
         config = with_strategy(config, name)
         remarks.append(why)
     remarks += warnings(config)
