@@ -38,7 +38,7 @@ def test_large_sets_and_committees() -> None:
     assert (large.epochs, large.batch_size, large.learning_rate) == (50, 16, 1e-2)
     assert (large.members, large.vary) == (3, "shuffles")
     assert BySize(members=2, vary="bootstraps", clip=None).of(5).clip is None
-    assert BySize(factor=0.2).of(50).learning_rate == pytest.approx(1e-3)
+    assert [BySize(max_rate=2e-3).of(n).learning_rate for n in (5, 50)] == [1e-3, 2e-3]
 
 
 def test_a_fit_follows_it() -> None:

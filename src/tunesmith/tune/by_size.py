@@ -30,7 +30,7 @@ class BySize(Settings):
 
     small: batch size and learning rate (1, 1e-3) up to 20 structures, (2, 5e-3) up to 100 and
     (4, 5e-3) beyond; max(10, ⌈1000 · batch size / structures⌉) epochs. large: 50 epochs of batches
-    of 16 at 1e-2. All epochs are done; the best by validation counts. factor: of the rates, which
+    of 16 at 1e-2. All epochs are done; the best by validation counts. max_rate: of the rates, which
     were chosen for one architecture and may be too fast for another.
     """
 
@@ -38,7 +38,9 @@ class BySize(Settings):
     sets: Literal["small", "large"] = Field(
         "small", description="small: grown by a few labels at a time; large: by hundreds"
     )
-    factor: float = Field(1.0, gt=0, description="multiplies the learning rates")
+    max_rate: float | None = Field(
+        None, gt=0, description="largest learning rate; null: as published"
+    )
     members: int = Field(1, ge=1, description="1: a single fit; more: a committee")
     vary: Literal["seeds", "shuffles", "bootstraps"] | None = Field(
         None, description="what tells members apart; null: shuffles, where there are several"
@@ -64,7 +66,7 @@ class BySize(Settings):
             batch, rate = next((b, r) for most, b, r in TIERS if n <= most)
             epochs = max(LEAST, math.ceil(STEPS * batch / n))
         values: dict[str, Any] = {
-            "learning_rate": self.factor * rate,
+            "learning_rate": min(rate, self.max_rate or rate),
             "epochs": epochs,
             "patience": epochs,
             "batch_size": batch,

@@ -98,7 +98,8 @@ def warnings(config: TuneConfig) -> list[str]:
 
 def _lowest(sampler: Any) -> float:
     """Learning rate of a sampler whose rate follows from the number of structures, at least."""
-    return float(getattr(sampler, "factor", 1.0) * by_size.TIERS[0][2])
+    lowest = by_size.TIERS[0][2]
+    return float(min(lowest, getattr(sampler, "max_rate", None) or lowest))
 
 
 def _compositions(structures: Sequence[Atoms]) -> list[str]:
