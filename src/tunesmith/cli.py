@@ -194,17 +194,17 @@ def run(
 ) -> None:
     """Simulate, ask the reference where needed, and learn.
 
-    The same command resumes an interrupted run, to the same result. The folder then holds every
-    label, the trajectory, final.model, its committee, summary.json and a picture. Exit code 1:
-    ended before what was asked for was done.
+    Or choose from a pool in rounds (explore.kind: pool). The same command resumes an interrupted
+    run, to the same result. The folder then holds every label, the trajectory, final.model, its
+    committee, summary.json and a picture. Exit code 1: ended before what was asked for was done.
 
     Example: tunesmith run recipes/ethanol.yaml
     """
     from tunesmith import config
 
-    settings = config.load(config.RunConfig, config_file, set_ or ())
+    settings = config.load_run(config_file, set_ or ())
     folder = out or Path("runs") / config_file.stem
-    from tunesmith.loop import estimate, job, outputs
+    from tunesmith.loop import estimate, job
 
     with terminal.only_results():
         if dry_run:
@@ -214,7 +214,7 @@ def run(
     if dry_run:
         terminal.give(cost, json, lambda screen: estimate.show(cost, screen))
         return
-    terminal.give(summary, json, lambda screen: outputs.show(summary, screen))
+    terminal.give(summary, json, lambda screen: job.show(summary, screen))
     raise typer.Exit(0 if summary["as_asked"] else 1)
 
 
@@ -460,7 +460,9 @@ def models(json: Json = False) -> None:
 
 @app.command()
 def template(
-    what: Annotated[str, typer.Argument(metavar="tune|label|run", help="Which configuration.")],
+    what: Annotated[
+        str, typer.Argument(metavar="tune|label|run|pool", help="Which configuration.")
+    ],
     set_: Set = None,
     json: Json = False,
 ) -> None:

@@ -21,6 +21,7 @@ from tunesmith.registry import SECTIONS, nearest
 from tunesmith.settings import OneOf, build, merged, one_or_more, plain
 from tunesmith.tune import strategies
 
+_NEEDS_POOL = "is of a pool (`tunesmith template pool`); use an engine such as tblite"
 _KEY = "where energies stand in the files; null: REF_energy, then energy"
 #: of a section whose settings all have defaults: the object of its default kind
 _DEFAULT = Field(default=None, validate_default=True)
@@ -161,6 +162,25 @@ class ExecuteSettings(Settings):
     )
 
 
+def _with_strategy(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's values, those of its ``strategy`` beneath what ``tune`` was given."""
+    if values.get("strategy") is None:
+        return values
+    layers, tune = strategies.named(values["strategy"]).settings, values.get("tune")
+    if isinstance(tune, TuneSettings):
+        tune = {name: getattr(tune, name) for name in tune.model_fields_set}
+    tune = settings.section(tune, "tune")
+    for name, layer in layers.items():
+        tune[name] = strategies.beneath(f"tune.{name}", layer, tune.get(name))
+    return {**values, "tune": tune}
+
+
+def _require(chosen: Any, section: str, attribute: str, why: str) -> None:
+    """Raise `ConfigError` for an object of a section that lacks what a kind of run needs."""
+    if not hasattr(chosen, attribute):
+        raise ConfigError(f"{section}.kind: {chosen.kind!r} {why}.")
+
+
 class TuneConfig(Settings):
     """Everything `tunesmith tune` needs to know."""
 
@@ -187,15 +207,7 @@ class TuneConfig(Settings):
     @classmethod
     def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The strategy's values beneath what ``tune`` was given."""
-        if values.get("strategy") is None:
-            return values
-        layers, tune = strategies.named(values["strategy"]).settings, values.get("tune")
-        if isinstance(tune, TuneSettings):
-            tune = {name: getattr(tune, name) for name in tune.model_fields_set}
-        tune = settings.section(tune, "tune")
-        for name, layer in layers.items():
-            tune[name] = strategies.beneath(f"tune.{name}", layer, tune.get(name))
-        return {**values, "tune": tune}
+        return _with_strategy(values)
 
     @property
     def undecided(self) -> bool:
@@ -231,6 +243,11 @@ class LabelConfig(Settings):
     """Everything `tunesmith label` needs to know."""
 
     reference: Annotated[Any, OneOf("reference")] = Field(description="who knows the answer")
+
+    @model_validator(mode="after")
+    def _reference_computes(self) -> "LabelConfig":
+        _require(self.reference, "reference", "label", _NEEDS_POOL)
+        return self
 
 
 # ----------------------------------------------------------------------- on the fly
@@ -325,6 +342,95 @@ class RunConfig(Settings):
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
 
+    @model_validator(mode="after")
+    def _goes_step_by_step(self) -> "RunConfig":
+        _require(self.reference, "reference", "label", _NEEDS_POOL)
+        _require(self.explore, "explore", "init", "has no steps; see `tunesmith template pool`")
+        why = "chooses from many at once, not step by step; use threshold"
+        _require(self.acquire, "acquire", "decide", why)
+        if getattr(self.acquire, "spread", "members") == "ntk" and (
+            self.target.forces is not None or self.acquire.regions
+        ):
+            raise ConfigError(
+                "acquire.spread: ntk knows no error of forces; leave target.forces and "
+                "acquire.regions out, or set it to members."
+            )
+        return self
+
+
+# ---------------------------------------------------------------------- from a pool
+
+
+class PoolDataSettings(Settings):
+    """Labelled structures there are, and where the labels of all files stand."""
+
+    initial: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
+        default=(), description="files of labelled structures, or isolated atoms, to start from"
+    )
+    valid: str = Field(description="file of labelled structures that decide each round's model")
+    test: str | None = Field(
+        default=None,
+        description="file of labelled structures that measure it; null: those of valid",
+    )
+    energy_key: str | None = Field(default=None, description=_KEY)
+    forces_key: str | None = Field(default=None, description="the same for forces")
+    stress_key: str | None = Field(default=None, description="the same for stress")
+
+
+class RoundSettings(TuneSettings):
+    """As for one fit, but by default as long as the number of labels asks for."""
+
+    sampler: Annotated[Any, OneOf("tune.sampler", "by-size")] = _DEFAULT
+
+
+class PoolConfig(Settings):
+    """Everything `tunesmith run` needs to know of rounds from a pool."""
+
+    #: as of `TuneConfig`
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = (
+        *("explore.rounds", "tune.sampler.checkpoint_every", "execute"),
+        *("data.", "model.source", "explore.files", "strategy"),
+    )
+    model: ModelSettings = ModelSettings()
+    reference: Annotated[Any, OneOf("reference")] = Field(description="who knows the answer")
+    data: PoolDataSettings = Field(description="labelled structures there are")
+    explore: Annotated[Any, OneOf("explore", "pool")] = Field(description="where to look")
+    acquire: Annotated[Any, OneOf("acquire", "greedy")] = _DEFAULT
+    strategy: str | None = Field(
+        default=None,
+        description="fills what tune is not given (tunesmith strategies); null: by-size",
+    )
+    tune: RoundSettings = Field(default_factory=RoundSettings)
+    seed: int = Field(default=0, ge=0, description="the one source of every random number")
+    execute: ExecuteSettings = ExecuteSettings()
+
+    @classmethod
+    def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The strategy's values beneath what ``tune`` was given."""
+        return _with_strategy(values)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "PoolConfig":
+        _require(self.explore, "explore", "begin", "has no candidates; use pool")
+        _require(self.acquire, "acquire", "choose", "judges one structure at a time; use greedy")
+        if require := getattr(self.tune.sampler, "require_fixed", None):
+            require()
+        score = self.acquire.score
+        if score is not None and getattr(self.tune.sampler, "members", 1) < 2:
+            raise ConfigError(
+                f"acquire.score: {score} is how far members disagree, and tune.sampler gives one; "
+                "set tune.sampler.members to 3."
+            )
+        if score is not None and not self.data.initial and not self.explore.start:
+            raise ConfigError(
+                "explore.start: the first committee needs labels to learn; give a number, as 5, or "
+                "files as data.initial."
+            )
+        return self
+
+
+#: kind of explorer → what `tunesmith run` needs to know; `RunConfig` for all others
+RUNS: dict[str, type[Settings]] = {"pool": PoolConfig}
 
 #: name of a template → its class, and a start for what has no default
 TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
@@ -338,6 +444,14 @@ TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
             "explore": {"start": ["start.xyz"]},
         },
     ),
+    "pool": (
+        PoolConfig,
+        {
+            "reference": {"kind": "hidden"},
+            "data": {"valid": "valid.xyz"},
+            "explore": {"kind": "pool", "files": ["pool.xyz"]},
+        },
+    ),
 }
 
 
@@ -349,12 +463,23 @@ def load(
 ) -> settings.C:
     """A configuration from a YAML file (or defaults), changed by command-line settings.
 
-    cls: `TuneConfig`, `LabelConfig` or `RunConfig`. overrides: texts such as
+    cls: `TuneConfig`, `LabelConfig`, `RunConfig` or `PoolConfig`. overrides: texts such as
     ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a name
     of their own. Both win over the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
     return build(cls, merged(cls, raw, overrides, shortcuts or {}))
+
+
+def load_run(path: str | Path | None, overrides: Sequence[str] = ()) -> Any:
+    """What `tunesmith run` is given: a `RunConfig`, or a `PoolConfig` where ``explore`` is a pool.
+
+    As `load` otherwise.
+    """
+    raw = yamltext.read(path) if path is not None else {}
+    changed = merged(RunConfig, raw, overrides, {})
+    kind = settings.section(changed.get("explore"), "explore").get("kind")
+    return load(RUNS.get(str(kind), RunConfig), path, overrides)
 
 
 def dump(config: Settings) -> str:
@@ -365,7 +490,7 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of a command with its default and what it means, as YAML.
 
-    name: ``"tune"``, ``"label"`` or ``"run"``. overrides: texts such as
+    name: ``"tune"``, ``"label"``, ``"run"`` or ``"pool"``. overrides: texts such as
     ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:

@@ -56,6 +56,7 @@ REFERENCES = Registry(
         "vasp": "tunesmith.references.vasp:VASP",
         "orca": "tunesmith.references.orca:ORCA",
         "ase": "tunesmith.references.ase_any:AnyASE",
+        "hidden": "tunesmith.references.hidden:Hidden",
     },
 )
 SUBSPACES = Registry(
@@ -81,6 +82,7 @@ SAMPLERS = Registry(
     "tune.sampler",
     {
         "adamw": "tunesmith.tune.adamw:AdamW",
+        "by-size": "tunesmith.tune.by_size:BySize",
         "committee": "tunesmith.tune.committee:Committee",
         "sghmc": "tunesmith.tune.chains:SGHMC",
         "cyclical": "tunesmith.tune.cycles:Cyclical",
@@ -94,8 +96,18 @@ LOSSES = Registry(
         "gaussian": "tunesmith.tune.likelihood:GaussianLikelihood",
     },
 )
-EXPLORERS = Registry("explore", {"md": "tunesmith.explore.md:MD"})
-ACQUIRERS = Registry("acquire", {"threshold": "tunesmith.acquire.threshold:Threshold"})
+EXPLORERS = Registry(
+    "explore", {"md": "tunesmith.explore.md:MD", "pool": "tunesmith.explore.pool:Pool"}
+)
+ACQUIRERS = Registry(
+    "acquire",
+    {
+        "threshold": "tunesmith.acquire.threshold:Threshold",
+        "greedy": "tunesmith.acquire.batch:Greedy",
+        "committee": "tunesmith.acquire.batch:CommitteeScore",
+        "random": "tunesmith.acquire.batch:RandomChoice",
+    },
+)
 REPRESENTATIONS = Registry(
     "acquire.representation",
     {

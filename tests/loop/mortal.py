@@ -33,6 +33,9 @@ MOMENTS = {
     ),
     "folder not yet claimed": ("os", "replace", _BEFORE, "identity.json"),
     "results half written": ("os", "replace", _BEFORE, "summary.json"),
+    "inside a fit": ("tunesmith.tune.adamw", "_Run.step", _BEFORE, ""),
+    "members of a round saved, not named": ("os", "replace", _BEFORE, "rounds.safetensors"),
+    "rounds saved, old ones there": ("os", "replace", _AFTER, "rounds.safetensors"),
     "exporting a member": ("torch", "save", _AFTER, "member-1"),
 }
 

@@ -8,7 +8,7 @@ atom, element or region, a looser start, and a largest gap between labels.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -82,7 +82,10 @@ class Threshold(Settings):
 
     regions: atoms whose force threshold replaces the target's. start_factor, start_labels: the
     thresholds begin start_factor times as wide and shrink geometrically to their own over the
-    first start_labels labels. max_gap: simulated time after which a label is made anyway.
+    first start_labels labels. max_gap: simulated time after which a label is made anyway. spread:
+    what the calibrated law of the energy error starts from, the members' variance or that of a
+    Gaussian process with the network's tangent kernel. keep: as many labels as the members learn
+    from at most, the newest and those that cover all best; all of them stay in the store.
     """
 
     kind: ClassVar[str] = "threshold"
@@ -90,6 +93,12 @@ class Threshold(Settings):
     start_factor: float = Field(1.0, ge=1, description="thresholds start this much wider")
     start_labels: int = Field(0, ge=0, description="labels after which they are themselves")
     max_gap: str | None = Field(None, description="longest simulated time without a label")
+    spread: Literal["members", "ntk"] = Field(
+        "members", description="of energies: of the members, or by the tangent kernel (ntk)"
+    )
+    keep: int | None = Field(
+        None, ge=2, description="labels learnt from at most, thinned by LCMD; null: all"
+    )
     _max_gap: float = PrivateAttr(np.inf)  # fs
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ from typing import Any
 from ase import Atoms
 
 from tunesmith.core import E0s, Failure, Frame, Members
-from tunesmith.data.rows import label_key
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.learning import updated
@@ -15,8 +14,6 @@ from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
 from tunesmith.tune.intake import align
 
-_IMPORTED = "initial data"
-
 
 def first_labels(run: Prepared, labels: Labels, tools: Tools) -> tuple[str, ...]:
     """Keys of the labels a run starts from, all of them in the store by then.
@@ -24,12 +21,7 @@ def first_labels(run: Prepared, labels: Labels, tools: Tools) -> tuple[str, ...]
     Those of the initial data; and, of every composition that is not among them, the label of the
     first start structure. Raises `LabellingError` where the reference cannot label it.
     """
-    keys = []
-    if run.initial:
-        with tools.watch.part("store"):
-            labels.store.add_all(run.initial, _IMPORTED)
-        identity = {"kind": "imported", "name": _IMPORTED}
-        keys = [label_key(frame.atoms, identity) for frame in run.initial]
+    keys = list(labels.imported(run.initial))
     known = {_composition(frame.atoms) for frame in run.initial}
     for number, atoms in enumerate(run.structures):
         if _composition(atoms) in known:

@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from tunesmith.config import RunConfig
+from tunesmith.config import PoolConfig, RunConfig
 from tunesmith.engines.processes import executor
 from tunesmith.explore.state import Answer
-from tunesmith.loop import begin
+from tunesmith.loop import begin, rounds
 from tunesmith.loop.interrupts import Interrupts
-from tunesmith.loop.job import may_change
+from tunesmith.loop.job import may_change, prepared
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.prepare import Prepared, prepare
+from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.screen import Screen, duration
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.stopwatch import Stopwatch
@@ -28,15 +28,18 @@ _STEPS, _CHAIN = 20, 40
 LABELS = (20, 50, 100)
 
 
-def estimate(config: RunConfig, out: Path, console: Console) -> dict[str, Any]:
+def estimate(config: RunConfig | PoolConfig, out: Path, console: Console) -> dict[str, Any]:
     """Check a run as a real one would, label its start, and time its parts; seconds.
 
-    The label is kept in the run's store, where the run will find it. Raises what a run would.
+    The label is kept in the run's store, where the run will find it; of rounds none is made.
+    Raises what a run would.
     """
     known = folder.stored(out, config, may_change(config))
-    ready = prepare(config, console.print)
+    ready = prepared(config, console.print)
     if known is not None:
         folder.require_same(out, known["identity"], ready.identity)
+    if isinstance(config, PoolConfig):
+        return rounds.estimate(ready)
     screen = Screen(console)
     settings = config.execute
     try:
@@ -108,6 +111,9 @@ def _update(ready: Prepared, at: Standing, frames: list[Any], tools: Tools) -> f
 
 def show(cost: dict[str, Any], screen: Console) -> None:
     """For people."""
+    if "candidates" in cost:
+        _show_rounds(cost, screen)
+        return
     label = cost["label_s"]
     said = duration_or_ms(label) if label is not None else "not measured (none was needed)"
     screen.print(f"one MD step {duration_or_ms(cost['step_s'])}, in all {duration(cost['md_s'])}")
@@ -116,6 +122,19 @@ def show(cost: dict[str, Any], screen: Console) -> None:
     for n, total in cost["total_s"].items():
         screen.print(f"with {n} labels the run takes about {duration(total)}")
     screen.print(f"labels made by now are kept in {cost['labels_kept_in']}", markup=False)
+
+
+def _show_rounds(cost: dict[str, Any], screen: Console) -> None:
+    screen.print(f"{cost['candidates']} candidates, {cost['labels_asked']} labels asked for")
+    parts = {
+        "choosing once": cost["choose_s"],
+        "measuring once": cost["measure_s"],
+        "the last fit": cost["update_s"],
+        "all rounds, labels left out,": cost["total_without_labels_s"],
+    }
+    for what, seconds in parts.items():
+        said = "not measured" if seconds is None else f"about {duration_or_ms(seconds)}"
+        screen.print(f"{what} {said}")
 
 
 def duration_or_ms(seconds: float) -> str:

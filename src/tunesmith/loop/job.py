@@ -1,16 +1,18 @@
-"""A whole on-the-fly run, from a configuration to a run folder; the same call resumes it."""
+"""A whole run, on the fly or in rounds, from a configuration to a run folder; the same call
+resumes it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from tunesmith.config import RunConfig
+from tunesmith.config import PoolConfig, RunConfig
 from tunesmith.core import E0s
 from tunesmith.engines.processes import executor
-from tunesmith.loop import begin, checkpoint, outputs
+from tunesmith.loop import begin, checkpoint, outputs, rounds
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.loop import Loop
@@ -22,19 +24,22 @@ from tunesmith.references.base import NO_NUMBERS
 from tunesmith.tune import folder
 
 
-def run(config: RunConfig, out: str | Path, console: Console | None = None) -> dict[str, Any]:
-    """Explore, label where the error may be over the target, learn; returns the run's summary.
+def run(
+    config: RunConfig | PoolConfig, out: str | Path, console: Console | None = None
+) -> dict[str, Any]:
+    """Explore, label what the model should learn, learn; returns the run's summary.
 
-    The folder ``out`` then holds labels, trajectory, the tuned model, its committee, a picture.
-    Called again it resumes, to the same result to the bit at the same number of threads, or, when
-    finished, only returns the summary. A longer ``explore.time`` extends a finished run.
+    The folder ``out`` then holds labels, the tuned model, its committee, a picture, and of
+    dynamics the trajectory. Called again it resumes, to the same result to the bit at the same
+    number of threads, or, when finished, only returns the summary. A longer ``explore.time``, or
+    more ``explore.rounds``, extend a finished run.
 
     Raises `TunesmithError`s of one sentence; what was done by then is kept.
     """
     out = Path(out)
     console = console or Console(stderr=True, quiet=True)
     known = folder.stored(out, config, may_change(config))
-    ready = prepare(config, console.print)
+    ready = prepared(config, console.print)
     if known is not None:
         folder.require_same(out, known["identity"], ready.identity)
     screen, settings = Screen(console), config.execute
@@ -44,12 +49,26 @@ def run(config: RunConfig, out: str | Path, console: Console | None = None) -> d
             Interrupts() as interrupts,
             executor(settings.processes, settings.threads) as pool,
         ):
-            return _run(ready, out, Tools(Stopwatch(), interrupts, screen, pool))
+            tools = Tools(Stopwatch(), interrupts, screen, pool)
+            go = rounds.run if isinstance(config, PoolConfig) else _run
+            return go(ready, out, tools)
     finally:
         screen.close()
 
 
-def may_change(config: RunConfig) -> tuple[str, ...]:
+def prepared(config: RunConfig | PoolConfig, say: Callable[[str], None]) -> Any:
+    """What a run works on, read and checked; writes nothing."""
+    if isinstance(config, PoolConfig):
+        return rounds.prepare(config, say)
+    return prepare(config, say)
+
+
+def show(summary: dict[str, Any], screen: Console) -> None:
+    """For people: what was done, how good it is, where the time went, what there is now."""
+    (rounds.show if "rounds" in summary else outputs.show)(summary, screen)
+
+
+def may_change(config: RunConfig | PoolConfig) -> tuple[str, ...]:
     """Starts of the paths of settings that may differ when a run is resumed."""
     free = (f"reference.{name}" for name in (*NO_NUMBERS, "max_memory"))
     return (*config.MAY_CHANGE, *free)

@@ -1,6 +1,6 @@
 """A run's label store and its one reference, with the time each of them takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from tunesmith.errors import CheckpointError
 from tunesmith.loop.stopwatch import Stopwatch
 
 FILE = "labels.db"
+#: under which name labels that a run starts from stand in the store
+_IMPORTED = "initial data"
 
 
 class Labels:
@@ -28,6 +30,13 @@ class Labels:
     def key(self, atoms: Atoms) -> str:
         """Under which the label of a structure by the run's reference is stored."""
         return label_key(bare(atoms), self.identity)
+
+    def imported(self, frames: Sequence[Frame]) -> tuple[str, ...]:
+        """Keys of labels made elsewhere, which are in the store by then."""
+        with self._watch.part("store"):
+            self.store.add_all(frames, _IMPORTED)
+        identity = {"kind": "imported", "name": _IMPORTED}
+        return tuple(label_key(frame.atoms, identity) for frame in frames)
 
     def get(
         self,

@@ -13,9 +13,11 @@ from tunesmith.core import Frame, Label, Prediction
 from tunesmith.engines.processes import unbroken
 from tunesmith.loop.records import record_of
 from tunesmith.loop.standing import Standing
+from tunesmith.loop.thinning import thinned
 from tunesmith.loop.tools import Tools
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.uncertainty.tangent import Tangent
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,17 @@ def learnt(
     at: Standing,
     frames: list[Frame],
     asked: Asked,
+    posterior: Ensemble | Tangent,
     foundation: Ensemble,
     tools: Tools,
 ) -> Standing:
     """Where a run stands after one more label.
 
-    problem: what the members learn. frames: all, the new one last. The error of the posterior *as
-    it was* goes into the record and the calibration; then all members learn. foundation: the
-    untuned model, to compare with.
+    problem: what the members learn. frames: all, the new one last. posterior: the one that asked;
+    its error *as it was* goes into the record and the calibration; then all members learn.
+    foundation: the untuned model, to compare with.
     """
-    before = Ensemble.of(problem.potential, at.members).predict([asked.atoms], spread="all")
+    before = posterior.predict([asked.atoms], spread="all")
     untuned = foundation.predict([asked.atoms]).mean
     record = record_of(
         asked.key,
@@ -76,10 +79,12 @@ def learnt(
 def updated(
     config: RunConfig, problem: Problem, at: Standing, frames: list[Frame], tools: Tools
 ) -> Standing:
-    """With members sampled further on all labels.
+    """With members sampled further on all labels, or on as many as ``acquire.keep`` allows.
 
     Raises `TrainingError` when a chain diverges, `TunesmithError` when a process of it is ended.
     """
+    if (keep := config.acquire.keep) is not None:
+        frames = thinned(frames, keep, Ensemble.of(problem.potential, at.members))
     with unbroken(), tools.watch.part("update"), tools.interrupts.at_once():
         members = config.tune.sampler.update(
             at.members,

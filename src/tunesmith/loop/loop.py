@@ -30,6 +30,7 @@ from tunesmith.loop.tools import Tools
 from tunesmith.loop.trajectory import Trajectory
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.uncertainty.tangent import Tangent
 
 #: steps of each walker between states that one may go back to after an explosion
 GOOD_EVERY = 200
@@ -65,8 +66,8 @@ class Loop:
         self.explorer = config.explore
         self.judges_forces = needs_forces_spread(config.target, config.acquire)
         potential = problem.potential
-        self.ensemble = Ensemble.of(potential, at.members)
         self.foundation = Ensemble(potential, [potential.weights()], at.members.e0s)
+        self.posterior = self._posterior()
         self.trajectory = Trajectory(out / "trajectory.extxyz", at.written)
         known = len(at.keys) - len(at.records)
         self._known = {_fingerprint(f.atoms): f.label for f in self.frames[:known]}
@@ -164,7 +165,7 @@ class Loop:
             self._decision = None
             return Answer(known.energy, known.forces, known.stress)
         limits = config.acquire.limits(config.target, atoms, len(at.records))
-        prediction = self.ensemble.predict(
+        prediction = self.posterior.predict(
             [atoms],
             stress=self.explorer.needs_stress,
             spread="all" if self.judges_forces else "energy",
@@ -256,9 +257,23 @@ class Loop:
         asked = Asked(self.labels.key(atoms), walker, moment, atoms, label, limits, decision)
         self.frames.append(Frame(bare(atoms), label, origin))
         self.at = learnt(
-            self.config, self.problem, self.at, self.frames, asked, self.foundation, self.tools
+            self.config,
+            self.problem,
+            self.at,
+            self.frames,
+            asked,
+            self.posterior,
+            self.foundation,
+            self.tools,
         )
-        self.ensemble = Ensemble.of(self.problem.potential, self.at.members)
+        self.posterior = self._posterior()
+
+    def _posterior(self) -> Ensemble | Tangent:
+        """The members, with the spread that the criteria are told to judge by."""
+        members = Ensemble.of(self.problem.potential, self.at.members)
+        if self.config.acquire.spread == "members":
+            return members
+        return Tangent(members, self.foundation, self.frames)
 
     # ------------------------------------------------------------------------- explosions
 
@@ -293,7 +308,7 @@ class Loop:
         atoms, walker = explosion.atoms, explosion.walker
         if not np.isfinite(atoms.positions).all():
             return "no structure to label"
-        prediction = self.ensemble.predict([atoms], spread="all")
+        prediction = self.posterior.predict([atoms], spread="all")
         if not np.isfinite(prediction.mean.energy).all():
             return "no prediction to learn from"
         config, at = self.config, self.at

@@ -4,11 +4,13 @@ The rules are those the paper on fine-tuning strategies ends with (sections 3.4,
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from ase import Atoms
 
 from tunesmith.config import TuneConfig
 from tunesmith.errors import ConfigError
+from tunesmith.tune import by_size
 from tunesmith.tune.strategies import POSTERIORS, STRATEGIES
 
 #: structures of one composition up to which adapters are chosen, for models of so many weights:
@@ -73,9 +75,10 @@ def warnings(config: TuneConfig) -> list[str]:
     replays = getattr(anchor, "has_head", False)
     adapters = tune.subspace.kind == "lora"
     most = REPLAY_RATE_OF_ADAPTERS if adapters else REPLAY_RATE
-    if replays and sampler.kind not in POSTERIORS and sampler.learning_rate > most:
+    rate = getattr(sampler, "learning_rate", None) or _lowest(sampler)
+    if replays and sampler.kind not in POSTERIORS and rate > most:
         said.append(
-            f"tune.sampler.learning_rate {sampler.learning_rate:g} is over {most:g}: the replayed "
+            f"tune.sampler.learning_rate {rate:g} is over {most:g}: the replayed "
             "knowledge is lost long before the errors on your structures show it."
         )
     pretrained = getattr(tune.subspace, "initial", "pretrained") == "pretrained"
@@ -91,6 +94,12 @@ def warnings(config: TuneConfig) -> list[str]:
             "nothing is replayed, and what the model knew of other structures is forgotten."
         )
     return said
+
+
+def _lowest(sampler: Any) -> float:
+    """Learning rate of a sampler whose rate follows from the number of structures, at least."""
+    lowest = by_size.TIERS[0][2]
+    return float(min(lowest, getattr(sampler, "max_rate", None) or lowest))
 
 
 def _compositions(structures: Sequence[Atoms]) -> list[str]:

@@ -140,8 +140,8 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
 # ---------------------------------------------------------------------------- what comes out
 
 
-def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
-    """Write members, models and pictures; the posterior, and whose weights final.model has."""
+def members_of(problem: Problem, fit: Fit) -> Members:
+    """What was fitted as members; several with error bars recalibrated on ``problem.valid``."""
     potential = problem.potential
     members = Members(
         potential.base,
@@ -153,9 +153,15 @@ def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
         fit.noise,
         fit.noise_scale,
     )
-    if len(members) > 1:
-        laws = recalibrated(Ensemble.of(potential, members), problem.valid)
-        members = replace(members, calibration=laws)
+    if len(members) == 1:
+        return members
+    laws = recalibrated(Ensemble.of(potential, members), problem.valid)
+    return replace(members, calibration=laws)
+
+
+def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
+    """Write members, models and pictures; the posterior, and whose weights final.model has."""
+    potential, members = problem.potential, members_of(problem, fit)
     members_file.save(members, out)
     judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
     anchor: Any = problem.anchor

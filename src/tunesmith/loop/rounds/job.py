@@ -1,0 +1,57 @@
+"""Rounds from a pool, from where they stand in a run folder to its results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import RunFolderError
+from tunesmith.explore.pool import State
+from tunesmith.loop.labels import Labels
+from tunesmith.loop.rounds import outputs, standing
+from tunesmith.loop.rounds.course import Course
+from tunesmith.loop.rounds.prepare import Prepared
+from tunesmith.loop.rounds.standing import Standing
+from tunesmith.loop.tools import Tools
+from tunesmith.tune import folder
+
+
+def run(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    """From where the rounds stand to their end; the summary."""
+    course = opened(ready, out, tools)
+    if (done := _finished(out, course)) is not None:
+        tools.screen.say(f"{out} is finished: {done['ended']}.")
+        return done
+    course.run()
+    tools.screen.busy("writing results")
+    return outputs.write(course)
+
+
+def opened(ready: Prepared, out: Path, tools: Tools) -> Course:
+    """The course where it stands: at its checkpoint, else before round 0.
+
+    Raises `RunFolderError` where more rounds are done than are asked for now.
+    """
+    config, model = ready.config, ready.config.model
+    at = Standing(State())
+    if standing.exists(out):
+        at, seconds = standing.load(out, dtype=model.dtype, device=model.device)
+        tools.watch.add(seconds)
+        if (done := at.explorer.rounds) > config.explore.rounds:
+            raise RunFolderError(
+                f"{out} has done {done} rounds, more than explore.rounds = "
+                f"{config.explore.rounds}; ask for at least {done}, or choose another folder."
+            )
+        tools.screen.say(f"going on after round {done} with {len(at.keys)} labels ({out})")
+    folder.claim(out, config, ready.identity)
+    return Course(ready, Labels(out, ready.reference, tools.watch), at, out, tools)
+
+
+def _finished(out: Path, course: Course) -> dict[str, Any] | None:
+    """The summary of just this end, where all rounds are done and it is written."""
+    if not course.at.rounds or not course.explorer.finished(course.at.explorer):
+        return None
+    try:
+        summary = dict(json.loads((out / "summary.json").read_text()))
+    except (OSError, ValueError):
+        return None
+    return summary if len(summary.get("rounds", ())) == len(course.at.rounds) else None
