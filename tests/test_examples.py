@@ -126,7 +126,7 @@ def test_what_is_shown_is_accepted(name: str, words: list[str], monkeypatch: Any
     elif command == "label":
         config.load(config.LabelConfig, None, overrides, {"reference.kind": given["reference"]})
     elif command == "run":
-        config.load(config.RunConfig, given["config_file"], overrides)
+        config.load_run(given["config_file"], overrides)
     elif command == "template":
         config.template(given["what"], overrides)
     for word in arguments:
