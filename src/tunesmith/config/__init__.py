@@ -1,0 +1,48 @@
+"""Configurations: YAML and command-line overrides in, frozen objects out.
+
+Each setting lives once, as a field of a `Settings` class with its default and description;
+sections that hold a ``kind`` become the object registered under that name. What cannot be
+understood is refused with the full path of the setting.
+"""
+
+from tunesmith.config.onthefly import (
+    InitialDataSettings,
+    LockOutSettings,
+    LoopSettings,
+    PosteriorSettings,
+    RunConfig,
+)
+from tunesmith.config.pool import PoolConfig, PoolDataSettings, RoundSettings
+from tunesmith.config.reading import RUNS, TEMPLATES, dump, load, load_run, template
+from tunesmith.config.sections import (
+    DataSettings,
+    E0Settings,
+    ExecuteSettings,
+    ModelSettings,
+    TuneSettings,
+)
+from tunesmith.config.tuning import LabelConfig, TuneConfig
+
+__all__ = [
+    "RUNS",
+    "TEMPLATES",
+    "DataSettings",
+    "E0Settings",
+    "ExecuteSettings",
+    "InitialDataSettings",
+    "LabelConfig",
+    "LockOutSettings",
+    "LoopSettings",
+    "ModelSettings",
+    "PoolConfig",
+    "PoolDataSettings",
+    "PosteriorSettings",
+    "RoundSettings",
+    "RunConfig",
+    "TuneConfig",
+    "TuneSettings",
+    "dump",
+    "load",
+    "load_run",
+    "template",
+]

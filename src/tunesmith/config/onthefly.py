@@ -1,0 +1,126 @@
+"""What `tunesmith run` needs to know of dynamics that learn on the fly."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tunesmith import settings
+from tunesmith.config.sections import (
+    DEFAULT,
+    ENERGY_KEY,
+    NEEDS_POOL,
+    E0Settings,
+    ExecuteSettings,
+    ModelSettings,
+    TuneSettings,
+    positive,
+    require_part,
+)
+from tunesmith.core import Settings
+from tunesmith.errors import ConfigError
+from tunesmith.settings import OneOf, one_or_more
+
+
+class InitialDataSettings(Settings):
+    """Labels there are before the run starts."""
+
+    initial: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
+        default=(), description="files of labelled structures to start from; none: the start alone"
+    )
+    energy_key: str | None = Field(default=None, description=ENERGY_KEY)
+    forces_key: str | None = Field(default=None, description="the same for forces")
+    stress_key: str | None = Field(default=None, description="the same for stress")
+
+    @model_validator(mode="after")
+    def _keys_are_used(self) -> "InitialDataSettings":
+        given = [k for k in ("energy_key", "forces_key", "stress_key") if getattr(self, k)]
+        if given and not self.initial:
+            raise ValueError(f"{given[0]} is given but no initial file; give data.initial too.")
+        return self
+
+
+class PosteriorSettings(TuneSettings):
+    """As for one fit, but every default is that of a posterior by sampling."""
+
+    anchor: Annotated[Any, OneOf("tune.anchor", "gaussian")] = DEFAULT
+    sampler: Annotated[Any, OneOf("tune.sampler", "sghmc")] = DEFAULT
+    loss: Annotated[Any, OneOf("tune.loss", "gaussian")] = DEFAULT
+    e0: E0Settings = E0Settings(method="reestimate")
+
+    @model_validator(mode="after")
+    def _is_a_posterior(self) -> "PosteriorSettings":
+        for name, attribute in (("sampler", "update"), ("loss", "is_likelihood")):
+            chosen = getattr(self, name)
+            if not hasattr(chosen, attribute):
+                raise ConfigError(
+                    f"tune.{name}: {chosen.kind!r} gives no posterior that learns on with every "
+                    f"label, which a run needs; use {settings.default_kind(type(self), name)}."
+                )
+        return self
+
+
+class LockOutSettings(Settings):
+    """What answers errors that no error bar explains: longer sampling, twice, four times, …"""
+
+    longer: float = Field(default=2, gt=1, description="sampling is made longer by this factor")
+    most: float = Field(default=8, ge=1, description="but not more than this much longer")
+    patience: int = Field(
+        default=10, ge=0, description="labels in a row at the longest before the run gives up"
+    )
+
+
+class LoopSettings(Settings):
+    """When a run ends, and what it does when something goes wrong."""
+
+    max_labels: int | None = Field(default=None, ge=1, description="ends after so many labels")
+    rare: Annotated[str | None, positive("time", "loop.rare")] = Field(
+        default=None, description="ends after this time without a label, as 2 ps"
+    )
+    on_failure: Literal["stop", "skip", "retry"] = Field(
+        default="stop", description="a reference call fails: stop, skip (go on) or retry (later)"
+    )
+    retry_after: Annotated[str, positive("time", "loop.retry_after")] = Field(
+        default="50 fs", description="for skip and retry: no call before this time has passed"
+    )
+    max_failures: int = Field(default=5, ge=1, description="failed calls in a row that end a run")
+    max_explosions: int = Field(default=3, ge=1, description="explosions in a row that end a run")
+    lock_out: LockOutSettings = LockOutSettings()
+    checkpoint_every: Annotated[str, positive("wall time", "loop.checkpoint_every")] = Field(
+        default="30 s", description="wall time between checkpoints"
+    )
+
+
+class RunConfig(Settings):
+    """Everything `tunesmith run` needs to know."""
+
+    #: as of `TuneConfig`
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = (
+        *("explore.time", "loop.", "execute"),
+        *("data.", "model.source", "explore.start"),
+    )
+    model: ModelSettings = ModelSettings()
+    reference: Annotated[Any, OneOf("reference")] = Field(description="who knows the answer")
+    data: InitialDataSettings = InitialDataSettings()
+    target: Annotated[Any, OneOf("target", "error")] = Field(description="the accuracy wanted")
+    explore: Annotated[Any, OneOf("explore", "md")] = Field(description="where to look")
+    acquire: Annotated[Any, OneOf("acquire", "threshold")] = DEFAULT
+    tune: PosteriorSettings = Field(default_factory=PosteriorSettings)
+    calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = DEFAULT
+    loop: LoopSettings = LoopSettings()
+    seed: int = Field(default=0, ge=0, description="the one source of every random number")
+    execute: ExecuteSettings = ExecuteSettings()
+
+    @model_validator(mode="after")
+    def _goes_step_by_step(self) -> "RunConfig":
+        require_part(self.reference, "reference", "label", NEEDS_POOL)
+        require_part(self.explore, "explore", "init", "has no steps; see `tunesmith template pool`")
+        why = "chooses from many at once, not step by step; use threshold"
+        require_part(self.acquire, "acquire", "decide", why)
+        if getattr(self.acquire, "spread", "members") == "ntk" and (
+            self.target.forces is not None or self.acquire.regions
+        ):
+            raise ConfigError(
+                "acquire.spread: ntk knows no error of forces; leave target.forces and "
+                "acquire.regions out, or set it to members."
+            )
+        return self

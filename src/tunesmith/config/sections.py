@@ -1,0 +1,171 @@
+"""Sections that configurations of several commands have in common."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from ase.data import atomic_numbers
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from tunesmith import settings, units
+from tunesmith.core import Settings
+from tunesmith.errors import ConfigError
+from tunesmith.settings import OneOf, one_or_more
+from tunesmith.tune import strategies
+
+NEEDS_POOL = "is of a pool (`tunesmith template pool`); use an engine such as tblite"
+ENERGY_KEY = "where energies stand in the files; null: REF_energy, then energy"
+#: of a section whose settings all have defaults: the object of its default kind
+DEFAULT = Field(default=None, validate_default=True)
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", value):
+        raise ValueError(f"there is no device {value!r}; use cpu, cuda, cuda:N or mps.")
+    return value
+
+
+def _isolated_energies(table: Any) -> Any:
+    """Symbol → energy in eV; a text carries its unit, a number is in eV."""
+    if not isinstance(table, Mapping):
+        return table
+    for symbol in table:
+        if symbol not in atomic_numbers or symbol == "X":
+            raise ValueError(f"there is no element {symbol!r}.")
+    return {
+        s: units.parse(e, "energy", field=f"table.{s}").value if isinstance(e, str) else e
+        for s, e in table.items()
+    }
+
+
+def positive(dimension: str, path: str) -> AfterValidator:
+    """Validator of a text that is a quantity over zero."""
+
+    def check(text: str | None) -> str | None:
+        if text is not None and units.parse(text, dimension, field=path).value <= 0:
+            raise ConfigError(f"{path}: {text!r} must be over zero.")
+        return text
+
+    return AfterValidator(check)
+
+
+class ModelSettings(Settings):
+    """The potential to start from."""
+
+    source: str = Field(
+        default="organic-xs", description="name of a known model, a model file or a run folder"
+    )
+    head: str | None = Field(default=None, description="head of a multi-head model")
+    dtype: Literal["float32", "float64"] = Field(
+        default="float32", description="precision of the compute"
+    )
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        default="cpu", description="cpu, cuda, cuda:N or mps"
+    )
+
+
+class DataSettings(Settings):
+    """Labelled structures to learn from."""
+
+    train: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
+        min_length=1,
+        description="files of labelled structures: extxyz, ASE db, traj, vasprun, OUTCAR",
+    )
+    valid: str | None = Field(
+        default=None, description="file of structures that decide the best epoch"
+    )
+    valid_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="share of train held out instead where valid is null"
+    )
+    energy_key: str | None = Field(default=None, description=ENERGY_KEY)
+    forces_key: str | None = Field(default=None, description="the same for forces")
+    stress_key: str | None = Field(default=None, description="the same for stress")
+    accept: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
+        default=(), description="codes of the doctor's findings that are right as they are"
+    )
+
+
+class E0Settings(Settings):
+    """How energies of isolated atoms align the labels with the model."""
+
+    method: Literal["auto", "isolated", "reestimate", "foundation", "average", "table"] = Field(
+        default="auto", description="auto, isolated, reestimate, foundation, average or table"
+    )
+    table: Annotated[dict[str, float] | None, BeforeValidator(_isolated_energies)] = Field(
+        default=None,
+        description="for method table: {H: -13.6, ...} in eV, or with a unit: '-0.5 Ha'",
+    )
+
+    @model_validator(mode="after")
+    def _table_is_used(self) -> "E0Settings":
+        if self.method == "table" and not self.table:
+            raise ValueError("method 'table' needs table, as {H: -13.6, C: -1029.1}.")
+        if self.method != "table" and self.table is not None:
+            raise ValueError(f"table is given but method is {self.method!r}; set method to table.")
+        return self
+
+
+class TuneSettings(Settings):
+    """Which weights move, what holds them, how they move, and towards what."""
+
+    subspace: Annotated[Any, OneOf("tune.subspace", "all")] = DEFAULT
+    anchor: Annotated[Any, OneOf("tune.anchor", "none")] = DEFAULT
+    sampler: Annotated[Any, OneOf("tune.sampler", "adamw")] = DEFAULT
+    loss: Annotated[Any, OneOf("tune.loss", "huber")] = DEFAULT
+    e0: E0Settings = E0Settings()
+
+    @classmethod
+    def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A sampler of posteriors has a likelihood and a prior, and a prior adapters that are
+        linear in what moves, unless others are given."""
+
+        def kind(name: str) -> Any:
+            given = strategies.kind_of(f"tune.{name}", values.get(name))
+            return given or settings.default_kind(cls, name)
+
+        def beneath(name: str, **layer: str) -> None:
+            values[name] = strategies.beneath(f"tune.{name}", layer, values.get(name))
+
+        if kind("sampler") in strategies.POSTERIORS:
+            for name in ("loss", "anchor"):
+                beneath(name, kind="gaussian")
+        if kind("anchor") == "gaussian" and kind("subspace") == "lora":
+            beneath("subspace", kind="lora", factors="outer")
+        return values
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "TuneSettings":
+        wrong = strategies.contradiction(self.subspace, self.anchor, self.sampler, self.loss)
+        if wrong:
+            raise ConfigError(wrong)
+        return self
+
+
+class ExecuteSettings(Settings):
+    """Where and how the work is done."""
+
+    threads: int = Field(
+        default=1, ge=1, description="threads of each process; part of exact repetition"
+    )
+    processes: int = Field(
+        default=2, ge=1, description="that share chains or a committee; changes no number"
+    )
+
+
+def with_strategy(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's values, those of its ``strategy`` beneath what ``tune`` was given."""
+    if values.get("strategy") is None:
+        return values
+    layers, tune = strategies.named(values["strategy"]).settings, values.get("tune")
+    if isinstance(tune, TuneSettings):
+        tune = {name: getattr(tune, name) for name in tune.model_fields_set}
+    tune = settings.section(tune, "tune")
+    for name, layer in layers.items():
+        tune[name] = strategies.beneath(f"tune.{name}", layer, tune.get(name))
+    return {**values, "tune": tune}
+
+
+def require_part(chosen: Any, section: str, attribute: str, why: str) -> None:
+    """Raise `ConfigError` for an object of a section that lacks what a kind of run needs."""
+    if not hasattr(chosen, attribute):
+        raise ConfigError(f"{section}.kind: {chosen.kind!r} {why}.")
