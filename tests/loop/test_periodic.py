@@ -145,6 +145,7 @@ def test_outputs_are_complete(whole: tuple[Path, Any]) -> None:
         assert (out / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_same_bits(
     whole: tuple[Path, Any], files: list[str], tmp_path: Path
 ) -> None:

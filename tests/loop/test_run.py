@@ -285,6 +285,7 @@ def test_two_compositions_share_posterior_and_store(tmp_path: Path) -> None:
     assert {f.get_chemical_formula() for f in frames} == {"H2O", "CH4"}
 
 
+@pytest.mark.slow
 def test_crystals_under_pressure_with_both_targets(tmp_path: Path) -> None:
     """NPT, a temperature ramp, two compositions, stress labels; killed and resumed."""
     names = []
@@ -320,6 +321,7 @@ def test_crystals_under_pressure_with_both_targets(tmp_path: Path) -> None:
     assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_force_targets_and_processes(files: list[str], tmp_path: Path) -> None:
     """Two processes give the numbers of one."""
     forces = ("target={forces: 20 meV/Å}", "explore.time=1 fs", "acquire.max_gap=")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from ase.build import molecule
 
@@ -53,6 +54,7 @@ def _digests() -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_evaluation_of_every_process_has_the_same_bits() -> None:
     here = str(Path(__file__).parent)
     lines = f"import json, sys; sys.path.insert(0, {here!r}); import test_mace_bits as t;"

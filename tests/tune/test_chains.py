@@ -130,6 +130,7 @@ def test_same_numbers_in_sequence_and_in_threads() -> None:
         assert torch.equal(runs[0].noise[name], runs[1].noise[name])
 
 
+@pytest.mark.slow
 def test_same_numbers_in_other_processes() -> None:
     """With a model that the other process must find and load by itself."""
     model, frames = zoo.load("organic-xs"), molecules(2)

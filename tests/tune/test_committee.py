@@ -274,6 +274,7 @@ def one_thread() -> Any:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_killed_and_run_again_it_is_the_same(tmp_path: Path) -> None:
     """In the middle of the second member; the first is not fitted again."""
@@ -284,6 +285,7 @@ def test_killed_and_run_again_it_is_the_same(tmp_path: Path) -> None:
     same(committee_run.fit(tmp_path), committee_run.fit(None))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_from_files_to_files_in_one_process_and_in_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
