@@ -37,9 +37,9 @@ def prepare(data: str | None, folder: str, pool: str, quick: bool) -> dict[str, 
     if kept.exists():
         return {}
     plan = pools(quick)[pool]
-    if plan.reactive:
+    if plan.reactions:
         options = ["--pool", pool, "--method", METHOD]
-        valid, test = (1, 2) if quick else (VALID // 6, TEST // 6)
+        valid, test = (1, 2) if quick else (VALID // plan.reactions, TEST // plan.reactions)
         share = plan.frames / 2000
         options += ["--valid", str(valid), "--test", str(test), "--share", str(share)]
         command = [sys.executable, str(MAKE), str(out), *options]

@@ -14,24 +14,24 @@ from typing import Any
 @dataclass(frozen=True)
 class Pool:
     """A pool and the course of rounds in it. frames: candidates; start: labels of round 0; batch:
-    labels of every other; atoms: mean, of a candidate."""
+    labels of every other; atoms: mean, of a candidate; reactions: 0 of plain dynamics."""
 
     frames: int
     start: int
     batch: int
     rounds: int
     atoms: float
-    reactive: bool = True
+    reactions: int = 0
 
 
 #: the reactive ones are those of recipes/reactions/ends.py. The others are plain dynamics at 300 K
 POOLS = {
-    "small": Pool(2000, start=10, batch=10, rounds=8, atoms=6),
-    "large": Pool(2000, start=10, batch=10, rounds=8, atoms=9),
-    "acac": Pool(300, start=5, batch=5, rounds=5, atoms=15, reactive=False),
-    "3bpa": Pool(300, start=5, batch=5, rounds=5, atoms=27, reactive=False),
+    "small": Pool(2000, start=10, batch=10, rounds=8, atoms=6, reactions=5),
+    "large": Pool(2000, start=10, batch=10, rounds=8, atoms=9, reactions=6),
+    "acac": Pool(300, start=5, batch=5, rounds=5, atoms=15),
+    "3bpa": Pool(300, start=5, batch=5, rounds=5, atoms=27),
 }
-QUICK = {"small": Pool(40, start=4, batch=3, rounds=2, atoms=6)}
+QUICK = {"small": Pool(40, start=4, batch=3, rounds=2, atoms=6, reactions=5)}
 #: frames of every pool's validation and test set; of reactions in equal parts
 VALID, TEST = 24, 120
 
@@ -90,8 +90,8 @@ def grid(pools: list[str], seeds: int, full: bool = False, quick: bool = False) 
         methods = (BASELINE, "ntk-lcmd", "morgan-pv", "committee-force")
         return [Cell(p, m, 0) for p in pools for m in (GP, *methods)]
     found: dict[Cell, None] = {}
-    reactive = [p for p in pools if POOLS[p].reactive]
-    plain = [p for p in pools if not POOLS[p].reactive]
+    reactive = [p for p in pools if POOLS[p].reactions]
+    plain = [p for p in pools if not POOLS[p].reactions]
 
     def add(where: list[str], seeds: int, *methods: str) -> None:
         for seed in range(seeds):

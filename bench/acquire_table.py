@@ -37,7 +37,7 @@ class Courses:
 
     @property
     def reactive(self) -> list[str]:
-        return [p for p in self.pools if self.plans[p]["reactive"]]
+        return [p for p in self.pools if self.plans[p]["reactions"]]
 
     def methods(self, pool: str) -> list[str]:
         """That finished a course, the baseline first."""

@@ -48,8 +48,8 @@ HOPS: dict[str, tuple[str, int, int]] = {
 POOLS: dict[str, dict[str, int]] = {
     "shipped": {"HCN": 30, "formaldehyde": 50, "formamide": 90, "acetaldehyde": 130},
     "small": {
-        **{"HCN": 80, "formaldehyde": 120, "ketene": 200},
-        **{"acetonitrile": 300, "formamide": 500, "acetaldehyde": 800},
+        **{"formaldehyde": 80, "ketene": 170, "acetonitrile": 350},
+        **{"formamide": 600, "acetaldehyde": 800},
     },
     "large": {
         **{"formic acid": 80, "allene": 120, "nitromethane": 200},

@@ -12,10 +12,12 @@ equally many of each reaction.
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from tblite.ase import TBLite
@@ -30,6 +32,8 @@ IMAGES, STEPS, RATTLE = 9, 30, 0.03
 #: eV over the lower end, above which an image is left out: the first guess of a band may pass
 #: through an atom
 HIGHEST = 5.0
+#: bands of a reaction that are tried
+MOST = 20
 #: of every reaction
 VALID, TEST = 6, 12
 
@@ -59,7 +63,8 @@ def band(name: str, calculator: TBLite, rng: np.random.Generator) -> list[Atoms]
     found: list[Atoms] = []
     optimiser = FIRE(chain, logfile=None)
     optimiser.attach(lambda: found.extend(image.copy() for image in images))
-    optimiser.run(fmax=0.02, steps=STEPS)
+    with suppress(CalculationFailed):  # a band that ends early still has what it left
+        optimiser.run(fmax=0.02, steps=STEPS)
     for atoms in found:
         atoms.positions += rng.normal(0, RATTLE, atoms.positions.shape)
     return found
@@ -76,10 +81,13 @@ def drawn(
     while len(low) < asked:
         rng = np.random.default_rng((*seed, bands)) if bands else first
         for atoms in band(name, calculator, rng):
-            frames.append(labelled(atoms, calculator, name, len(frames)))
+            with suppress(CalculationFailed):  # as the first guess of a band may be
+                frames.append(labelled(atoms, calculator, name, len(frames)))
         energies = np.array([f.label.energy for f in frames if f.label])
-        low = np.flatnonzero(energies < energies.min() + HIGHEST)
+        low = np.flatnonzero(energies < energies.min(initial=np.inf) + HIGHEST)
         bands += 1
+        if bands == MOST and len(low) < asked:
+            sys.exit(f"{name}: {MOST} bands hold {len(low)} images, not {asked}; ask for fewer.")
     print(f"{name}: {len(low)} of {len(frames)} images of {bands} bands", file=sys.stderr)
     return frames, first.permutation(low)
 
