@@ -144,8 +144,13 @@ def findings(found: dict[str, Any]) -> list[Finding]:
 
 def verdicts(found: dict[str, Any]) -> str:
     """The findings as a table, each with the numbers it rests on."""
+    return table(findings(found))
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """Statements, limits, verdicts and the numbers they rest on."""
     rows = []
-    for finding in findings(found):
+    for finding in findings:
         known = [f"{k}: {v:.2f}" for k, v in finding.cases.items() if not math.isnan(v)]
         limits = [f"≥ {finding.least:g}"] if math.isfinite(finding.least) else []
         limits += [f"≤ {finding.most:g}"] if math.isfinite(finding.most) else []

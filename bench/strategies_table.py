@@ -225,11 +225,11 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
-def into_docs(path: Path, text: str) -> None:
+def into_docs(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Put tables between the marks of a page, one level of headings lower. Exits without marks."""
-    before, start, rest = path.read_text().partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    before, start, rest = path.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not start or not end:
-        raise SystemExit(f"{path} has no lines {MARKS[0]!r} and {MARKS[1]!r} to write between.")
+        raise SystemExit(f"{path} has no lines {marks[0]!r} and {marks[1]!r} to write between.")
     lower = "\n".join(f"#{line}" if line.startswith("#") else line for line in text.splitlines())
     path.write_text(f"{before}{start}\n\n{lower}\n\n{end}{after}")

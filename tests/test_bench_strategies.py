@@ -17,8 +17,19 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import strategies
 import strategies_cells
+from resumable import Lines, run_cells
 from strategies_findings import TUNED, Finding, findings, verdicts
-from strategies_plan import BEST_E0, E0S, SCRATCH_E0, STRATEGIES, Cell, best_e0, grid, selected
+from strategies_plan import (
+    BEST_E0,
+    E0S,
+    SCRATCH_E0,
+    STRATEGIES,
+    Cell,
+    best_e0,
+    grid,
+    selected,
+    work,
+)
 from strategies_table import MARKS, Cells, into_docs, page
 from tunesmith.core import E0s, Frame, Label, Members
 from tunesmith.data import checks
@@ -227,25 +238,25 @@ def test_finished_cells_are_kept_through_a_torn_line(tmp_path: Path) -> None:
     def nothing() -> None:
         pass
 
-    lines = strategies.Lines(path, conditions)
-    wrong = strategies.run_cells(ALL, lines, 2, one, nothing)
+    lines = Lines(path, conditions, Cell)
+    wrong = run_cells(ALL, lines, 2, one, nothing, work=work, told=strategies.told)
     assert sorted(done) == sorted(c.name for c in ALL)
     assert wrong == [f"{ALL[1].name}: broken"]
     with path.open("a") as out:
         out.write('{"cell": {"sys')
-    again = strategies.Lines(path, conditions)
+    again = Lines(path, conditions, Cell)
     assert again.found == {c: one(c) for c in ALL if c != ALL[1]}
     done.clear()
-    strategies.run_cells(ALL, again, 1, one, nothing)
+    run_cells(ALL, again, 1, one, nothing, work=work, told=strategies.told)
     assert done == [ALL[1].name]
-    assert strategies.Lines(path, {"held_out": 41}).found == {}
+    assert Lines(path, {"held_out": 41}, Cell).found == {}
 
 
 def test_a_line_written_behind_a_torn_one_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "cells.jsonl"
     path.write_text('{"cell": {"sys')
-    strategies.Lines(path, {}).add(ALL[0], RESULT)
-    assert strategies.Lines(path, {}).found == {ALL[0]: RESULT}
+    Lines(path, {}, Cell).add(ALL[0], RESULT)
+    assert Lines(path, {}, Cell).found == {ALL[0]: RESULT}
 
 
 # --------------------------------------------------------------------------------- tables

@@ -1,22 +1,28 @@
-"""A small reactive pool: frames of nudged elastic bands on their way down, labelled by GFN2-xTB.
+"""Reactive pools: frames of nudged elastic bands on their way down, labelled by xTB.
 
-    python recipes/reactions/make.py [FOLDER]
+    python recipes/reactions/make.py [FOLDER]                            # the one in examples/data
+    python recipes/reactions/make.py FOLDER --pool small --method GFN1-xTB --valid 4 --test 20
 
-Four rearrangements of small organic molecules. Every band is relaxed by a few steps, and each step
-leaves its images, a little rattled: that is how the data sets of reaction paths came about on which
-choosing from pools is studied. The numbers of frames differ by reaction, as they do there. Bands
-of another random start make the validation and test structures, equally many of each reaction.
+Rearrangements of small organic molecules (ends.py), four in the shipped pool. Every band is relaxed
+by a few steps, and each step leaves its images, a little rattled: that is how the data sets of
+reaction paths came about on which choosing from pools is studied. The numbers of frames differ by
+reaction, as they do there. Bands of another random start make the validation and test structures,
+equally many of each reaction.
 """
 
+import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from tblite.ase import TBLite
 
+from ends import POOLS, ends
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 
@@ -26,37 +32,8 @@ IMAGES, STEPS, RATTLE = 9, 30, 0.03
 #: eV over the lower end, above which an image is left out: the first guess of a band may pass
 #: through an atom
 HIGHEST = 5.0
-#: reaction → elements, positions (Å) of both ends before they are relaxed, and candidates
-REACTIONS: dict[str, tuple[str, list[list[float]], list[list[float]], int]] = {
-    "HCN": (
-        "HCN",
-        [[-1.07, 0, 0], [0, 0, 0], [1.15, 0, 0]],
-        [[2.15, 0, 0], [0, 0, 0], [1.17, 0, 0]],
-        30,
-    ),
-    "formaldehyde": (
-        "COHH",
-        [[0, 0, 0], [1.21, 0, 0], [-0.59, 0.94, 0], [-0.59, -0.94, 0]],
-        [[0, 0, 0], [1.31, 0, 0], [-0.36, 1.05, 0], [1.65, -0.92, 0]],
-        50,
-    ),
-    "formamide": (
-        "CONHHH",
-        [[0, 0, 0], [1.22, 0, 0], [-0.69, 1.18, 0], [-0.6, -0.93, 0], [-0.2, 2.07, 0],
-         [-1.7, 1.16, 0]],
-        [[0, 0, 0], [1.34, 0, 0], [-0.69, 1.06, 0], [-0.55, -0.95, 0], [1.67, 0.9, 0],
-         [-1.69, 0.85, 0]],
-        90,
-    ),
-    "acetaldehyde": (
-        "CCOHHHH",
-        [[0, 0, 0], [1.5, 0, 0], [2.12, 1.04, 0], [2.0, -1.0, 0], [-0.37, 1.03, 0],
-         [-0.35, -0.53, 0.88], [-0.35, -0.53, -0.88]],
-        [[0, 0, 0], [1.34, 0, 0], [2.08, 1.15, 0], [1.85, -0.96, 0], [1.45, 1.9, 0],
-         [-0.55, -0.3, 0.87], [-0.55, -0.3, -0.87]],
-        130,
-    ),
-}  # fmt: skip
+#: bands of a reaction that are tried
+MOST = 20
 #: of every reaction
 VALID, TEST = 6, 12
 
@@ -68,17 +45,15 @@ def labelled(atoms: Atoms, calculator: TBLite, name: str, number: int) -> Frame:
     return Frame(Atoms(atoms.numbers, atoms.positions), label, f"{name}#{number}", 1.0, name)
 
 
-def band(name: str, rng: np.random.Generator) -> list[Atoms]:
+def band(name: str, calculator: TBLite, rng: np.random.Generator) -> list[Atoms]:
     """Images of a band at all steps of its relaxation, in order."""
-    symbols, first, last, _ = REACTIONS[name]
-    calculator = TBLite(method="GFN2-xTB", verbosity=0)
-    ends = []
-    for positions in (first, last):
-        atoms = Atoms(symbols, np.array(positions) + rng.normal(0, 0.01, np.shape(positions)))
+    relaxed = []
+    for end in ends(name):
+        atoms = Atoms(end.numbers, end.positions + rng.normal(0, 0.01, end.positions.shape))
         atoms.calc = calculator
         BFGS(atoms, logfile=None).run(fmax=0.05, steps=200)
-        ends.append(atoms)
-    images = [ends[0], *(ends[0].copy() for _ in range(IMAGES)), ends[1]]
+        relaxed.append(atoms)
+    images = [relaxed[0], *(relaxed[0].copy() for _ in range(IMAGES)), relaxed[1]]
     for image in images[1:-1]:
         image.calc = calculator
     chain = NEB(images, climb=True, method="improvedtangent", allow_shared_calculator=True)
@@ -88,34 +63,62 @@ def band(name: str, rng: np.random.Generator) -> list[Atoms]:
     found: list[Atoms] = []
     optimiser = FIRE(chain, logfile=None)
     optimiser.attach(lambda: found.extend(image.copy() for image in images))
-    optimiser.run(fmax=0.02, steps=STEPS)
+    with suppress(CalculationFailed):  # a band that ends early still has what it left
+        optimiser.run(fmax=0.02, steps=STEPS)
     for atoms in found:
         atoms.positions += rng.normal(0, RATTLE, atoms.positions.shape)
     return found
 
 
-def main(folder: Path) -> None:
-    calculator = TBLite(method="GFN2-xTB", verbosity=0)
+def drawn(
+    name: str, calculator: TBLite, asked: int, seed: tuple[int, ...]
+) -> tuple[list[Frame], np.ndarray]:
+    """Frames of as many bands as hold ``asked`` low ones; and those, in random order."""
+    frames: list[Frame] = []
+    low = np.zeros(0, int)
+    first = np.random.default_rng(seed)
+    bands = 0
+    while len(low) < asked:
+        rng = np.random.default_rng((*seed, bands)) if bands else first
+        for atoms in band(name, calculator, rng):
+            with suppress(CalculationFailed):  # as the first guess of a band may be
+                frames.append(labelled(atoms, calculator, name, len(frames)))
+        energies = np.array([f.label.energy for f in frames if f.label])
+        low = np.flatnonzero(energies < energies.min(initial=np.inf) + HIGHEST)
+        bands += 1
+        if bands == MOST and len(low) < asked:
+            sys.exit(f"{name}: {MOST} bands hold {len(low)} images, not {asked}; ask for fewer.")
+    print(f"{name}: {len(low)} of {len(frames)} images of {bands} bands", file=sys.stderr)
+    return frames, first.permutation(low)
+
+
+def main(options: argparse.Namespace) -> None:
+    calculator = TBLite(method=options.method, verbosity=0)
     sets: dict[str, list[Frame]] = {"pool": [], "valid": [], "test": []}
-    for number, (name, (*_, candidates)) in enumerate(REACTIONS.items()):
+    for number, (name, candidates) in enumerate(POOLS[options.pool].items()):
         for part, sizes in (
-            ("pool", {"pool": candidates}),
-            ("held", {"valid": VALID, "test": TEST}),
+            ("pool", {"pool": max(1, round(options.share * candidates))}),
+            ("held", {"valid": options.valid, "test": options.test}),
         ):
-            rng = np.random.default_rng([number, part == "held"])
-            found = band(name, rng)
-            frames = [labelled(a, calculator, name, i) for i, a in enumerate(found)]
-            energies = np.array([f.label.energy for f in frames if f.label])
-            low = np.flatnonzero(energies < energies.min() + HIGHEST)
-            drawn = rng.permutation(low)
+            seed = (number, int(part == "held"), *([options.seed] if options.seed else []))
+            frames, order = drawn(name, calculator, sum(sizes.values()), seed)
             for target, size in sizes.items():
-                rows, drawn = sorted(drawn[:size]), drawn[size:]
+                rows, order = sorted(order[:size]), order[size:]
                 sets[target] += [frames[i] for i in rows]
-            print(f"{name}, {part}: {len(low)} of {len(found)} images", file=sys.stderr)
-    for name, frames in sets.items():
-        write_frames(folder / f"reactions-{name}.xyz", frames)
-        print(f"{name}: {len(frames)} structures", file=sys.stderr)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name, found in sets.items():
+        write_frames(options.folder / f"reactions-{name}.xyz", found)
+        print(f"{name}: {len(found)} structures", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("folder", type=Path, nargs="?", default=HERE)
+    add("--pool", default="shipped", choices=list(POOLS))
+    add("--method", default="GFN2-xTB", choices=["GFN1-xTB", "GFN2-xTB"])
+    add("--valid", type=int, default=VALID, help="structures of every reaction")
+    add("--test", type=int, default=TEST, help="structures of every reaction")
+    add("--share", type=float, default=1.0, help="of the candidates")
+    add("--seed", type=int, default=0)
+    main(parser.parse_args())

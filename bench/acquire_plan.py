@@ -1,0 +1,157 @@
+"""Which cells `acquire.py` has, in which order, and what they cost.
+
+Cost, CPU seconds on one core, from 1.2 ms for a prediction or its features and 9, 11 and 15 ms for
+a training step of 1, 2 and 4 structures of nine atoms (facts of earlier benches: 18 to 35 ms for
+five): about 2 min for a course on a reactive pool, 6 min for a committee's, and about 2.9 h for the
+whole grid. `acquire.py --list` adds it up.
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool and the course of rounds in it. frames: candidates; start: labels of round 0; batch:
+    labels of every other; atoms: mean, of a candidate; reactions: 0 of plain dynamics."""
+
+    frames: int
+    start: int
+    batch: int
+    rounds: int
+    atoms: float
+    reactions: int = 0
+
+
+#: the reactive ones are those of recipes/reactions/ends.py. The others are plain dynamics at 300 K
+POOLS = {
+    "small": Pool(2000, start=10, batch=10, rounds=8, atoms=6, reactions=5),
+    "large": Pool(2000, start=10, batch=10, rounds=8, atoms=9, reactions=6),
+    "acac": Pool(300, start=5, batch=5, rounds=5, atoms=15),
+    "3bpa": Pool(300, start=5, batch=5, rounds=5, atoms=27),
+}
+QUICK = {"small": Pool(40, start=4, batch=3, rounds=2, atoms=6, reactions=5)}
+#: frames of every pool's validation and test set; of reactions in equal parts
+VALID, TEST = 24, 120
+
+RULES = {"lcmd": "lcmd", "pv": "posterior-variance", "kcenter": "kcenter"}
+REPRESENTATIONS: dict[str, Any] = {
+    "ntk": "ntk",
+    "activation": "activation",
+    "soap": "soap",
+    # frames between minima have no Lewis structure
+    "morgan": {"kind": "morgan", "bonds": "connectivity"},
+}
+COMMITTEES = ("committee-force", "committee-energy")
+BASELINE = "random"
+#: not a course of rounds: residual processes, see acquire_gp.py
+GP = "gp"
+#: compared over all seeds; the next over `FEWER`
+MAIN = ("ntk-lcmd", "activation-lcmd")
+SECOND = ("ntk-pv", "activation-pv")
+OTHERS = ("ntk-kcenter", "activation-kcenter", "soap-lcmd", "soap-pv", "soap-kcenter", "morgan-pv")
+#: where all molecules are one, bonds tell nothing and committees cost what they cost
+CONFORMATIONAL = {"acac": (*MAIN, *SECOND, "soap-kcenter"), "3bpa": ("ntk-lcmd", "activation-lcmd")}
+FEWER = 2
+MEMBERS = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A course of rounds, or the residual processes of a pool."""
+
+    pool: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+def acquire(method: str, batch: int) -> dict[str, Any]:
+    """The configuration's section of a method."""
+    if method == BASELINE:
+        return {"kind": "random", "batch": batch}
+    if method in COMMITTEES:
+        return {"kind": "committee", "score": method, "batch": batch}
+    representation, _, rule = method.partition("-")
+    chosen = {"representation": REPRESENTATIONS[representation], "rule": RULES[rule]}
+    return {"kind": "greedy", **chosen, "batch": batch}
+
+
+def grid(pools: list[str], seeds: int, full: bool = False, quick: bool = False) -> list[Cell]:
+    """Every cell once, in the order they are worth having: the residual processes, which are
+    cheap; the main methods on reactive pools, seed by seed; posterior variance; the others and
+    committees of one seed; the conformational pools. full: all methods with all seeds.
+    """
+    if quick:
+        methods = (BASELINE, "ntk-lcmd", "morgan-pv", "committee-force")
+        return [Cell(p, m, 0) for p in pools for m in (GP, *methods)]
+    found: dict[Cell, None] = {}
+    reactive = [p for p in pools if POOLS[p].reactions]
+    plain = [p for p in pools if not POOLS[p].reactions]
+
+    def add(where: list[str], seeds: int, *methods: str) -> None:
+        for seed in range(seeds):
+            for pool in where:
+                for method in methods:
+                    found[Cell(pool, method, seed)] = None
+
+    few = min(FEWER, seeds)
+    add(pools, 1, GP)
+    add(reactive, 1, BASELINE, *MAIN, *SECOND)
+    add(reactive, seeds, BASELINE, *MAIN)
+    add(reactive, few, *SECOND)
+    add(reactive, 1, *OTHERS, *COMMITTEES)
+    for pool in plain:
+        add([pool], few, BASELINE, *CONFORMATIONAL[pool])
+    add(pools, few, GP)
+    if full:
+        add(reactive, seeds, *SECOND, *OTHERS, *COMMITTEES)
+        for pool in plain:
+            add([pool], seeds, BASELINE, *CONFORMATIONAL[pool])
+        add(pools, seeds, GP)
+    return list(found)
+
+
+def selected(cells: list[Cell], conditions: list[str]) -> list[Cell]:
+    """Those that meet every condition FIELD=VALUE,VALUE. Exits on a field there is not."""
+    for condition in conditions:
+        field, _, values = condition.partition("=")
+        if not values or field not in Cell.__dataclass_fields__:
+            fields = ", ".join(Cell.__dataclass_fields__)
+            sys.exit(f"--only {condition}: give FIELD=VALUE,… with a field of {fields}.")
+        cells = [c for c in cells if str(getattr(c, field)) in values.split(",")]
+    return cells
+
+
+# ---------------------------------------------------------------------------------- cost
+
+#: CPU s of a prediction of nine atoms, or of its features
+_PREDICTION = 1.2e-3
+#: CPU s of a training step of so many structures of nine atoms
+_STEP = {1: 9e-3, 2: 11e-3, 4: 15e-3}
+#: CPU s of imports and of what is made once
+_BEGIN = 8.0
+_STEPS = 1000
+
+
+def work(cell: Cell, pools: dict[str, Pool] = POOLS) -> float:
+    """CPU seconds of a cell, as estimated beforehand."""
+    pool = pools[cell.pool]
+    one = _PREDICTION * max(pool.atoms / 9, 0.6)
+    if cell.method == GP:
+        return _BEGIN + 5 * min(pool.frames, 1000) * 1.5 * one
+    members = MEMBERS if cell.method in COMMITTEES else 1
+    total = _BEGIN
+    for done in range(pool.rounds + 1):
+        labels = pool.start + done * pool.batch
+        batch = 1 if labels <= 20 else 2 if labels <= 100 else 4
+        step = _STEP[batch] * (0.6 + 0.4 * pool.atoms / 9)  # a part of it does not grow
+        validations = _STEPS * batch / labels * VALID
+        total += members * (_STEPS * step + validations * one) + 2 * TEST * one
+        if done and cell.method != BASELINE:
+            total += members * (pool.frames + TEST) * one
+    return total
