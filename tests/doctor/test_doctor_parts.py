@@ -147,6 +147,16 @@ def test_the_work_of_right_forces_is_the_energy() -> None:
     assert np.isnan(paths.work(turned_springs(5), forces[:5]).cosine), "too few pairs"
 
 
+def test_pairs_without_work_do_not_hide_what_forces_explain() -> None:
+    view = turned_springs(25)
+    rest = [Frame(molecule("CH3OH"), Label(0.0, np.zeros((6, 3))), f"rest#{i}") for i in range(2)]
+    frames = [*view.frames, *rest]
+    more = View(frames, np.zeros(27), view.forces + view.forces[:2], view.stress + view.stress[:2])
+    found = paths.work(more, [label.forces for label in more.labels])
+    assert found.cosine > 0.99
+    assert found.ratio == pytest.approx(1, abs=0.03)
+
+
 def test_the_rotation_is_the_one_that_was_made() -> None:
     turn = Rotation.random(random_state=7).as_matrix()
     x = np.random.default_rng(5).normal(size=(6, 3))

@@ -175,7 +175,7 @@ CODES: dict[str, Code] = {
     "unknown-chemistry": Code(
         "warning",
         "the foundation's forces are wrong here, the labels are consistent",
-        "nothing, or a foundation that knows these; units and signs of energies go unjudged",
+        "nothing, or a foundation that knows these; the unit of the forces goes unjudged",
     ),
     # ------------------------------------------------------------------ stress
     "stress-sign": Code(

@@ -64,11 +64,13 @@ def work(view: View, forces: list[np.ndarray], among: np.ndarray | None = None) 
             rise.append(float(view.energy[j] - view.energy[i]))
     x, y = np.array(done), np.array(rise)
     size = np.linalg.norm(x) * np.linalg.norm(y)
-    if len(x) < _PAIRS or size == 0 or not np.all(x):
+    if len(x) < _PAIRS or size == 0:
         return Work(np.nan, np.nan)
+    cosine = float(x @ y / size)
+    x, y = x[x != 0], y[x != 0]  # pairs without work have no ratio
     order, share = np.argsort(y / x), np.abs(x) / np.abs(x).sum()
     middle = np.searchsorted(np.cumsum(share[order]), 0.5)  # the median, each by its work
-    return Work(float(x @ y / size), float((y / x)[order][middle]))
+    return Work(cosine, float((y / x)[order][middle]))
 
 
 def _same_atoms(view: View) -> list[np.ndarray]:
