@@ -7,8 +7,6 @@ from tunesmith.core import Frame
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.features import REPRESENTATIONS, compute
 
-_BATCH = 16  # structures computed together
-
 
 def thinned(frames: Sequence[Frame], most: int, posterior: Ensemble) -> list[Frame]:
     """At most so many frames, in their order: the newest, which is the last one, and beside it
@@ -19,6 +17,6 @@ def thinned(frames: Sequence[Frame], most: int, posterior: Ensemble) -> list[Fra
     if len(frames) <= most:
         return list(frames)
     representation = REPRESENTATIONS.get("ntk")()
-    features = compute(representation, frames, posterior, batch_size=_BATCH)
+    features = compute(representation, frames, posterior)
     chosen = lcmd(features[:-1], features[-1:], most - 1, kernel=representation.kernel)
     return [*(frames[i] for i in sorted(chosen)), frames[-1]]

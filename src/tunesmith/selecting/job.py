@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,7 @@ from tunesmith.report.selection import selection_map, selection_table
 from tunesmith.selecting.wanted import NOISE, SCORE, Wanted
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 from tunesmith.uncertainty.features import Representation, stream
-from tunesmith.uncertainty.kernels import committee_scores
-
-_BATCH = 16  # structures whose members' spread is predicted together
+from tunesmith.uncertainty.kernels import disagreement
 
 
 @dataclass(frozen=True)
@@ -157,11 +154,9 @@ def _features(job: Job, bar: Progress) -> tuple[np.ndarray, np.ndarray | None]:
 def _scores(job: Job, bar: Progress) -> np.ndarray:
     """How far members disagree about every candidate: (n,)."""
     assert job.posterior is not None
-    name, found = job.wanted.score or SCORE, []
-    frames = iter(bar.track(job.candidates, total=len(job.candidates), description=name))
-    while batch := [f.atoms for f in islice(frames, _BATCH)]:
-        found.append(committee_scores(job.posterior.predict(batch))[name])
-    return np.concatenate(found)
+    name = job.wanted.score or SCORE
+    frames = bar.track(job.candidates, total=len(job.candidates), description=name)
+    return disagreement(job.posterior, (f.atoms for f in frames), name)
 
 
 def _choose(
@@ -181,7 +176,7 @@ def _choose(
         kernel=job.representation.kernel,
         noise=wanted.noise or NOISE,
         scores=scores,
-        rng=np.random.default_rng(wanted.seed),
+        rng=np.random.default_rng(derived_seed(wanted.seed, "select")),
     )
     bar.update(task, completed=wanted.n)
     return picks

@@ -10,16 +10,21 @@ Rows are structures, (n, d), of any real type; kernels are float64. A row of zer
 itself included: its cosine and Tanimoto kernels are 0.
 """
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
+from ase import Atoms
 
 from tunesmith.core import Prediction
 from tunesmith.errors import DataError, ModelError
+from tunesmith.uncertainty.ensemble import Ensemble
 
 Kernel = Literal["linear", "cosine", "tanimoto"]
 #: below which a vector's length, or a union, counts as none
 EPSILON = 1e-12
+_TOGETHER = 16  # structures whose members' spread is predicted in one pass
 _ROWS = 4096  # held in float64 at a time
 
 
@@ -95,6 +100,15 @@ def committee_scores(prediction: Prediction) -> dict[str, np.ndarray]:
         "committee-force": np.array([p.max() for p in parts]),
         "committee-force-mean": np.array([p.mean() for p in parts]),
     }
+
+
+def disagreement(posterior: Ensemble, structures: Iterable[Atoms], score: str) -> np.ndarray:
+    """`committee_scores` of that name of any number of structures, (n,), a few at a time."""
+    spread: Literal["energy", "all"] = "energy" if score == "committee-energy" else "all"
+    left, found = iter(structures), []
+    while batch := list(islice(left, _TOGETHER)):
+        found.append(committee_scores(posterior.predict(batch, spread=spread))[score])
+    return np.concatenate(found)
 
 
 def _rows(x: np.ndarray, kernel: Kernel) -> np.ndarray:

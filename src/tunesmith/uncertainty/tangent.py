@@ -19,8 +19,7 @@ from tunesmith.errors import DataError
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.features import REPRESENTATIONS, compute
 from tunesmith.uncertainty.gp import ResidualGP
-
-_BATCH = 16  # structures computed together
+from tunesmith.uncertainty.representation import Model
 
 
 class Tangent:
@@ -40,7 +39,10 @@ class Tangent:
             for f in frames
             if f.label is not None
         ]
-        features = compute(self._representation, frames, posterior, batch_size=_BATCH)
+        # averaged once: every step of the dynamics asks for its vector
+        network = Model.of(posterior)
+        self._network = Ensemble(network.potential, [network.weights], posterior.e0s)
+        features = compute(self._representation, frames, self._network)
         if len(residuals) > 1 and np.ptp(residuals) > 0:
             kernel = self._representation.kernel
             self._process = ResidualGP.fit(features, np.array(residuals), kernel=kernel)
@@ -58,7 +60,7 @@ class Tangent:
         if self._process is not None:
             # what cannot be represented, as atoms on top of each other, is as uncertain as can be
             with suppress(DataError):
-                features = compute(self._representation, frames, self._posterior, batch_size=_BATCH)
+                features = compute(self._representation, frames, self._network)
                 std = self._process.predict(features)[1]
         none = None if own.mean.stress is None else np.full(own.mean.stress.shape, np.nan)
         variance = Quantities(std**2, np.full(own.mean.forces.shape, np.nan), none)

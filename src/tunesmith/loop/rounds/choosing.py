@@ -1,7 +1,7 @@
 """What a choice rests on: features or scores of the candidates by the model of the last round."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,7 @@ from tunesmith.calibrate.scores import spearman
 from tunesmith.core import Frame
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.features import compute
-from tunesmith.uncertainty.kernels import committee_scores
-
-_BATCH = 16  # structures computed together
+from tunesmith.uncertainty.kernels import disagreement
 
 
 class Choice:
@@ -58,16 +56,11 @@ class Choice:
         return rated
 
     def _features(self, structures: Sequence[Frame]) -> np.ndarray:
-        return compute(self._representation, structures, self._posterior, batch_size=_BATCH)
+        return compute(self._representation, structures, self._posterior)
 
     def _disagreement(self, structures: Sequence[Frame]) -> np.ndarray:
-        name, atoms = self._acquire.score, [f.atoms for f in structures]
-        spread: Literal["energy", "all"] = "energy" if name == "committee-energy" else "all"
-        parts = [
-            committee_scores(self._posterior.predict(atoms[i : i + _BATCH], spread=spread))[name]
-            for i in range(0, len(atoms), _BATCH)
-        ]
-        return np.concatenate(parts)
+        atoms = (f.atoms for f in structures)
+        return disagreement(self._posterior, atoms, self._acquire.score)
 
 
 def rank_correlations(
