@@ -358,6 +358,7 @@ def test_a_scope_that_nothing_keeps_is_refused() -> None:
         ("pseudolabel", ["tune.sampler=committee", "tune.sampler.learning_rate=1e-3"], "is over"),
         ("pseudolabel-lora", ["tune.sampler.learning_rate=2e-3"], "0.002 is over 0.001"),
         ("naive", ["tune.anchor=multihead"], "learning_rate 0.001 is over 0.0001"),
+        ("multihead", ["tune.sampler={kind: by-size}"], "max_rate 0.001 is over 0.0001"),
         ("naive", ["tune.sampler.weight_decay=1e-5"], "weight_decay 1e-05 pulls the weights"),
         ("pseudolabel", ["tune.anchor=none"], "nothing is replayed"),
     ],
@@ -375,6 +376,7 @@ def test_what_is_likely_to_disappoint_is_said(
         ("lora", ["tune.sampler.weight_decay=1e-5"]),  # of adapters it leads back
         ("scratch", ["tune.sampler.weight_decay=1e-5"]),
         ("pseudolabel", ["tune.sampler=sghmc"]),  # its rate is another quantity
+        ("multihead", ["tune.sampler={kind: by-size, max_rate: 1e-4}"]),
     ],
 )
 def test_what_is_harmless_is_not(strategy: str, overrides: list[str]) -> None:

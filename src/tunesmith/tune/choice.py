@@ -3,6 +3,7 @@
 The rules are those the paper on fine-tuning strategies ends with (sections 3.4, 4 and 5, A.2).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,11 +76,11 @@ def warnings(config: TuneConfig) -> list[str]:
     replays = getattr(anchor, "has_head", False)
     adapters = tune.subspace.kind == "lora"
     most = REPLAY_RATE_OF_ADAPTERS if adapters else REPLAY_RATE
-    rate = getattr(sampler, "learning_rate", None) or _lowest(sampler)
+    name, rate = _rate(sampler)
     if replays and sampler.kind not in POSTERIORS and rate > most:
         said.append(
-            f"tune.sampler.learning_rate {rate:g} is over {most:g}: the replayed "
-            "knowledge is lost long before the errors on your structures show it."
+            f"tune.sampler.{name} {rate:g} is over {most:g}: the replayed knowledge is lost long "
+            "before the errors on your structures show it."
         )
     pretrained = getattr(tune.subspace, "initial", "pretrained") == "pretrained"
     if getattr(sampler, "weight_decay", 0) > 0 and pretrained and not adapters:
@@ -96,10 +97,12 @@ def warnings(config: TuneConfig) -> list[str]:
     return said
 
 
-def _lowest(sampler: Any) -> float:
-    """Learning rate of a sampler whose rate follows from the number of structures, at least."""
-    lowest = by_size.TIERS[0][2]
-    return float(min(lowest, getattr(sampler, "max_rate", None) or lowest))
+def _rate(sampler: Any) -> tuple[str, float]:
+    """The setting that limits the learning rate, and the rate: the lowest, where it follows from
+    the number of structures."""
+    if isinstance(sampler, by_size.BySize):
+        return "max_rate", min(by_size.TIERS[0][2], sampler.max_rate or math.inf)
+    return "learning_rate", float(sampler.learning_rate)
 
 
 def _compositions(structures: Sequence[Atoms]) -> list[str]:
