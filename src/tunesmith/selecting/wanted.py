@@ -13,8 +13,6 @@ from tunesmith.uncertainty.representation import Representation
 #: what the rule ``top`` can be the top of, and what it is where none is named
 SCORES = ("committee-energy", "committee-force", "committee-force-mean")
 SCORE = "committee-force"
-#: λ of the posterior variance, where none is given
-NOISE = 1e-3
 
 
 @dataclass(frozen=True)
