@@ -44,6 +44,7 @@ def _options() -> argparse.Namespace:
     add("--out", type=Path, help="file of finished cells (default: below --results/runs)")
     add("--results", type=Path, default=HERE / "results", help="folder for the table and its JSON")
     add("--jobs", type=int, default=1, help="cells at a time, one thread each")
+    add("--table", action="store_true", help="only write the tables of what is done by now")
     add("--list", action="store_true", help="only print the cells and which are done")
     options = parser.parse_args()
     if options.quick:
@@ -83,7 +84,8 @@ def main() -> None:
         (options.results / f"{name}.md").write_text(text)
 
     write()
-    wrong = run_cells(cells, lines, options.jobs, one, write, work=work, told=told)
+    todo = [] if options.table else cells
+    wrong = run_cells(todo, lines, options.jobs, one, write, work=work, told=told)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     print(onthefly_choices_table.page(found))
