@@ -10,7 +10,6 @@ from ase import Atoms
 from tunesmith.check.md import Ask, Replica, Seen, begin, run_replica
 from tunesmith.check.stability import Stability
 from tunesmith.core import E0s, Weights, derived_seed
-from tunesmith.errors import DataError
 from tunesmith.explore.md import MD
 from tunesmith.explore.state import Answer, Walker
 from tunesmith.potentials.handle import Handle, alone, handle
@@ -53,19 +52,16 @@ def check_members(
     *,
     mean: bool = False,
     executor: Executor | None = None,
+    threads: int | None = None,
     seen: Callable[[int], None] | None = None,
 ) -> list[tuple[Replica, ...]]:
     """``md.walkers`` replicas of every member, each with random numbers of its own.
 
     mean: simulate the members' mean instead, as the only member. executor: takes one replica as a
-    task; None runs them one after another here. seen: told how many steps were made since it was
-    last; a replica that broke counts as all of its own. Raises `DataError` for a structure that
-    cannot be run, or with an element that the model does not know.
+    task; None runs them one after another here. threads: of each task; None: as here. seen: told
+    how many steps were made since it was last; a replica that broke counts as all of its own.
+    Raises `DataError` for a structure that cannot be run, or with an unknown element.
     """
-    unknown = set(atoms.numbers.tolist()) - set(ensemble.potential.elements)
-    if unknown:
-        names = ", ".join(sorted(set(Atoms(sorted(unknown)).get_chemical_symbols())))
-        raise DataError(f"the model does not know {names}; give one that does.")
     groups = [tuple(ensemble.weights)] if mean else [(w,) for w in ensemble.weights]
     tasks = [
         ReplicaTask(
@@ -75,7 +71,7 @@ def check_members(
             md,
             stability,
             walker,
-            torch.get_num_threads(),
+            threads or torch.get_num_threads(),
         )
         for i, group in enumerate(groups)
         for walker in begin(md, stability, atoms, derived_seed(seed, "check", i))

@@ -14,13 +14,14 @@ from tunesmith.check.diffusion import NANO, molecules, self_diffusion
 from tunesmith.check.md import Replica, equilibrated
 from tunesmith.check.rdf import rdf
 from tunesmith.check.trajectory import Trajectory
-from tunesmith.errors import DataError
 from tunesmith.explore.md import MD
 
 #: u/Å³ in g/cm³
 DENSITY = 1.66053906660
 #: ensembles whose random or damping forces change how far particles go
-_DAMPED = ("langevin",)
+DAMPED = ("langevin",)
+#: samples of one trajectory that g(r) is counted in: those between tell little more
+_SAMPLES = 200
 
 
 def density(trajectories: Sequence[Trajectory]) -> list[np.ndarray]:
@@ -42,14 +43,6 @@ def particles(atoms: Atoms, species: Sequence[str]) -> dict[str, list[np.ndarray
     return {n: [np.array([i]) for i in np.flatnonzero(symbols == n)] for n in names}
 
 
-def require_species(atoms: Atoms, species: Sequence[str]) -> None:
-    """Raise `DataError` for a species the structure has not."""
-    there = sorted(set(atoms.get_chemical_symbols()))
-    for name in species:
-        if name not in there:
-            raise DataError(f"--species {name}: the structure has {', '.join(there)}; name those.")
-
-
 def observables(
     md: MD, atoms: Atoms, replicas: Sequence[Replica], equilibration: float, species: Sequence[str]
 ) -> dict[str, Any]:
@@ -66,18 +59,19 @@ def observables(
     found: dict[str, Any] = {
         "density_g_per_cm3": _plain(asdict(block_average(density(trajectories))))
     }
-    if md.ensemble not in _DAMPED:
+    if md.ensemble not in DAMPED:
         found["diffusion"] = {
             name: _diffusion(trajectories, groups)
             for name, groups in particles(atoms, species).items()
         }
     names = sorted(set(species or atoms.get_chemical_symbols()))
     count = {n: int(np.sum(atoms.numbers == chemical_symbols.index(n))) for n in names}
+    thinned = [t.every(max(1, len(t) // _SAMPLES)) for t in trajectories]
     shells, curves = {}, {}
     for a, b in combinations_with_replacement(names, 2):
         if a == b and count[a] < 2:
             continue
-        pair = rdf(trajectories, (a, b))
+        pair = rdf(thinned, (a, b))
         shell = pair.first_shell()
         if shell is not None:
             shells[f"{a}-{b}"] = {
@@ -88,6 +82,29 @@ def observables(
         curves[f"{a}-{b}"] = {"r_A": pair.r.tolist(), "g": pair.g.tolist()}
         curves[f"{a}-{b}"] |= {"error": [_number(x) for x in pair.error]}
     return found | {"shells": shells, "rdf": curves}
+
+
+def over_members(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The same keys for several members together: the mean of their means, its statistical error
+    and the members' spread (standard deviation, None for one)."""
+    found = [f for f in found if f]
+    if not found:
+        return {}
+    joined: dict[str, Any] = {"density_g_per_cm3": _joined([f["density_g_per_cm3"] for f in found])}
+    for kind in ("diffusion", "shells"):
+        names = [n for n in found[0].get(kind, {}) if all(n in f[kind] for f in found)]
+        joined[kind] = {name: _joined([f[kind][name] for f in found]) for name in names}
+    return joined
+
+
+def _joined(values: list[dict[str, Any]]) -> dict[str, float | None]:
+    means = np.array([v["mean"] for v in values])
+    errors = np.array([np.nan if v["error"] is None else v["error"] for v in values])
+    return {
+        "mean": float(means.mean()),
+        "error": _number(np.sqrt((errors**2).sum()) / len(values)),
+        "spread": float(means.std(ddof=1)) if len(values) > 1 else None,
+    }
 
 
 def _diffusion(trajectories: list[Trajectory], groups: list[np.ndarray]) -> dict[str, Any]:

@@ -147,6 +147,7 @@ def _counts(
 
     centres, _ = with_images(species(first), 0.0)
     around, _ = with_images(species(second), edges[-1])
-    # pairs up to each edge; those of an atom with itself, at rounding's distance, cancel in diff
-    limits = np.concatenate([[_ITSELF], edges[1:]])
-    return np.diff(cKDTree(centres).count_neighbors(cKDTree(around), limits))
+    near = cKDTree(centres).sparse_distance_matrix(
+        cKDTree(around), edges[-1], output_type="ndarray"
+    )["v"]
+    return np.histogram(near[near > _ITSELF], edges)[0]

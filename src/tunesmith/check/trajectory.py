@@ -47,6 +47,15 @@ class Trajectory:
             )
         return replace(self, positions=self.positions[skip:], cells=self.cells[skip:])
 
+    def every(self, n: int) -> "Trajectory":
+        """Every n-th sample."""
+        return replace(
+            self,
+            positions=self.positions[::n],
+            cells=self.cells[::n],
+            interval=n * self.interval,
+        )
+
     def blocks(self, n: int) -> list["Trajectory"]:
         """n parts of equal length, one after another; samples that are left over at the end go."""
         length = len(self) // n
