@@ -12,7 +12,7 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 
 from tunesmith.check.averages import share
-from tunesmith.check.committee import check_members
+from tunesmith.check.committee import check_members, prepare, run_tasks
 from tunesmith.check.md import Ask, equilibrated, of_calculator, simulate
 from tunesmith.check.stability import Stability
 from tunesmith.engines.processes import executor
@@ -220,8 +220,9 @@ def test_the_share_of_stable_members(committee: Ensemble) -> None:
         nonlocal steps
         steps += more
 
-    found = check_members(committee, md, criteria, molecule("CH3CH2OH"), 4, seen=seen)
-    assert steps == 3 * 2 * 12
+    found = check_members(committee, md, criteria, molecule("CH3CH2OH"), 4)
+    assert run_tasks(prepare(committee, md, criteria, molecule("CH4"), 4)[:1], None, seen)
+    assert steps == 12
     assert [[r.stable for r in replicas] for replicas in found] == [
         [True, True],
         [False, False],
@@ -254,8 +255,8 @@ def test_processes_change_no_number(committee: Ensemble, tmp_path: Path) -> None
     criteria = Stability()
     md = criteria.dynamics(replicas=2, time="5 fs", write_every="1 fs")
     one = Ensemble(committee.potential, [committee.weights[0]], committee.e0s)
-    here = check_members(one, md, criteria, molecule("CH4"), 4, threads=1)
+    here = check_members(one, md, criteria, molecule("CH4"), 4)
     with executor(2, 1) as pool:
-        there = check_members(one, md, criteria, molecule("CH4"), 4, executor=pool, threads=1)
+        there = check_members(one, md, criteria, molecule("CH4"), 4, executor=pool)
     for a, b in zip(here[0], there[0], strict=True):
         np.testing.assert_array_equal(a.trajectory.positions, b.trajectory.positions)

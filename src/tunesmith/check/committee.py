@@ -52,32 +52,39 @@ def check_members(
     *,
     mean: bool = False,
     executor: Executor | None = None,
-    threads: int | None = None,
-    seen: Callable[[int], None] | None = None,
 ) -> list[tuple[Replica, ...]]:
     """``md.walkers`` replicas of every member, each with random numbers of its own.
 
     mean: simulate the members' mean instead, as the only member. executor: takes one replica as a
-    task; None runs them one after another here. threads: of each task; None: as here. seen: told
-    how many steps were made since it was last; a replica that broke counts as all of its own.
-    Raises `DataError` for a structure that cannot be run, or with an unknown element.
+    task; None runs them one after another here. Raises `DataError` for a structure that cannot be
+    run.
     """
+    return run_tasks(prepare(ensemble, md, stability, atoms, seed, mean=mean), executor)
+
+
+def prepare(
+    ensemble: Ensemble, md: MD, stability: Stability, atoms: Atoms, seed: int, *, mean: bool = False
+) -> list[ReplicaTask]:
+    """What `check_members` runs, member by member; refuses what can be refused before a step."""
     groups = [tuple(ensemble.weights)] if mean else [(w,) for w in ensemble.weights]
-    tasks = [
-        ReplicaTask(
-            handle(ensemble.potential),
-            group,
-            ensemble.e0s,
-            md,
-            stability,
-            walker,
-            threads or torch.get_num_threads(),
-        )
+    model, threads = handle(ensemble.potential), torch.get_num_threads()
+    return [
+        ReplicaTask(model, group, ensemble.e0s, md, stability, walker, threads)
         for i, group in enumerate(groups)
         for walker in begin(md, stability, atoms, derived_seed(seed, "check", i))
     ]
+
+
+def run_tasks(
+    tasks: list[ReplicaTask],
+    executor: Executor | None = None,
+    seen: Callable[[int], None] | None = None,
+) -> list[tuple[Replica, ...]]:
+    """Replicas of each member. seen: told how many steps were made since it was last; a replica
+    that broke counts as all of its own."""
     done = list(_here(tasks, seen) if executor is None else _there(tasks, executor, seen))
-    return [tuple(done[i : i + md.walkers]) for i in range(0, len(done), md.walkers)]
+    each = tasks[0].md.walkers
+    return [tuple(done[i : i + each]) for i in range(0, len(done), each)]
 
 
 def run_task(task: ReplicaTask, seen: Seen | None = None) -> Replica:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from tunesmith import settings
 from tunesmith.check.averages import share
-from tunesmith.check.committee import check_members
+from tunesmith.check.committee import prepare, run_tasks
 from tunesmith.check.md import Replica
 from tunesmith.check.observables import DAMPED, observables, over_members
 from tunesmith.check.wanted import Wanted, require_samples
@@ -36,20 +37,12 @@ def check(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
                 f"self-diffusion is not given: {md.ensemble} changes how far particles go; "
                 "use bussi, npt or nve"
             )
-    n_members = 1 if wanted.mean else len(posterior)
+    if wanted.processes > 1:
+        torch.set_num_threads(1)
+    tasks = prepare(posterior, md, stability, atoms, wanted.seed, mean=wanted.mean)
     with bar, executor(wanted.processes, 1) as pool, unbroken():
-        task = bar.add_task("steps", total=n_members * md.walkers * md.total_steps)
-        members = check_members(
-            posterior,
-            md,
-            stability,
-            atoms,
-            wanted.seed,
-            mean=wanted.mean,
-            executor=pool,
-            threads=None if pool is None else 1,
-            seen=lambda steps: bar.advance(task, steps),
-        )
+        task = bar.add_task("steps", total=len(tasks) * md.total_steps)
+        members = run_tasks(tasks, pool, lambda steps: bar.advance(task, steps))
     rows: list[dict[str, Any]] = [
         {
             "member": i,

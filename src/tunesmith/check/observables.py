@@ -87,7 +87,7 @@ def observables(
 def over_members(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The same keys for several members together: the mean of their means, its statistical error
     and the members' spread (standard deviation, None for one)."""
-    found = [f for f in found if f]
+    found = [f for f in found if "density_g_per_cm3" in f]
     if not found:
         return {}
     joined: dict[str, Any] = {"density_g_per_cm3": _joined([f["density_g_per_cm3"] for f in found])}
