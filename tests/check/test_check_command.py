@@ -1,6 +1,7 @@
 """`tunesmith check` from the outside: tables, JSON, exit codes and usual mistakes."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,17 @@ from tunesmith.cli import app
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 SHORT = ("--replicas", "2", "--md", "write_every=1 fs", "--time")
+
+
+@cache
+def foundation() -> Ensemble:
+    return open_model("organic-xs")
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real model, loaded once for all tests."""
+    monkeypatch.setattr("tunesmith.check.job.open_model", lambda *a, **k: foundation())
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -43,7 +55,7 @@ def test_a_molecule(ethanol: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_members_that_explode(
     ethanol: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = open_model("organic-xs")
+    good = foundation()
     bad = {k: -100 * v if "readout" in k else v for k, v in good.weights[0].items()}
     both = Ensemble(good.potential, [good.weights[0], bad], good.e0s)
     monkeypatch.setattr("tunesmith.check.job.open_model", lambda *a, **k: both)
