@@ -161,8 +161,9 @@ class PowerLaw(Settings):
         return float(np.sqrt(rate / (shape - 1)))
 
     def _shaped(self, raw: Any) -> Any:
-        """s_b of raw ones, of their shape and unit."""
-        floored = np.hypot(np.asarray(raw, float), self.floor)
+        """s_b of raw ones, of their shape and unit; NaN where they are negative."""
+        raw = np.asarray(raw, float)
+        floored = np.hypot(np.where(raw < 0, np.nan, raw), self.floor)
         return floored if self.b == 1 else self.centre * (floored / self.centre) ** self.b
 
     def std(self, raw: Any) -> Any:
@@ -238,8 +239,8 @@ class PowerLaw(Settings):
         ends = np.sqrt(components) * self.std([self.low, self.high])
         if not ends[0] <= target <= ends[1]:
             raise ConfigError(
-                f"target: {1e3 * target:.4g} meV/Å is outside {1e3 * ends[0]:.3g} to "
-                f"{1e3 * ends[1]:.3g} meV/Å, where the calibration was seen to hold; choose it "
+                f"target: {1e3 * target:.4g} meV/Å is outside {1e3 * ends[0]:.4g} to "
+                f"{1e3 * ends[1]:.4g} meV/Å, where the calibration was seen to hold; choose it "
                 "within, or calibrate on structures with such errors."
             )
 
