@@ -31,7 +31,7 @@ def test_it_runs_learns_and_goes_on_after_an_interruption(
 
     monkeypatch.setattr(PowerLaw, "update", noted)
     summary = run(config(files, POWER), tmp_path / "whole")
-    assert summary["interventions"] == len(seen) >= 3
+    assert summary["interventions"] == len(seen) >= 2
     laws = open_model(tmp_path / "whole").calibration
     assert {name: law.records for name, law in laws.items()} == {
         "energy": len(seen),

@@ -90,6 +90,30 @@ def out_of_bag(
     return _learnt(posterior, judged, found, law)
 
 
+def facts_of(laws: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of each calibration what a summary says: its factor, or a, b, the number of points or records
+    and the calibrated error bars between which it was seen to hold (None: not known); eV, eV/Å."""
+    return {
+        name: {"kind": law.kind, "factor": float(law.std(1.0))}
+        if not isinstance(law, PowerLaw)
+        else {
+            "kind": law.kind,
+            "a": law.a,
+            "b": law.b,
+            "records": law.records,
+            "range": _range(law),
+        }
+        for name, law in laws.items()
+    }
+
+
+def _range(law: PowerLaw) -> list[float] | None:
+    if law.low is None or law.high is None:
+        return None
+    low, high = law.std([law.low, law.high])
+    return [float(low), float(high)]
+
+
 def said_of(laws: Mapping[str, Any]) -> list[str]:
     """A line on each calibration, for people; energies in eV, forces in eV/Å."""
     if not laws:
@@ -102,11 +126,10 @@ def said_of(laws: Mapping[str, Any]) -> list[str]:
             continue
         line = f"{name}: error bar = {law.a:.3g} · spread^{law.b:.3g} ({unit}), "
         line += f"from {law.records} {'structures' if law.rate else 'points'}"
-        if law.low is None or law.high is None:
+        if (ends := _range(law)) is None:
             line += ", too few to say where it holds"
         else:
-            low, high = law.std([law.low, law.high])
-            line += f", seen to hold for error bars from {low:.3g} to {high:.3g} {unit}"
+            line += f", seen to hold for error bars from {ends[0]:.3g} to {ends[1]:.3g} {unit}"
         lines.append(line)
     return lines
 

@@ -11,14 +11,13 @@ import torch
 from rich.console import Console
 
 from tunesmith import files
-from tunesmith.calibrate.recalibrate import ONE_RECORD, out_of_bag, recalibrated, said_of
+from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, recalibrated, said_of
 from tunesmith.config import TuneConfig
 from tunesmith.core import Members
 from tunesmith.engines.processes import executor
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
-from tunesmith.settings import plain
 from tunesmith.tune import folder
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
@@ -131,7 +130,7 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
         "members": len(tuned),
         **fit.details,
         "stopped": fit.finished,
-        "calibration": {name: plain(law) for name, law in tuned.calibration.items()},
+        "calibration": facts_of(tuned.calibration),
         "judged_on": where,
         "before": before,
         "after": after,
