@@ -320,6 +320,14 @@ def select(
         Path | None, typer.Option("--cache", metavar="FOLDER", help="Keep features there.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of random and the map.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="A setting of the representation, as acquire.representation.r_cut='5 Å'.",
+        ),
+    ] = None,
     head: Head = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="As cuda. [default: cpu]")
@@ -351,6 +359,7 @@ def select(
         new_elements=new_elements,
         cache=cache,
         seed=seed,
+        changes=tuple(set_ or ()),
     )
     with terminal.only_results():
         notes = terminal.notes()
