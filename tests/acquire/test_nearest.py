@@ -32,7 +32,8 @@ def squares(x: np.ndarray, z: np.ndarray) -> np.ndarray:
 def test_the_nearest_centre_is_that_of_float64(off: float, kernel: str) -> None:
     x, z = between(3000, 40, off)
     points, known = Points(x, kernel), Points(z, kernel)
-    centres, rounded = known.vectors(np.arange(9)), rounding(points)
+    centres = known.vectors(np.arange(9))
+    rounded = rounding(points, centres)
     owner, squared, unsure = nearest_centres(points, centres, leading_coordinates(points), rounded)
     exact = squares(points.vectors(np.arange(3000)), centres)
     own = exact[np.arange(3000), owner]
@@ -47,11 +48,11 @@ def test_the_nearest_centre_is_that_of_float64(off: float, kernel: str) -> None:
 def test_distances_are_as_near_to_those_of_float64_as_is_said(
     kind: str, kernel: str, dtype: type
 ) -> None:
-    x, z = (a.astype(dtype) for a in brute.pool(kind, kernel))
-    points, every = Points(x, kernel), np.arange(400)
-    one = Points(z, kernel).vectors(np.arange(1))[0]
+    x, z = brute.pool(kind, kernel)
+    points, every = Points(x.astype(dtype), kernel), np.arange(400)
+    one = Points(z.astype(np.float64), kernel).vectors(np.arange(1))[0]
     found = points.distances32(every, one.astype(np.float32)).astype(float)
-    exact, rounded = points.distances(every, one), rounding(points)
+    exact, rounded = points.distances(every, one), rounding(points, one[None])
     assert (np.abs(found - exact) <= rounded.error(found)).all()
     assert (exact <= rounded.most(found)).all()
     total = rounded.error(np.array([found.sum()]), 400)[0]
@@ -100,9 +101,9 @@ def test_points_that_are_closer_are_never_left_out(offset: float) -> None:
     x[::3, 10:] = 0
     x[::3] += 1e-4 * x[1::3] * (np.arange(40) > 20)
     points = Points((x + offset).astype(np.float32), "linear")
-    leading, rounded = leading_coordinates(points), rounding(points)
-    assert leading is not None
     centres = points.vectors(np.arange(30))
+    leading, rounded = leading_coordinates(points), rounding(points, centres)
+    assert leading is not None
     owner, squared, _ = nearest_centres(points, centres, leading, rounded)
     members = Members(owner, leading, rounded)
     members.append_all(squared, 30)

@@ -60,7 +60,7 @@ class Clusters:
         self.points, self.work = points, Work()
         self._centres = np.empty((m + more, points.width))
         self._centres[:m], self._m = centres, m
-        self._rounding = rounding(points)
+        self._rounding = rounding(points, centres)
         self._leading = leading_coordinates(points)
         # distance: squared, to the nearest centre; −1 once taken
         self.owner, self.distance, self.work.unsure = nearest_centres(
@@ -94,6 +94,7 @@ class Clusters:
         rows = self._nearer(row, z)
         if rows is None:
             rows = self._nearer_by_products(row, cluster)
+            rows = rows[self.distance[rows] >= 0]
         new = self._distances(rows, z)
         own = self.distance[rows]
         closer = new < own

@@ -34,13 +34,14 @@ class Rounding:
         return (1 + self.relative + 2.0**-9) * v + 514 * self.apart**2
 
 
-def rounding(points: Points) -> Rounding:
-    """Of distances between points and others of their kind."""
+def rounding(points: Points, centres: np.ndarray) -> Rounding:
+    """Of distances between points, and between them and other `vectors` (m, d)."""
     if not points.narrow:
         return Rounding(0.0, 0.0)
+    rough = np.linalg.norm(centres - centres.astype(np.float32), axis=1).max()
     # the last of what is too small for float32
     least = 2.0**-62 * points.width**0.5
-    return Rounding((points.width + 8) * UNIT, 2.5 * points.rough + least)
+    return Rounding((points.width + 8) * UNIT, 2.5 * max(points.rough, float(rough)) + least)
 
 
 def nearest_centres(
