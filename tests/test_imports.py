@@ -24,7 +24,7 @@ LEVELS = [
     {"acquire"},
     {"explore"},
     {"report"},
-    {"doctor"},
+    {"doctor", "check"},
     {"testing", "labelling", "assessing", "examining", "selecting", "terminal", "tune.intake"},
     {"tune.job"},
     {"loop"},
