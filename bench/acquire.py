@@ -49,7 +49,11 @@ def _options() -> argparse.Namespace:
     add("--json", type=Path, help="also write everything measured to this file")
     add("--out", type=Path, help="file of finished cells (default: below --results/runs)")
     add("--results", type=Path, default=HERE / "results", help="folder for the table and its JSON")
-    add("--docs", type=Path, help="also put the tables between this page's marks")
+    add(
+        "--docs",
+        type=Path,
+        help="tables between this page's marks, and pictures",
+    )
     add("--pools", nargs="+", default=list(POOLS), choices=list(POOLS))
     add("--seeds", type=int, default=5)
     add("--full", action="store_true", help="all methods with all seeds: several times as long")
@@ -103,6 +107,7 @@ def main() -> None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.docs:
         acquire_table.into_docs(options.docs, report(found))
+        acquire_table.pictures(found, options.docs.parent)
     print(report(found))
     if wrong:
         sys.exit(f"{len(wrong)} cells went wrong; the same command tries them again.")

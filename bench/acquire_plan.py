@@ -50,6 +50,8 @@ GP = "gp"
 #: compared over all seeds; the next over `FEWER`
 MAIN = ("ntk-lcmd", "activation-lcmd")
 SECOND = ("ntk-pv", "activation-pv")
+#: that a picture of learning curves has room for
+DRAWN = (BASELINE, *MAIN, *SECOND, "soap-kcenter", COMMITTEES[0])
 OTHERS = ("ntk-kcenter", "activation-kcenter", "soap-lcmd", "soap-pv", "soap-kcenter", "morgan-pv")
 #: where all molecules are one, bonds tell nothing and committees cost what they cost
 CONFORMATIONAL = {"acac": (*MAIN, *SECOND, "soap-kcenter"), "3bpa": ("ntk-lcmd", "activation-lcmd")}
@@ -107,12 +109,11 @@ def grid(pools: list[str], seeds: int, full: bool = False, quick: bool = False) 
     add(reactive, 1, *OTHERS, *COMMITTEES)
     for pool in plain:
         add([pool], few, BASELINE, *CONFORMATIONAL[pool])
-    add(pools, few, GP)
+    add(pools, seeds, GP)
     if full:
         add(reactive, seeds, *SECOND, *OTHERS, *COMMITTEES)
         for pool in plain:
             add([pool], seeds, BASELINE, *CONFORMATIONAL[pool])
-        add(pools, seeds, GP)
     return list(found)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import strategies_table
-from acquire_plan import BASELINE
+from acquire_plan import BASELINE, DRAWN
 from strategies_table import markdown
 from tunesmith.report import curves
 
@@ -188,6 +188,20 @@ def _processes(scores: dict[str, dict[str, float]]) -> str:
     ]
     headings = ["", "learnt", "NLL (eV)", "RMSE meV", "without it", "ECE", "ENCE"]
     return markdown([*headings, "90 % interval covers"], rows)
+
+
+def pictures(found: dict[str, Any], folder: Path) -> None:
+    """Learning curves of the reactive pools, ``acquire-POOL.png``."""
+    courses = Courses(found)
+    for pool in courses.reactive:
+        finished = courses.methods(pool)
+        runs = {
+            method: [curves.curve(r["rounds"]) for r in courses.of(pool, method).values()]
+            for method in DRAWN
+            if method in finished
+        }
+        if runs:
+            curves.picture(runs, folder / f"acquire-{pool}.png", (ENERGY, FORCE))
 
 
 def _number(value: float) -> str:

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import acquire
 import acquire_cells
 import acquire_findings
 import acquire_gp
+import acquire_table
 from acquire_plan import (
     BASELINE,
     COMMITTEES,
@@ -187,6 +189,13 @@ def test_methods_are_compared_with_the_same_seeds_of_random() -> None:
     assert few["auc_ratio"] == pytest.approx((1400 / 2700 + 1409 / 2709) / 2)
     assert courses.spearman("small", "ntk-pv") == 0.5
     assert math.isnan(courses.spearman("small", BASELINE))
+
+
+def test_reactive_pools_have_a_picture_and_only_of_what_is_finished(tmp_path: Path) -> None:
+    found = world()
+    found["cells"] = [r for r in found["cells"] if r["pool"] != "large"]
+    acquire_table.pictures(found, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["acquire-small.png"]
 
 
 def test_tables_have_as_many_columns_in_every_row() -> None:

@@ -482,3 +482,22 @@ def test_features_that_are_no_numbers_are_refused(
     assert (code, out) == (2, "")
     assert "train.xyz#0: its ntk representation is not finite" in err
     assert tree(folder) == before
+
+
+def test_settings_of_the_representation_are_set_as_in_a_run(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = (*SELECT, "--n", 3, "--out", "c.xyz", "--representation", "morgan")
+    few = "acquire.representation.bits=1"
+    # one bit, which every molecule has: all are alike, and the first is as good as any
+    code, out, err = run(capfd, *options, "--rule", "kcenter", "--set", few, "--json")
+    assert code == 0, err
+    assert [row["score"] for row in json.loads(out)["chosen"]] == [0, 0, 0]
+    for change, said in (
+        ("acquire.representation.bit=1", "no such setting; did you mean 'bits'?"),
+        ("acquire.representation.kind=soap", "also given by its own option"),
+        ("acquire.rule=kcenter", "everything else has an option of its own"),
+    ):
+        code, _, err = run(capfd, *options, "--set", change)
+        assert (code, err.count("\n")) == (2, 1)
+        assert said in err

@@ -9,7 +9,17 @@ import pytest
 from rich.console import Console
 
 from tunesmith.errors import DataError
-from tunesmith.report.curves import Curve, auc, compare, curve, picture, read, round_gain, table
+from tunesmith.report.curves import (
+    Curve,
+    auc,
+    compare,
+    curve,
+    figure,
+    picture,
+    read,
+    round_gain,
+    table,
+)
 
 FORCE = "force_rmse_meV_per_A"
 
@@ -110,3 +120,13 @@ def test_a_run_is_read_and_drawn(tmp_path: Path) -> None:
         read(tmp_path / "nothing")
     with pytest.raises(DataError, match="no number to draw"):
         picture({"m": [found]}, tmp_path / "x.png", ["energy_rmse_meV_per_atom"])
+
+
+def test_the_untuned_model_is_a_dashed_line_where_it_fits() -> None:
+    def said(untuned: float) -> list[Any]:
+        curve = made([untuned, 2.0, 1.0], [0, 5, 10])
+        lines = figure({"m": [curve]}, [FORCE]).axes[0].lines
+        return [(line.get_linestyle(), list(line.get_ydata())) for line in lines]
+
+    assert said(3.0) == [("-", [2.0, 1.0]), ("--", [3.0, 3.0])]
+    assert said(np.nan) == said(1000.0) == [("-", [2.0, 1.0])]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich import box
@@ -194,34 +195,47 @@ def picture(
     metrics: Sequence[str] = ("energy_rmse_meV_per_atom", "force_rmse_meV_per_A"),
 ) -> None:
     """Metrics against the number of labels: a line for each method, its mean over seeds, with a
-    band of ± one standard deviation. Rounds before the first label are left out.
+    band of ± one standard deviation. The untuned model, where it was measured before the first
+    label, is a dashed line, unless it lies far above all curves.
 
     Raises `DataError` where there is no value to draw.
     """
+    save(figure(runs, metrics), path)
+
+
+def figure(runs: Mapping[str, Sequence[Curve]], metrics: Sequence[str]) -> Figure:
+    """`picture`, not yet saved."""
     shown = [m for m in metrics if any(np.isfinite(c.values[m]).any() for c in _all(runs))]
     if not shown:
         raise DataError("the rounds hold no number to draw; run at least one.")
-    figure = Figure(figsize=(4.8 * len(shown), 3.4), layout="constrained")
-    for ax, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+    found = Figure(figsize=(4.8 * len(shown), 3.4), layout="constrained")
+    for ax, metric in zip(found.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for i, (name, curves) in enumerate(runs.items()):
-            rounds = min(len(c.labels) for c in curves)
-            labels = np.mean([c.labels[:rounds] for c in curves], axis=0)
-            values = np.array([c.values[metric][:rounds] for c in curves])
-            drawn = (labels > 0) & np.isfinite(values).all(0)
-            mean, spread = values.mean(0)[drawn], values.std(0, ddof=min(1, len(values) - 1))[drawn]
             colour = GREY if name == "random" else COLOURS[i % len(COLOURS)]
-            ax.plot(labels[drawn], mean, "o-", ms=3, color=colour, label=name)
-            if len(values) > 1:
-                low, high = mean - spread, mean + spread
-                ax.fill_between(labels[drawn], low, high, color=colour, alpha=0.15, lw=0)
+            _line(ax, name, curves, metric, colour)
+        untuned = [c.values[metric][0] for c in _all(runs) if not c.learnt[0]]
+        if untuned and np.mean(untuned) < 2 * ax.get_ylim()[1]:
+            ax.axhline(np.mean(untuned), ls="--", lw=1, color="0.3", label="untuned")
         what, unit = METRICS[metric]
         ax.set(xlabel="labels", ylabel=f"{what} ({unit})")
         ax.set_ylim(bottom=0)
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.grid(which="major", color="0.92")
-        if len(runs) > 1:
+        if len(ax.get_legend_handles_labels()[1]) > 1:
             ax.legend(frameon=False, fontsize=8)
-    save(figure, path)
+    return found
+
+
+def _line(ax: Axes, name: str, curves: Sequence[Curve], metric: str, colour: str) -> None:
+    rounds = min(len(c.labels) for c in curves)
+    labels = np.mean([c.labels[:rounds] for c in curves], axis=0)
+    values = np.array([c.values[metric][:rounds] for c in curves])
+    drawn = (labels > 0) & np.isfinite(values).all(0)
+    mean, spread = values.mean(0)[drawn], values.std(0, ddof=min(1, len(values) - 1))[drawn]
+    ax.plot(labels[drawn], mean, "o-", ms=3, color=colour, label=name)
+    if len(values) > 1:
+        low, high = mean - spread, mean + spread
+        ax.fill_between(labels[drawn], low, high, color=colour, alpha=0.15, lw=0)
 
 
 def _all(runs: Mapping[str, Sequence[Curve]]) -> list[Curve]:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tunesmith import settings
 from tunesmith.acquire import RULES
+from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError, RunFolderError
 from tunesmith.registry import REPRESENTATIONS, nearest
 from tunesmith.uncertainty.representation import Representation
@@ -13,6 +15,8 @@ from tunesmith.uncertainty.representation import Representation
 #: what the rule ``top`` can be the top of, and what it is where none is named
 SCORES = ("committee-energy", "committee-force", "committee-force-mean")
 SCORE = "committee-force"
+#: where a run's configuration has the representation
+_PATH = "acquire.representation"
 #: λ of the posterior variance, where none is given
 NOISE = 1e-3
 
@@ -24,7 +28,8 @@ class Wanted:
     model, head, device: of what represents or scores the structures. score: of `SCORES`, for the
     rule top. noise: λ of posterior-variance. skip_labelled: leave out candidates that are labelled
     already. new_elements: elements that no labelled structure has are meant. cache: folder where
-    features are kept.
+    features are kept. changes: settings of the representation, as on the command line
+    (``acquire.representation.bonds=connectivity``).
     """
 
     pool: tuple[Path, ...]
@@ -42,6 +47,7 @@ class Wanted:
     new_elements: bool = False
     cache: Path | None = None
     seed: int = 0
+    changes: tuple[str, ...] = ()
 
     @property
     def picture(self) -> Path:
@@ -57,7 +63,7 @@ class Wanted:
         no sense, without opening a file."""
         self._check_names()
         self._check_options()
-        representation: Representation = REPRESENTATIONS.get(self.representation)()
+        representation = self._representation()
         if not representation.needs_model and self.rule != "top":
             for option in ("model", "head", "device"):
                 if getattr(self, option) is not None:
@@ -75,6 +81,20 @@ class Wanted:
                 f"the pool has {there} candidates, fewer than the {self.n} asked for; ask for at "
                 f"most --n {there}, or give more files."
             )
+
+    def _representation(self) -> Representation:
+        for change in self.changes:
+            if not change.startswith(f"{_PATH}."):
+                raise ConfigError(
+                    f"--set {change}: of select only {_PATH}.… is set so; everything else has an "
+                    "option of its own."
+                )
+        named = {f"{_PATH}.kind": self.representation}
+        values = settings.merged(Settings, {}, self.changes, named)
+        for key in _PATH.split("."):
+            values = values[key]
+        found: Representation = settings.build(Representation, values, _PATH)
+        return found
 
     def _check_names(self) -> None:
         for option, name, names in (

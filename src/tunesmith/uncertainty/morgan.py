@@ -89,6 +89,7 @@ def molecule(frame: Frame, bonds: Literal["orders", "connectivity"]) -> Any:
             reason = " ".join(str(error).split())[:80]
             raise DataError(
                 f"{frame.origin}: no Lewis structure of {atoms.symbols} fits its geometry and "
-                f"charge {atoms.info.get('charge', 0)} ({reason}); use bonds=connectivity for "
-                "transition states, or give charge and multiplicity."
+                f"charge {atoms.info.get('charge', 0)} ({reason}); for transition states set "
+                "acquire.representation.bonds=connectivity, otherwise give charge and "
+                "multiplicity."
             ) from None
