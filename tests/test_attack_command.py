@@ -80,7 +80,7 @@ ATTACK = ("attack", "frames.xyz", "--model", "three", "--out", "out.xyz")
 
 
 def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capfd, *ATTACK, "--target", "150 meV/Å", "--json")
+    code, out, err = run(capfd, *ATTACK, "--target", "200 meV/Å", "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert (summary["n_members"], summary["calibration"]) == (3, "gamma")
@@ -94,7 +94,7 @@ def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
         before, after = (float(np.sqrt(np.mean(s**2))) for s in std)
         assert row["std_start"] == pytest.approx(before, rel=1e-4)
         assert row["std"] == pytest.approx(after, rel=1e-4)
-        assert row["std"] == pytest.approx(0.15, rel=0.05)
+        assert row["std"] == pytest.approx(0.2, rel=0.05)
         moved = np.linalg.norm(atoms.positions - start.positions, axis=1)
         assert row["displacement"] == pytest.approx(moved.max(), abs=1e-6)
         assert moved.max() > 1e-3
@@ -104,7 +104,7 @@ def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
         if start.constraints:
             assert np.array_equal(atoms.positions[:2], start.positions[:2])
     # once more gives the same to the bit
-    code, again, _ = run(capfd, *ATTACK[:-1], "again.xyz", "--target", "150 meV/Å", "--json")
+    code, again, _ = run(capfd, *ATTACK[:-1], "again.xyz", "--target", "200 meV/Å", "--json")
     assert json.loads(again)["structures"] == summary["structures"]
     assert Path("again.xyz").read_bytes() == Path("out.xyz").read_bytes()
 
