@@ -9,9 +9,9 @@
 | `random` | any |
 
 Exact: the candidates are those of float64 over all pairs, up to ties within rounding, whatever
-their order in the pool. No matrix of pairs is ever formed, and beside the features there are some
-hundred bytes for each candidate; the pool may be memory-mapped. Largest-cluster maximum-distance
-(LCMD): Holzmüller et al., JMLR 24 (2023) 164.
+their order in the pool. No matrix of pairs is ever formed, and beside the features there are at
+most two hundred bytes for each candidate; the pool may be memory-mapped. Largest-cluster
+maximum-distance (LCMD): Holzmüller et al., JMLR 24 (2023) 164.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from tunesmith.acquire.clusters import Clusters, Work
 from tunesmith.acquire.lazy import lazy_greedy
 from tunesmith.acquire.points import Kernel, Points, closest, squared_distances
 from tunesmith.acquire.variance import PosteriorVariance
+from tunesmith.core import KERNEL_NOISE
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.registry import nearest
 
@@ -50,7 +51,7 @@ def posterior_variance(
     labelled: np.ndarray | None,
     n: int,
     *,
-    noise: float = 1e-3,
+    noise: float = KERNEL_NOISE,
     kernel: Kernel = "linear",
 ) -> np.ndarray:
     """Greedily largest σ²(x) = k(x, x) − k_T(x)ᵀ (K_TT + λI)⁻¹ k_T(x); each pick joins T.
@@ -208,7 +209,7 @@ def choose(
     n: int,
     *,
     kernel: Kernel = "linear",
-    noise: float = 1e-3,
+    noise: float = KERNEL_NOISE,
     scores: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
 ) -> Picks:

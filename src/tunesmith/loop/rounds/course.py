@@ -179,7 +179,7 @@ class Course:
         with unbroken(), self.tools.watch.part("update"):
             place = standing.fit_folder(self.out, number)
             fit = tune.sampler.fit(problem, place, report, self.tools.executor)
-        return members_of(problem, fit), fit.finished
+        return members_of(problem, fit, ready.config.calibrate), fit.finished
 
     def _test(self) -> Measured:
         """Of the last round's model, measured again after an interruption."""
