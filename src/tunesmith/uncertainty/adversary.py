@@ -24,8 +24,8 @@ from tunesmith.uncertainty.ensemble import Ensemble
 
 #: Å; every edge within it costs as much as another, and a list only a hundredth of an evaluation
 SKIN = 0.2
-#: atoms × members differentiated in one pass: each takes 3 MB in float64 by a small MACE, half of
-#: it in float32; beyond, structures are taken in turn
+#: atoms × members differentiated in one pass: each takes 2.5 MB in float64 by a small MACE; beyond,
+#: structures are taken in turn
 AT_ONCE = 600
 
 
