@@ -25,7 +25,8 @@ LEVELS = [
     {"explore"},
     {"report"},
     {"doctor", "check"},
-    {"testing", "labelling", "assessing", "examining", "selecting", "terminal", "tune.intake"},
+    {"assessing", "attacking", "examining", "labelling", "selecting", "terminal", "testing"}
+    | {"tune.intake"},
     {"tune.job"},
     {"loop"},
     {"cli"},
