@@ -54,8 +54,8 @@ def load(
     """A configuration from a YAML file (or defaults), changed by command-line settings.
 
     cls: `TuneConfig`, `LabelConfig`, `RunConfig`, `PoolConfig` or `AttackConfig`. overrides: texts
-    such as ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a name
-    of their own. Both win over the file. Raises `ConfigError`.
+    such as ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a
+    name of their own. Both win over the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
     return build(cls, merged(cls, raw, overrides, shortcuts or {}))

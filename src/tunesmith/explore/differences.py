@@ -58,10 +58,11 @@ def asked(calculators: Sequence[Calculator], frames: list[Atoms], stress: bool) 
         said = []
         for calculator in calculators:
             calculator.calculate(bare, wanted, all_changes)
-            said.append(dict(calculator.results))
+            own = dict(calculator.results)
+            said.append(own | {"energy": own.get("free_energy", own["energy"])})
         found.append(
             Quantities(
-                np.array([float(r.get("free_energy", r["energy"])) for r in said]),
+                np.array([float(r["energy"]) for r in said]),
                 np.array([r["forces"] for r in said], float),
                 np.array([_full(r["stress"]) for r in said]) if stress else None,
             )

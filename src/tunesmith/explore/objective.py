@@ -17,7 +17,7 @@ for a deviation by w as much as all atoms being off by δ.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -54,7 +54,11 @@ class Target:
     def judge(self, members: Quantities, noise: np.ndarray | None = None) -> Judged:
         """The objective and its slopes; see `core.Objective`."""
         count = len(members.energy)
-        mean = Quantities(*(None if x is None else x.mean(0) for x in _parts(members)))
+        mean = Quantities(
+            members.energy.mean(0),
+            members.forces.mean(0),
+            None if members.stress is None else members.stress.mean(0),
+        )
         std, by_forces, by_noise = self._spread(members.forces, noise)
         value = float(np.sum((std - self.error) ** 2))
         value += self.force_bias * float(np.sum(mean.forces**2))
@@ -95,10 +99,6 @@ class Target:
         by_variance = np.where((raw > 0) & (std > 0)[:, None], by_variance, 0.0)
         by_forces = 2 * by_variance * off / (len(forces) - 1)
         return std, by_forces, None if noise is None else by_variance.sum(1)
-
-
-def _parts(q: Quantities) -> tuple[Any, ...]:
-    return q.energy, q.forces, q.stress
 
 
 def _lawful(law: Calibration | None, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
