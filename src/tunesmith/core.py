@@ -238,6 +238,48 @@ class Posterior(Protocol):
     def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction: ...
 
 
+# ----------------------------------------------------------------------- adversaries
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An objective's value for what M models say of one structure of n atoms, and its slopes.
+
+    std: (n,) eV/Å, the force error each atom is expected to have. slopes: of the value with respect
+    to every model's energy (M,), forces (M, n, 3) and stress (M, 3, 3), None where it does not
+    matter. noise_slope: with respect to the noise variance of each atom, (n,), or None.
+    """
+
+    value: float
+    std: np.ndarray
+    slopes: Quantities
+    noise_slope: np.ndarray | None = None
+
+
+class Objective(Protocol):
+    """What a structure is changed to make small: a function of what several models say of it."""
+
+    @property
+    def needs_stress(self) -> bool: ...
+
+    def judge(self, members: Quantities, noise: np.ndarray | None = None) -> Judged:
+        """members: energy (M,) eV, forces (M, n, 3), stress (M, 3, 3) or None; noise: (n,) eV²/Å²,
+        the variance that every force component has beside the models' spread, or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Point:
+    """An objective at one geometry: its value, the expected force errors ``std`` (n,) eV/Å, and
+    its gradient: by the positions in the same cell (n, 3), and by a strain η (3, 3) that takes
+    positions x to x(1 + η) and the cell h to h(1 + η)."""
+
+    value: float
+    std: np.ndarray
+    positions: np.ndarray
+    strain: np.ndarray
+
+
 # --------------------------------------------------------------------------- members
 
 

@@ -120,6 +120,7 @@ REPRESENTATIONS = Registry(
 CALIBRATIONS = Registry("calibrate", {"gamma": "tunesmith.calibrate.gamma:GammaCalibration"})
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
+ATTACKS = Registry("attack", {"force-error": "tunesmith.explore.attack:Attack"})
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
-SECTIONS = {r.section: r for r in (REFERENCES, *TUNE, *LOOP)}
+SECTIONS = {r.section: r for r in (REFERENCES, ATTACKS, *TUNE, *LOOP)}

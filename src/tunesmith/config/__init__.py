@@ -5,6 +5,7 @@ sections that hold a ``kind`` become the object registered under that name. What
 understood is refused with the full path of the setting.
 """
 
+from tunesmith.config.attacking import AttackConfig
 from tunesmith.config.onthefly import (
     InitialDataSettings,
     LockOutSettings,
@@ -26,6 +27,7 @@ from tunesmith.config.tuning import LabelConfig, TuneConfig
 __all__ = [
     "RUNS",
     "TEMPLATES",
+    "AttackConfig",
     "DataSettings",
     "E0Settings",
     "ExecuteSettings",

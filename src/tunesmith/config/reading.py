@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from tunesmith import settings, yamltext
+from tunesmith.config.attacking import AttackConfig
 from tunesmith.config.onthefly import RunConfig
 from tunesmith.config.pool import PoolConfig
 from tunesmith.config.tuning import LabelConfig, TuneConfig
@@ -37,6 +38,10 @@ TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
             "explore": {"kind": "pool", "files": ["pool.xyz"]},
         },
     ),
+    "attack": (
+        AttackConfig,
+        {"attack": {"target": "100 meV/Å"}, "reference": {"kind": "tblite"}},
+    ),
 }
 
 
@@ -48,9 +53,9 @@ def load(
 ) -> settings.C:
     """A configuration from a YAML file (or defaults), changed by command-line settings.
 
-    cls: `TuneConfig`, `LabelConfig`, `RunConfig` or `PoolConfig`. overrides: texts such as
-    ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a name
-    of their own. Both win over the file. Raises `ConfigError`.
+    cls: `TuneConfig`, `LabelConfig`, `RunConfig`, `PoolConfig` or `AttackConfig`. overrides: texts
+    such as ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a
+    name of their own. Both win over the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
     return build(cls, merged(cls, raw, overrides, shortcuts or {}))
@@ -75,7 +80,7 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of a command with its default and what it means, as YAML.
 
-    name: ``"tune"``, ``"label"``, ``"run"`` or ``"pool"``. overrides: texts such as
+    name: ``"tune"``, ``"label"``, ``"run"``, ``"pool"`` or ``"attack"``. overrides: texts such as
     ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:

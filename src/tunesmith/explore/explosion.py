@@ -42,7 +42,7 @@ def what_is_wrong(atoms: Atoms, limits: Limits, start_volume: float) -> str | No
         change = atoms.cell.volume / start_volume
         if not 1 / limits.max_volume_change <= change <= limits.max_volume_change:
             return f"the cell's volume is {change:.3g} times that of the start"
-    if (close := _too_close(atoms, limits.min_distance)) is not None:
+    if (close := too_close(atoms, limits.min_distance)) is not None:
         i, j, distance = close
         symbols = atoms.get_chemical_symbols()
         return f"atoms {i} ({symbols[i]}) and {j} ({symbols[j]}) are {distance:.3g} Å apart"
@@ -51,7 +51,7 @@ def what_is_wrong(atoms: Atoms, limits: Limits, start_volume: float) -> str | No
     return None
 
 
-def _too_close(atoms: Atoms, fraction: float) -> tuple[int, int, float] | None:
+def too_close(atoms: Atoms, fraction: float) -> tuple[int, int, float] | None:
     """The worst pair (in units of its radii) under ``fraction``, periodic images included."""
     radii = covalent_radii[atoms.numbers]
     reach = 2 * fraction * radii.max()

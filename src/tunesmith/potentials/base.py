@@ -2,7 +2,7 @@
 
 | call | gives | shape and unit |
 |---|---|---|
-| ``graph(atoms)`` | neighbour list and types, once per structure | `Graph` |
+| ``graph(atoms, skin)`` | neighbour list and types, once per structure | `Graph` |
 | ``batch(graphs)`` | several graphs as one disconnected graph | `Batch` |
 | ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
 | ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
@@ -58,6 +58,7 @@ class Graph:
 
     positions (n, 3) Å; species (n,) index into the model's elements; edges (2, e) sender and
     receiver; unit_shifts (e, 3) periodic images in cell vectors; cell (3, 3) Å; numbers (n,).
+    reach: Å, up to which all edges stand in the list.
     """
 
     positions: Tensor
@@ -67,6 +68,7 @@ class Graph:
     cell: Tensor
     periodic: bool
     numbers: np.ndarray
+    reach: float
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -171,8 +173,12 @@ class Potential(Protocol):
         """
         ...
 
-    def graph(self, atoms: Atoms) -> Graph:
-        """Raises `DataError` for an element the model does not know."""
+    def graph(self, atoms: Atoms, skin: float = 0.0) -> Graph:
+        """Raises `DataError` for an element the model does not know.
+
+        skin: Å beyond the cutoff, up to which edges may stand in the list and count for nothing,
+        so that it serves for structures near this one. A backend may do without: see ``reach``.
+        """
         ...
 
     def batch(self, graphs: list[Graph]) -> Batch: ...
@@ -187,7 +193,11 @@ class Potential(Protocol):
         features: bool = False,
         create_graph: bool = False,
     ) -> Evaluation:
-        """What is asked for, in one pass; ``features`` are those of `features`."""
+        """What is asked for, in one pass; ``features`` are those of `features`.
+
+        With ``create_graph`` differentiable in the weights, and in ``batch.positions`` and
+        ``batch.cell`` where these require gradients.
+        """
         ...
 
     def evaluate_members(
@@ -206,7 +216,8 @@ class Potential(Protocol):
         shared: weights that all members have in common. stacked: name → (M, …), the others, at
         least one. Energies (M, B) and features (M, A, d) are every member's; so are forces
         (M, A, 3) and stress (M, B, 3, 3), or, without ``each``, those of the mean energy: (A, 3)
-        and (B, 3, 3). Differentiable in ``shared`` and ``stacked`` with ``create_graph``.
+        and (B, 3, 3). With ``create_graph`` differentiable in ``shared``, ``stacked`` and what
+        `evaluate` is.
         `one_by_one` will do for any backend.
         """
         ...

@@ -86,11 +86,13 @@ class MACEPotential:
         """Weights as mace starts from, drawn from ``generator``; scale and shift are kept."""
         return fresh(self._native, self.names.trainable(), self.weights(), generator)
 
-    def graph(self, atoms: Atoms) -> Graph:
+    def graph(self, atoms: Atoms, skin: float = 0.0) -> Graph:
         numbers = atoms.get_atomic_numbers()
         if unknown := sorted(set(numbers.tolist()) - set(self.elements)):
             raise DataError(mace_files.unknown_elements(unknown, self.elements, self.base.source))
-        edges, unit_shifts, cell = mace_files.neighbours(atoms, self.cutoff)
+        # what is fused takes edges longer than the cutoff for padding
+        reach = self.cutoff + (skin if self._fused else 0.0)
+        edges, unit_shifts, cell = mace_files.neighbours(atoms, reach)
         receivers = np.argsort(edges[1], kind="stable")
         # float64 until the batch is formed: float32 coordinates far from the origin lose digits
         return Graph(
@@ -101,6 +103,7 @@ class MACEPotential:
             cell=torch.from_numpy(cell),
             periodic=bool(atoms.pbc.all()),
             numbers=numbers,
+            reach=reach,
         )
 
     def batch(self, graphs: list[Graph]) -> Batch:
@@ -152,7 +155,7 @@ class MACEPotential:
     ) -> Evaluation:
         """Energy without E0s, forces, stress, features of a batch from the given weights."""
         with torch.enable_grad():
-            positions = batch.positions.detach().requires_grad_()
+            positions = _moving(batch, create_graph)
             strain = torch.zeros_like(batch.cell).requires_grad_() if stress else None
             energy, described = self._call(weights, batch, positions, strain, features)
             wanted = [positions] * forces + ([strain] if strain is not None else [])
@@ -199,7 +202,7 @@ class MACEPotential:
         create_graph: bool,
     ) -> Evaluation:
         """All members at once; members: how many, None for the gradient of their mean energy."""
-        moved = {"positions": batch.positions.detach()}
+        moved = {"positions": _moving(batch, create_graph)}
         if stress:
             moved["strain"] = torch.zeros_like(batch.cell)
         if members:
@@ -298,6 +301,13 @@ class MACEPotential:
         if not self._joins:
             mace_multihead.check(self._native, self.names)
             self._joins = True
+
+
+def _moving(batch: Batch, create_graph: bool) -> Tensor:
+    """Positions that energies are differentiated in; with a graph, what they came from stays."""
+    if create_graph and batch.positions.requires_grad:
+        return batch.positions
+    return batch.positions.detach().requires_grad_()
 
 
 def _stress(gradient: Tensor, batch: Batch) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
+import torch
 from ase import Atoms
 
 from tunesmith.core import (
@@ -81,14 +82,8 @@ class Ensemble:
         graphs = [self.potential.graph(atoms) for atoms in frames]
         batch = self.potential.batch(graphs)
         each = spread == "all"
-        out = self.potential.evaluate_members(
-            self._shared,
-            self._stacked,
-            batch,
-            each=each,
-            stress=stress,
-            features=each and bool(self.noise),
-        )
+        features = each and bool(self.noise)
+        out = self.evaluate(batch, each=each, stress=stress, features=features)
         zero = np.array([self.e0s.total(g.numbers) for g in graphs])
         members, mean = self._members(out, zero, each)
         counts = np.array([len(g) for g in graphs])
@@ -100,6 +95,36 @@ class Ensemble:
             for i, (e, f) in enumerate(zip(members.energy, members.forces, strict=True))
         )
         return Prediction(mean, counts, _variance(members), noise, each_member)
+
+    def evaluate(self, batch: Batch, **options: bool) -> Evaluation:
+        """`Potential.evaluate_members` of these members."""
+        return self.potential.evaluate_members(self._shared, self._stacked, batch, **options)
+
+    def few(self, indices: Sequence[int]) -> "Ensemble":
+        """The posterior of some of the members, with all else that this one has."""
+        return Ensemble(
+            self.potential,
+            [self.weights[i] for i in indices],
+            self.e0s,
+            noise_scale=self.noise_scale,
+            noise=[self.noise[i] for i in indices] if self.noise else (),
+            calibration=self.calibration,
+        )
+
+    def atom_noise(self, features: Tensor | None, atoms: int) -> Tensor | None:
+        """Mean over members of the variance they predict of an atom's force components (B.9).
+
+        features: (M, A, d), which is only asked where members have noise heads; atoms: A.
+        (A,) eV²/Å², float64 on the CPU; None where no noise is predicted.
+        """
+        if self.noise_scale is None:
+            return None
+        if not self.noise or features is None:
+            value = torch.nan if self.noise else self.noise_scale.forces**2
+            return torch.full((atoms,), value, dtype=torch.float64)
+        heads = zip(self.noise, features, strict=True)
+        own = [noise_head.variance(w, x, self.noise_scale.forces) for w, x in heads]
+        return torch.stack([v.cpu().double() for v in own]).mean(0)
 
     def _members(
         self, out: Evaluation, zero: np.ndarray, each: bool
@@ -120,16 +145,10 @@ class Ensemble:
 
     def _noise(self, out: Evaluation, batch: Batch, scale: NoiseScale) -> Quantities:
         """Mean over members of the variances they predict for a label (B.9)."""
-        n, size = len(batch), len(batch.index)
-        if not self.noise:
-            atoms = np.full(size, scale.forces**2)
-        elif out.features is None:
-            atoms = np.full(size, np.nan)
-        else:
-            heads = zip(self.noise, out.features, strict=True)
-            own = [_array(noise_head.variance(w, x, scale.forces)) for w, x in heads]
-            atoms = np.mean(own, axis=0)
-        forces = np.repeat(atoms[:, None], 3, axis=1)
+        n = len(batch)
+        atoms = self.atom_noise(out.features, len(batch.index))
+        assert atoms is not None
+        forces = np.repeat(_array(atoms)[:, None], 3, axis=1)
         stress = None
         if out.stress is not None:
             periodic = _array(batch.periodic)[:, None, None]

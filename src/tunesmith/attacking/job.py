@@ -1,0 +1,229 @@
+"""Attack the structures of a file: what `tunesmith attack` does, step by step."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Column, Table
+
+from tunesmith.attacking.committee import attackers, law_of, opened
+from tunesmith.config import AttackConfig
+from tunesmith.core import Calibration, Failure, Frame, Label
+from tunesmith.data.checks import check_structures
+from tunesmith.data.formats import read_frames, write_frames
+from tunesmith.data.images import read_images
+from tunesmith.data.store import LabelStore
+from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
+from tunesmith.explore.attack import Attacked, attack
+from tunesmith.uncertainty.adversary import Adversary
+from tunesmith.uncertainty.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is attacked, by what, and where it goes.
+
+    frames: with constraints. posterior: all members; attackers: those that attack. store: of
+    labels, None without a reference.
+    """
+
+    config: AttackConfig
+    frames: list[Frame]
+    posterior: Ensemble
+    attackers: Ensemble
+    law: Calibration | None
+    out: Path
+    store: Path | None
+
+
+def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> Job:
+    """Check everything that can be checked before anything is computed; writes nothing.
+
+    store: None is beside ``out``, with the suffix .db. Raises `DataError`, `ConfigError`,
+    `ModelError` or their kin, one sentence each.
+    """
+    if config.reference is None and store is not None:
+        raise DataError("--store: without a reference there are no labels; leave it out.")
+    store = (store or out.with_suffix(".db")) if config.reference is not None else None
+    _check_files(path, out, store)
+    frames = read_frames(path)[0]
+    images = read_images(path)
+    if config.reference is not None:
+        config.reference.identity()  # an engine that is missing says so here
+    posterior = opened(config)
+    check_structures(frames, posterior.potential.elements)
+    for frame, image in zip(frames, images, strict=True):
+        frame.atoms.set_constraint(image.constraints)
+        try:
+            config.attack.space(frame.atoms)
+        except DataError as error:
+            raise DataError(f"{frame.origin}: {error}") from None
+    law = law_of(config, posterior)
+    return Job(config, frames, posterior, attackers(config, posterior), law, out, store)
+
+
+def _check_files(path: Path, out: Path, store: Path | None) -> None:
+    if out.suffix not in (".xyz", ".extxyz"):
+        raise DataError(f"--out {out}: structures are written as extxyz; end the name in .xyz.")
+    targets = [out, *([store] if store else [])]
+    if len({p.resolve() for p in (path, *targets)}) < 1 + len(targets):
+        raise DataError(f"{path}, --out and --store must be different files; rename one.")
+    for target in targets:
+        if not target.parent.is_dir():
+            raise RunFolderError(f"{target.parent}: there is no such folder; make it first.")
+    # of an interrupted command with a reference its store is there, and it goes on
+    if out.exists() and not (store is not None and store.exists()):
+        raise RunFolderError(f"{out} exists; choose another --out or remove it.")
+
+
+def run(job: Job, bar: Progress) -> dict[str, Any]:
+    """Attack, write what came of it and, with a reference, label it; the summary."""
+    settings = job.config.attack
+    adversary = Adversary(job.attackers, settings.objective(job.law))
+    task = bar.add_task("attack", total=len(job.frames))
+    found = attack(
+        [frame.atoms for frame in job.frames],
+        settings,
+        adversary.evaluate,
+        lambda number, one: bar.advance(task),
+    )
+    pairs = zip(job.frames, found, strict=True)
+    rows = [_row(frame, one, settings.error) for frame, one in pairs]
+    frames = [
+        _marked(frame, one, row) for frame, one, row in zip(job.frames, found, rows, strict=True)
+    ]
+    if job.store is not None:
+        frames = _labelled(job, job.store, frames, rows, bar)
+    if frames:
+        write_frames(job.out, frames)
+    return _summary(job, rows)
+
+
+def _labelled(
+    job: Job, store: Path, frames: list[Frame], rows: list[dict[str, Any]], bar: Progress
+) -> list[Frame]:
+    """Those the reference could label; its error, or why there is none, goes into the rows."""
+    labels, found = LabelStore(store), []
+    task = bar.add_task(job.config.reference.kind, total=len(frames))
+    for frame, row in zip(frames, rows, strict=True):
+        answer = labels.label(
+            frame.atoms,
+            job.config.reference,
+            origin=frame.origin,
+            config_type=frame.config_type,
+            extra=_marks(row),
+        )
+        bar.advance(task)
+        if isinstance(answer, Failure):
+            if answer.kind == "engine-missing":
+                raise MissingDependencyError(answer.reason)
+            row["failure"] = {"kind": answer.kind, "reason": answer.reason}
+            continue
+        row["error"] = real_error(job.posterior, frame, answer)
+        frame.atoms.info["attack_error"] = row["error"]
+        found.append(replace(frame, label=answer))
+    return found
+
+
+def real_error(posterior: Ensemble, frame: Frame, label: Label) -> float:
+    """RMS over members m and atoms i of |F_mi − F_ref,i|, eV/Å."""
+    members = posterior.predict([frame.atoms]).members
+    assert members is not None
+    off = np.array([m.forces for m in members]) - label.forces
+    return float(np.sqrt(np.mean((off**2).sum(-1))))
+
+
+# -------------------------------------------------------------------------- what comes out
+
+
+def _row(frame: Frame, found: Attacked, target: float) -> dict[str, Any]:
+    """Of one structure what is said about it, as JSON values; eV/Å, Å."""
+    return {
+        "origin": frame.origin,
+        "target": target,
+        "std_start": found.start_std,
+        "std": found.std,
+        "std_largest": found.largest_std,
+        "displacement": found.displacement,
+        "strain": found.strain,
+        "evaluations": found.evaluations,
+        "reason": found.reason,
+    }
+
+
+def _marks(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"attack_{key}": value for key, value in row.items()}
+
+
+def _marked(frame: Frame, found: Attacked, row: Mapping[str, Any]) -> Frame:
+    """The structure reached, with what is said about it; marks of an earlier attack go."""
+    atoms = found.atoms
+    for key in [key for key in atoms.info if key.startswith("attack_")]:
+        del atoms.info[key]
+    atoms.info |= _marks(row)
+    return replace(frame, atoms=atoms, label=None, origin=f"{frame.origin}, attacked")
+
+
+def _summary(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    errors = np.array([row["error"] for row in rows if "error" in row])
+    return {
+        "out": str(job.out),
+        "store": None if job.store is None else str(job.store),
+        "model": job.config.model.source,
+        "calibration": None if job.law is None else job.law.kind,
+        "n_members": len(job.posterior),
+        "n_attacking": len(job.attackers),
+        "target": job.config.attack.error,
+        "std": float(np.sqrt(np.mean([row["std"] ** 2 for row in rows]))),
+        "reasons": dict(Counter(row["reason"] for row in rows)),
+        "evaluations": sum(row["evaluations"] for row in rows),
+        "error": float(np.sqrt(np.mean(errors**2))) if len(errors) else None,
+        "n_labelled": len(errors),
+        "n_failed": sum("failure" in row for row in rows),
+        "structures": rows,
+    }
+
+
+def show(summary: Mapping[str, Any], screen: Console) -> None:
+    """A row for every structure, and what came of all in a few lines. meV/Å, Å."""
+    labelled = summary["store"] is not None
+    names = ("structure", "start", "end", "largest", "moved", "strain", "evaluations", "stopped")
+    table = Table(*(Column(n, no_wrap=True) for n in names), box=SIMPLE_HEAD)
+    if labelled:
+        table.add_column("real error", no_wrap=True)
+    for row in summary["structures"]:
+        cells = [f"{1e3 * row[key]:.1f}" for key in ("std_start", "std", "std_largest")]
+        cells += [f"{row['displacement']:.2f}", f"{row['strain']:.3f}", str(row["evaluations"])]
+        error = [f"{1e3 * row['error']:.1f}" if "error" in row else "none"] if labelled else []
+        table.add_row(row["origin"], *cells, row["reason"], *error)
+    screen.print(table)
+    counts = ", ".join(f"{n} {reason}" for reason, n in summary["reasons"].items())
+    known = summary["calibration"] or "none: the spread as it is"
+    screen.print(
+        f"target {1e3 * summary['target']:.4g} meV/Å, reached {1e3 * summary['std']:.1f} (rms): "
+        f"{counts}; {summary['n_attacking']} of {summary['n_members']} members, calibration "
+        f"{known}; written to {summary['out']}",
+        markup=False,
+    )
+    if labelled:
+        _show_errors(summary, screen)
+
+
+def _show_errors(summary: Mapping[str, Any], screen: Console) -> None:
+    if summary["error"] is not None:
+        share = summary["error"] / summary["target"] - 1
+        screen.print(
+            f"real error of the members (rms over {summary['n_labelled']} labelled structures): "
+            f"{1e3 * summary['error']:.1f} meV/Å, {share:+.0%} of the target",
+            markup=False,
+        )
+    for row in summary["structures"]:
+        if "failure" in row:
+            failure = row["failure"]
+            screen.print(f"{row['origin']}: {failure['kind']}: {failure['reason']}", markup=False)

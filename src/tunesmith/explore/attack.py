@@ -1,0 +1,317 @@
+"""Adversarial attack: move a structure until the model's expected force error is the one wanted.
+
+Calibrated adversarial geometry optimisation (CAGO), eq. 8: L-BFGS on what `objective` says, over
+the coordinates of `scaled`. Whatever computes the objective and its gradient is passed in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field, model_validator
+from scipy.optimize import minimize
+
+from tunesmith.core import Calibration, Point, Settings
+from tunesmith.errors import ConfigError, DataError
+from tunesmith.explore.explosion import too_close
+from tunesmith.explore.lockstep import together
+from tunesmith.explore.objective import QUANTITIES, Pull, Target
+from tunesmith.explore.scaled import Scaled
+from tunesmith.units import parse
+
+Reason = Literal["on target", "stalled", "too close", "too far", "not finite", "evaluations"]
+#: Å; the unit of the optimiser's variables, and with it the length of its first step over all atoms
+_UNIT = 0.1
+#: of the objective in units of N δ²: a smaller gain of a step, or slope by a variable, is a stall
+_STALL = 1e-5
+#: Å; a search that must stay in a smaller box around the best structure has met its limit
+_SMALLEST = 0.01
+
+
+class Bias(Settings):
+    """A scalar of the committee's mean that is pulled to a value."""
+
+    quantity: Literal["energy", "force", "pressure"] = Field(
+        description="energy per atom, force (rms over atoms) or pressure"
+    )
+    value: str = Field(description="where it is pulled, as '1 GPa'")
+    width: str = Field(
+        description="a deviation that costs as much as every atom being off by target"
+    )
+
+    @model_validator(mode="after")
+    def _read(self) -> "Bias":
+        if self.pull.width <= 0:
+            raise ConfigError(f"attack.bias.width: {self.width!r} must be over zero.")
+        return self
+
+    @property
+    def pull(self) -> Pull:
+        scalar, dimension, stress = QUANTITIES[self.quantity]
+        value, width = (
+            parse(getattr(self, name), dimension, field=f"attack.bias.{name}").value
+            for name in ("value", "width")
+        )
+        return Pull(scalar, value, width, stress)
+
+
+class Attack(Settings):
+    """How far structures are pushed, and within which limits."""
+
+    kind: ClassVar[str] = "force-error"
+    target: str = Field(description="force error of every atom that is wanted, as '100 meV/Å'")
+    tolerance: float = Field(
+        0.05, gt=0, lt=1, description="of target: how near the rms over atoms must come"
+    )
+    force_bias: float = Field(
+        0.0, ge=0, description="l of eq. 8: the weight of the squared forces, which keeps them low"
+    )
+    bias: tuple[Bias, ...] = Field((), description="other quantities that are pulled to a value")
+    cell: bool | None = Field(
+        None, description="whether the cell moves; null: if periodic and without constraints"
+    )
+    min_distance: float = Field(
+        0.6, gt=0, lt=1, description="nearest distance, a fraction of the sum of covalent radii"
+    )
+    max_displacement: str = Field("1 Å", description="of any atom, beside the cell's strain")
+    max_strain: float = Field(0.1, gt=0, lt=1, description="largest principal strain of the cell")
+    evaluations: int = Field(100, ge=1, description="of objective and gradient, for each structure")
+    batch: int = Field(8, ge=1, description="structures attacked together; memory grows with it")
+
+    @model_validator(mode="after")
+    def _read(self) -> "Attack":
+        if self.error <= 0:
+            raise ConfigError(f"attack.target: {self.target!r} must be over zero.")
+        if self.reach <= 0:
+            raise ConfigError(
+                f"attack.max_displacement: {self.max_displacement!r} must be over zero."
+            )
+        return self
+
+    @property
+    def error(self) -> float:
+        """δ, eV/Å."""
+        return parse(self.target, "force", field="attack.target").value
+
+    @property
+    def reach(self) -> float:
+        """The largest displacement, Å."""
+        return parse(self.max_displacement, "length", field="attack.max_displacement").value
+
+    @property
+    def biased(self) -> bool:
+        return self.force_bias > 0 or bool(self.bias)
+
+    def objective(self, law: Calibration | None) -> Target:
+        """Eq. 8. law: the calibration of forces, None: the spread is taken as it is."""
+        return Target(self.error, law, self.force_bias, tuple(b.pull for b in self.bias))
+
+    def space(self, atoms: Atoms) -> Scaled:
+        """Where a structure may go.
+
+        Raises `DataError`, in a sentence without a subject, where the attack cannot even start.
+        """
+        space = Scaled.of(atoms, self.cell)
+        if any(b.pull.needs_stress for b in self.bias) and not atoms.pbc.all():
+            raise DataError(
+                "it has no pressure without three periodic directions; leave that bias out."
+            )
+        if (close := too_close(atoms, self.min_distance)) is not None:
+            i, j, distance = close
+            raise DataError(
+                f"its atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are "
+                f"{distance:.3g} Å apart to start with; mend it, or lower attack.min_distance."
+            )
+        return space
+
+
+class Evaluate(Protocol):
+    """What computes the objective and its gradient, of several structures by their numbers."""
+
+    def __call__(self, frames: Mapping[int, Atoms]) -> Mapping[int, Point]: ...
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What came of one structure.
+
+    atoms: the structure reached, which keeps to all limits. start_std, std: expected force error,
+    rms over atoms, before and after, eV/Å; largest_std: the largest of any atom, after.
+    displacement: the largest of any atom, Å; strain: the cell's largest principal strain, 0 where
+    it did not move. evaluations: of objective and gradient. reason: why it stopped.
+    """
+
+    atoms: Atoms
+    start_std: float
+    std: float
+    largest_std: float
+    displacement: float
+    strain: float
+    evaluations: int
+    reason: Reason
+
+
+def attack(
+    frames: Sequence[Atoms],
+    settings: Attack,
+    evaluate: Evaluate,
+    ended: Callable[[int, Attacked], None] = lambda number, found: None,
+) -> list[Attacked]:
+    """Attack every structure; ``settings.batch`` of them are evaluated together.
+
+    ended: called as each is done. Raises `DataError`, naming the structure by its number, before
+    anything is computed.
+    """
+    searches = []
+    for number, atoms in enumerate(frames):
+        try:
+            searches.append(_Search(settings.space(atoms), settings))
+        except DataError as error:
+            raise DataError(f"structure {number}: {error}") from None
+    return together([s.run for s in searches], evaluate, settings.batch, ended)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """A structure that keeps to all limits."""
+
+    vector: np.ndarray
+    value: float
+    gradient: np.ndarray
+    std: np.ndarray
+
+
+class _StoppedError(Exception):
+    """The search is over."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+class _LimitError(Exception):
+    """The optimiser asked for a structure that is not allowed."""
+
+    def __init__(self, vector: np.ndarray, reason: Reason) -> None:
+        super().__init__(reason)
+        self.vector = vector.copy()
+        self.reason: Reason = reason
+
+
+class _Search:
+    """The attack on one structure. Vectors are in units of `_UNIT`, values in those of N δ²."""
+
+    def __init__(self, space: Scaled, settings: Attack) -> None:
+        self.space, self.settings = space, settings
+        self.scale = len(space.start) * settings.error**2
+        self.evaluations, self.start_std = 0, np.nan
+        self.best: _Best | None = None
+
+    def run(self, ask: Callable[[Atoms], Point]) -> Attacked:
+        """To its end."""
+
+        def function(vector: np.ndarray) -> tuple[float, np.ndarray]:
+            return self._value(vector, ask)
+
+        try:
+            self._value(np.zeros(len(self.space)), ask)
+            reason = self._descend(function)
+        except _StoppedError as stopped:
+            reason = stopped.reason
+        except _LimitError as limit:  # a start that cannot be predicted
+            raise DataError(
+                f"{self.space.start.get_chemical_formula()}: its prediction is {limit.reason}; "
+                "leave the structure out."
+            ) from None
+        if reason == "stalled" and self._on_target(self._reached.std):
+            reason = "on target"
+        return self._result(reason)
+
+    def _descend(self, function: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Reason:
+        """L-BFGS; where a step meets a limit, again from the best structure, in a smaller box."""
+        reach, met = np.inf, None
+        while True:
+            centre = self._reached
+            box = None if met is None else [(x - reach, x + reach) for x in centre.vector]
+            try:
+                minimize(
+                    function,
+                    centre.vector,
+                    jac=True,
+                    method="L-BFGS-B",
+                    bounds=box,
+                    options={"ftol": _STALL, "gtol": _STALL, "maxfun": 10**9, "maxiter": 10**9},
+                )
+            except _LimitError as limit:
+                met = limit.reason
+                reach = np.abs(limit.vector - self._reached.vector).max() / 4
+                if not reach * _UNIT >= _SMALLEST:
+                    return met
+                continue
+            moved = np.abs(self._reached.vector - centre.vector).max()
+            if met is None or moved < 0.99 * reach:
+                return "stalled"
+            # the box has held it back: the same again, around where it got to
+
+    def _value(self, vector: np.ndarray, ask: Callable[[Atoms], Point]) -> tuple[float, np.ndarray]:
+        """Objective and gradient at a vector, in the optimiser's units."""
+        if self.best is not None and np.array_equal(vector, self.best.vector):
+            return self.best.value, self.best.gradient
+        atoms = self.space.atoms(_UNIT * vector)
+        if (broken := self._broken(vector, atoms)) is not None:
+            raise _LimitError(vector, broken)
+        if self.evaluations == self.settings.evaluations:
+            raise _StoppedError("evaluations")
+        point = ask(atoms)
+        self.evaluations += 1
+        gradient = self.space.gradient(_UNIT * vector, point) * _UNIT / self.scale
+        if not (np.isfinite(point.value) and np.isfinite(gradient).all()):
+            raise _LimitError(vector, "not finite")
+        here = _Best(vector.copy(), point.value / self.scale, gradient, point.std)
+        if self.best is None:
+            self.start_std = _rms(point.std)
+        on_target = not self.settings.biased and self._on_target(point.std)
+        if on_target or self.best is None or here.value < self.best.value:
+            self.best = here
+        if on_target:
+            raise _StoppedError("on target")
+        return here.value, here.gradient
+
+    def _broken(self, vector: np.ndarray, atoms: Atoms) -> Reason | None:
+        """The limit that a structure does not keep to."""
+        if not np.isfinite(vector).all():
+            return "not finite"
+        if self.space.displacement(_UNIT * vector).max() > self.settings.reach:
+            return "too far"
+        if self.space.strain(_UNIT * vector) > self.settings.max_strain:
+            return "too far"
+        return None if too_close(atoms, self.settings.min_distance) is None else "too close"
+
+    def _on_target(self, std: np.ndarray) -> bool:
+        error = self.settings.error
+        return abs(_rms(std) - error) <= self.settings.tolerance * error
+
+    @property
+    def _reached(self) -> _Best:
+        assert self.best is not None
+        return self.best
+
+    def _result(self, reason: Reason) -> Attacked:
+        best = self._reached
+        vector = _UNIT * best.vector
+        return Attacked(
+            self.space.atoms(vector),
+            self.start_std,
+            _rms(best.std),
+            float(best.std.max()),
+            float(self.space.displacement(vector).max()),
+            self.space.strain(vector),
+            self.evaluations,
+            reason,
+        )
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
