@@ -117,7 +117,13 @@ REPRESENTATIONS = Registry(
         "morgan": "tunesmith.uncertainty.morgan:Morgan",
     },
 )
-CALIBRATIONS = Registry("calibrate", {"gamma": "tunesmith.calibrate.gamma:GammaCalibration"})
+CALIBRATIONS = Registry(
+    "calibrate",
+    {
+        "gamma": "tunesmith.calibrate.gamma:GammaCalibration",
+        "power-law": "tunesmith.calibrate.powerlaw:PowerLaw",
+    },
+)
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
 ATTACKS = Registry("attack", {"force-error": "tunesmith.explore.attack:Attack"})

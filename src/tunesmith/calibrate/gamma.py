@@ -20,14 +20,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from scipy import special
 
+from tunesmith.calibrate import student
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
 
 _A, _B = 1.5, 10.0
-_NODES = 64  # of the quadrature over λ; absolute error of a probability near 1e-6
-_TAIL = 1e-7  # posterior mass of λ left out on either side
 
 
 class GammaCalibration(Settings):
@@ -89,7 +87,7 @@ class GammaCalibration(Settings):
                 f"calibration: std of shape {s.shape} and error of shape {e.shape} make no record; "
                 "give one std per error."
             )
-        _refuse_bad(s)
+        student.refuse_bad(s)
         square = float(np.mean((e / s) ** 2))
         if not np.isfinite(square):
             raise DataError("calibration: an error is not a finite number; leave this record out.")
@@ -115,37 +113,15 @@ class GammaCalibration(Settings):
 
         A threshold may be infinite. Raises `DataError` where a std is NaN or not positive.
         """
-        _refuse_bad(s := np.asarray(std, float), infinite=True)
-        shape, rate = self.posterior
-        t = np.asarray(threshold, float) / (s * np.sqrt(rate / shape))
-        return 2 * special.stdtr(2 * shape, -np.maximum(t, 0))
+        return student.exceedance(self.posterior, std, threshold)
 
     def exceedance_any(self, std: Any, threshold: Any) -> float:
         """P(the error vector of any atom is longer than the atom's threshold).
 
-        std: (n, 3) raw, of force components; threshold: (n,), atoms with an infinite one are left
-        out. An atom's variance σ_i² is the mean of its three. Given λ the atoms are independent
-        and |e_i|² λ/σ_i² ~ χ² of 3, so that
-
-            P = 1 − E_λ[ Π_i F(K_i² λ/σ_i²) ],   F the χ²₃ distribution function.
-
-        All atoms share λ, so P is less than for independent Student-t's. The mean over λ is a
-        trapezoidal sum in ln λ, where the integrand is analytic and falls off on both sides.
-        Raises `DataError` where a std that counts is NaN or not positive.
+        std: (n, 3) raw, of force components; threshold: (n,); `student.exceedance_any`. Raises
+        `DataError` where a std that counts is NaN or not positive.
         """
-        limit = np.asarray(threshold, float)
-        judged = limit < np.inf
-        if not judged.any():
-            return 0.0
-        _refuse_bad(s := np.asarray(std, float)[judged], infinite=True)
-        shape, rate = self.posterior
-        low, high = special.gammaincinv(shape, _TAIL), special.gammainccinv(shape, _TAIL)
-        scaled = np.geomspace(low, high, _NODES)  # rate·λ
-        weights = np.exp(shape * np.log(scaled / shape) - scaled + shape)
-        ratio = limit[judged] / np.sqrt(np.mean(s**2, axis=1))
-        radius = np.sqrt(scaled / rate)[:, None] * ratio
-        inside = np.prod(_inside_ball(radius), axis=1)
-        return float(np.sum(weights * (1 - inside)) / np.sum(weights))
+        return student.exceedance_any(self.posterior, std, threshold)
 
     def locked_out(self, floor: Any, threshold: Any, probability: float = 0.05) -> bool:
         """Whether even the smallest std there can be, ``floor``, would ask for a label.
@@ -154,19 +130,3 @@ class GammaCalibration(Settings):
         records, M_n over about 26 then labels every step, whatever the members learn.
         """
         return bool(self.exceedance(floor, threshold) > probability)
-
-
-def _inside_ball(radius: np.ndarray) -> np.ndarray:
-    """P(a standard normal vector of 3 components is shorter than radius): χ²₃ at radius²."""
-    half = radius * np.sqrt(0.5)
-    return special.erf(half) - (2 / np.sqrt(np.pi)) * half * np.exp(-half * half)
-
-
-def _refuse_bad(std: np.ndarray, infinite: bool = False) -> None:
-    """Raise `DataError` where a std is NaN, not positive, or infinite unless that is allowed."""
-    good = (std > 0) & ((std < np.inf) | infinite)
-    if not good.all():
-        raise DataError(
-            f"calibration: {std[~good].flat[0]} is no standard deviation; it must be positive: "
-            "check the members' predictions (equal members have no spread)."
-        )
