@@ -97,7 +97,12 @@ LOSSES = Registry(
     },
 )
 EXPLORERS = Registry(
-    "explore", {"md": "tunesmith.explore.md:MD", "pool": "tunesmith.explore.pool:Pool"}
+    "explore",
+    {
+        "md": "tunesmith.explore.md:MD",
+        "pool": "tunesmith.explore.pool:Pool",
+        "cago": "tunesmith.explore.cago:Cago",
+    },
 )
 ACQUIRERS = Registry(
     "acquire",
@@ -106,6 +111,9 @@ ACQUIRERS = Registry(
         "greedy": "tunesmith.acquire.batch:Greedy",
         "committee": "tunesmith.acquire.batch:CommitteeScore",
         "random": "tunesmith.acquire.batch:RandomChoice",
+        "attack": "tunesmith.explore.cago:ByAttack",
+        "max-uncertainty": "tunesmith.explore.cago:MaxUncertainty",
+        "hot-md": "tunesmith.explore.cago:HotMD",
     },
 )
 REPRESENTATIONS = Registry(

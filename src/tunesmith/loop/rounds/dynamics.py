@@ -1,0 +1,76 @@
+"""Molecular dynamics of a round, driven by the mean of a posterior: frames until it ends or breaks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ase import Atoms
+from ase.constraints import dict2constraint
+
+from tunesmith.explore.explosion import ExplosionError
+from tunesmith.explore.md import MD
+from tunesmith.explore.state import Answer, State, Walker
+from tunesmith.uncertainty.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trajectory.
+
+    frames: at equal intervals, the start left out, with constraints and without momenta. times: of
+    each, fs. wrong: how it exploded first, as a clause; None: it did not. time: fs simulated until
+    its end.
+    """
+
+    frames: list[Atoms]
+    times: list[float]
+    wrong: str | None
+    time: float
+
+
+def simulate(
+    md: MD, posterior: Ensemble, atoms: Atoms, seed: int, seen: Callable[[], None] = lambda: None
+) -> list[Run]:
+    """``md.walkers`` trajectories of one structure, one after another. seen: called at every step.
+
+    Raises `DataError` for a structure that cannot be run.
+    """
+
+    def ask(_: int, structure: Any) -> Answer:
+        mean = posterior.predict([structure], stress=md.needs_stress, spread="energy").mean
+        stress = None if mean.stress is None else mean.stress[0]
+        return Answer(float(mean.energy[0]), mean.forces, stress)
+
+    return [_run(md, walker, ask, seen) for walker in md.init([atoms], seed).walkers]
+
+
+def _run(
+    md: MD, walker: Walker, ask: Callable[[int, Any], Answer], seen: Callable[[], None]
+) -> Run:
+    state = first = State((walker,))
+    found, times, wrong = [], [], None
+    while not md.finished(state):
+        try:
+            state = md.step(state, ask)
+        except ExplosionError as error:
+            wrong = wrong or error.reason
+            if state.walkers[0].restarts >= md.max_restarts:
+                break
+            state = md.restart(state, 0, first)
+            continue
+        seen()
+        if (now := state.walkers[0]).steps % md.write_steps == 0:
+            found.append(_frame(now))
+            times.append(md.time_of(now))
+    return Run(found, times, wrong, md.time_of(state.walkers[0]))
+
+
+def _frame(walker: Walker) -> Atoms:
+    return Atoms(
+        walker.numbers,
+        walker.positions,
+        cell=walker.cell,
+        pbc=walker.pbc,
+        info=dict(walker.info),
+        constraint=[dict2constraint(c) for c in walker.constraints],
+    )
