@@ -9,7 +9,8 @@ from scipy import optimize
 
 from tunesmith.calibrate import scores
 from tunesmith.calibrate.gamma import GammaCalibration
-from tunesmith.calibrate.recalibrate import ONE_RECORD, recalibrated
+from tunesmith.calibrate.powerlaw import PowerLaw
+from tunesmith.calibrate.recalibrate import ONE_RECORD, out_of_bag, recalibrated, said_of
 from tunesmith.core import E0s, Frame, Label, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
@@ -145,3 +146,105 @@ def test_what_cannot_be_done_is_refused() -> None:
     posterior.spread = False
     with pytest.raises(ModelError, match="a single fit has no spread"):
         recalibrated(posterior, frames)
+
+
+# ---------------------------------------------------------------------------- a power law
+
+
+@dataclass
+class Drawn:
+    """A committee whose members err by a σ^b, σ the spread they are drawn with, where that is more.
+
+    Members and labels are functions of a structure's first coordinate, a number, alone.
+    """
+
+    members: int = 12
+    a: float = 0.5
+    b: float = 0.6
+
+    def forces(self, number: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of every member (M, n, 3), and the label's."""
+        rng = np.random.default_rng(int(number))
+        spread = 0.05 * np.exp(0.7 * rng.normal(size=(ATOMS, 3)))
+        each = spread * rng.normal(size=(self.members, ATOMS, 3))
+        # a member's square error is that of the mean plus (M − 1)/M of the spread's
+        of_mean = (self.a * spread**self.b) ** 2 - (1 - 1 / self.members) * spread**2
+        return each, each.mean(0) + np.sqrt(np.maximum(of_mean, 0)) * rng.normal(size=(ATOMS, 3))
+
+    def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
+        each = np.concatenate([self.forces(a.positions[0, 0])[0] for a in frames], axis=1)
+        energy = np.random.default_rng(0).normal(size=(self.members, len(frames)))
+        members = tuple(Quantities(e, f) for e, f in zip(energy, each, strict=True))
+        variance = Quantities(energy.var(0, ddof=1), each.var(0, ddof=1))
+        counts = np.array([len(atoms) for atoms in frames])
+        mean = Quantities(energy.mean(0), each.mean(0))
+        return Prediction(mean, counts, var_model=variance, members=members)
+
+    def frames(self, n: int) -> list[Frame]:
+        rng = np.random.default_rng(n)
+        found = []
+        for i in range(n):
+            atoms = Atoms("H4", positions=rng.normal(size=(ATOMS, 3)))
+            atoms.positions[0, 0] = i
+            found.append(Frame(atoms, Label(0.0, self.forces(i)[1]), f"drawn#{i}"))
+        return found
+
+
+BELIEF = PowerLaw(rate=0.5)
+
+
+def of_law(law: PowerLaw) -> tuple[float, float]:
+    return law.a, law.b
+
+
+def test_a_power_law_is_fitted_to_every_members_errors() -> None:
+    """Also where the structures were predicted in several batches."""
+    posterior = Drawn()
+    frames = posterior.frames(150)
+    law = recalibrated(posterior, frames, BELIEF)["forces"]
+    each, labels = zip(*(posterior.forces(i) for i in range(150)), strict=True)
+    std = np.concatenate(each, axis=1).std(axis=0, ddof=1)
+    errors = np.concatenate(each, axis=1) - np.concatenate(labels)
+    assert (law.a, law.b) == pytest.approx(of_law(PowerLaw.fit(std, errors)), rel=1e-9)
+    assert law.records == 150 * 12
+    # of so few members a spread is itself uncertain, by 1/sqrt(2 · 11): the exponent is too small
+    diluted = 0.6 * 0.49 / (0.49 + 1 / 22)
+    assert law.b == pytest.approx(diluted, abs=0.06)
+    assert recalibrated(posterior, frames)["forces"].kind == "gamma"
+
+
+def test_too_few_points_learn_one_by_one_from_the_belief() -> None:
+    posterior = Drawn()
+    laws = recalibrated(posterior, posterior.frames(3), BELIEF)
+    assert (laws["energy"].records, laws["forces"].records) == (3, 36), "structures; components"
+    assert abs(laws["energy"].b - 1) < 0.2
+    one = recalibrated(posterior, posterior.frames(1), BELIEF)["forces"]
+    assert (one.records, one.rate) == (1, 0.5)
+    many = recalibrated(posterior, posterior.frames(99), BELIEF)
+    lines = said_of({"energy": laws["energy"], "forces": many["forces"]})
+    assert "from 3 structures, too few to say where it holds" in lines[0]
+    assert "from 1188 points, seen to hold for error bars from" in lines[1]
+    assert "error bars are" in said_of({"forces": ONE_RECORD})[0]
+
+
+def test_out_of_bag_only_members_that_have_not_seen_a_structure_count() -> None:
+    """By hand; and those that have seen it, which reproduce its label, change nothing."""
+    posterior = Drawn(members=6)
+    frames = posterior.frames(4)
+    unseen = [[0], [0, 1], [0, 1, 2], [1], [3], []]  # 3 of 0, 1; one of 2 and of 3: left out
+    law = out_of_bag(posterior, frames, unseen, BELIEF)["forces"]
+    std, error = [], []
+    for i, fresh in ((0, [0, 1, 2]), (1, [1, 2, 3])):
+        each, label = posterior.forces(i)
+        std.append(each[fresh].std(axis=0, ddof=1))
+        error.append(each[fresh] - label)
+    expected = PowerLaw.fit(np.concatenate(std), np.concatenate(error, axis=1))
+    assert (law.a, law.b, law.records) == pytest.approx((*of_law(expected), 24), rel=1e-9)
+    gamma = out_of_bag(posterior, frames, unseen)["forces"]
+    assert gamma.mean_square == pytest.approx(
+        np.mean([np.mean((e.mean(0) / s) ** 2) for s, e in zip(std, error, strict=True)])
+    )
+    assert out_of_bag(posterior, frames, [[0], [1], [2], [3], [], []]) == {}
+    assert "unseen" in said_of({})[0]
+    with pytest.raises(ModelError, match="only members can be judged"):
+        out_of_bag(*made(2, 1.0, 1.0), [[0], [0]])

@@ -23,7 +23,7 @@ from tunesmith.errors import CheckpointError, ConfigError, TrainingError
 from tunesmith.tune import committee as module
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import NoAnchor
-from tunesmith.tune.committee import Committee, member, order
+from tunesmith.tune.committee import Committee, held, member, order
 from tunesmith.tune.lora import LoRA
 from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Fit, Problem
@@ -32,7 +32,7 @@ from tunesmith.tune.subspace import All
 from tunesmith.uncertainty.ensemble import Ensemble
 
 SHORT: dict[str, Any] = {"epochs": 3, "batch_size": 3, "learning_rate": 1e-2, "ema": 0.9}
-VARY = ("seeds", "shuffles", "bootstraps")
+VARY = ("seeds", "shuffles", "bootstraps", "bootstrap-splits")
 
 
 def problem(train: list[Frame] | None = None, **changes: Any) -> Problem:
@@ -135,6 +135,34 @@ def test_out_of_bag_is_what_a_member_never_sees(monkeypatch: pytest.MonkeyPatch)
     shares = [1 - len(set(order(many, "bootstraps", i))) / 20 for i in range(400)]
     expected = (1 - 1 / 20) ** 20
     assert np.mean(shares) == pytest.approx(expected, abs=4 * np.std(shares) / 20)
+
+
+def test_splits_leave_the_common_test_alone() -> None:
+    """Each member learns from its own bootstrap and judges by its own ninth."""
+    task = problem(molecules(18))
+    for i in range(20):
+        aside, drawn = held(task, i), order(task, "bootstrap-splits", i)
+        assert (len(aside), len(drawn)) == (2, 16), (
+            "a tenth and eight tenths of 20, two in the test"
+        )
+        assert not set(aside) & set(drawn)
+        part = member(task, "bootstrap-splits", i, drawn)
+        assert [id(f) for f in part.valid] == [id(task.train[k]) for k in aside]
+    assert len({tuple(held(task, i)) for i in range(20)}) > 10
+    sizes = {n: len(held(problem(molecules(1) * n), 0)) for n in (1, 2, 3, 9, 13, 14, 90)}
+    assert sizes == {1: 0, 2: 0, 3: 1, 9: 1, 13: 1, 14: 2, 90: 10}
+    missed = [set(range(18)) - set(order(task, "bootstrap-splits", i)) - set(held(task, i))
+              for i in range(400)]  # fmt: skip
+    share = np.array([len(m) for m in missed]) / 16
+    assert share.mean() == pytest.approx((1 - 1 / 16) ** 16, abs=4 * share.std() / 20)
+
+    alone = problem(molecules(7), valid=[])  # nothing to recalibrate on is nothing to them
+    settings = Committee(members=2, vary="bootstrap-splits", **SHORT)
+    fit = settings.fit(replace(task, train=alone.train))
+    same(fit, settings.fit(alone))
+    for i, indices in enumerate(fit.details["out_of_bag"]):
+        expected = set(range(7)) - set(held(alone, i)) - set(order(alone, "bootstrap-splits", i))
+        assert set(indices) == expected
 
 
 @pytest.mark.parametrize("subspace", [All(), LoRA(rank=2)], ids=["all", "lora"])

@@ -246,7 +246,7 @@ class PowerLaw(Settings):
 
 
 def by_element(std: Any, error: Any, numbers: Any) -> dict[int, PowerLaw]:
-    """A law of each element's force components; of all, where an element has too few.
+    """A law of each element's force components; of all, where those of an element make none.
 
     std: (n, 3); error: (n, 3) or (M, n, 3); numbers: (n,) atomic numbers. Raises as `PowerLaw.fit`
     for all of them together.

@@ -1,18 +1,27 @@
 """Error bars of a finished posterior, made honest on structures it has not learnt from.
 
-One scale for each quantity, as on the fly (`gamma`), but from a fixed validation set and with
-another belief beforehand. On the fly the prior is cautious on purpose (a = 1.5, b = 10: errors a
-few times σ), since over-confidence would stop the labels that could correct it; tens of records
+One law for each quantity, as on the fly, but from a fixed validation set and with another belief
+beforehand. On the fly the prior of `gamma` is cautious on purpose (a = 1.5, b = 10: errors a few
+times σ), since over-confidence would stop the labels that could correct it; tens of records
 outweigh it. On a validation set too wide is as wrong as too narrow. The limit a → 1, b → 0 is the
 scale of largest likelihood, the paper's own choice (appendix A), a poor estimate from five
 structures. Between them stands one record's worth of belief that σ is right,
 λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
+
+A power law is of the error of a single member, Gamma of that of the mean. The former is fitted to
+all points at once (`PowerLaw.fit`); where they are too few, or errors do not grow with the spread,
+it learns structure by structure as Gamma does, and its exponent stays near 1.
 """
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tunesmith.calibrate.gamma import GammaCalibration
-from tunesmith.core import Frame, Posterior
+from tunesmith.calibrate.powerlaw import PowerLaw
+from tunesmith.core import Frame, Posterior, Prediction
 from tunesmith.errors import DataError, ModelError
 
 #: λ_MAP = 1 before the first record, and as much weight as one record
@@ -23,14 +32,24 @@ _ROUNDING = 1e-3
 _BATCH = 8
 
 
+@dataclass(frozen=True)
+class _Record:
+    """One quantity of one structure: raw std, error of the mean, both of one shape, and rms error
+    of the members (of the mean, where a posterior has none)."""
+
+    std: np.ndarray
+    error: np.ndarray
+    member: np.ndarray
+
+
 def recalibrated(
-    posterior: Posterior, frames: list[Frame], prior: GammaCalibration = ONE_RECORD
-) -> dict[str, GammaCalibration]:
+    posterior: Posterior, frames: list[Frame], law: Any = ONE_RECORD
+) -> dict[str, Any]:
     """The calibrations of "energy" and "forces" that labelled frames support.
 
-    Each frame makes one record of either quantity, its force components together one (errors
-    within a structure are alike). An energy that the posterior's ``e0s`` leave open makes none;
-    a quantity without records is absent.
+    law: before the first of them. Each frame makes one record of either quantity, its force
+    components together one (errors within a structure are alike). An energy that the posterior's
+    ``e0s`` leave open makes none; a quantity without records is absent.
 
     Raises `DataError` where there is no labelled frame, `ModelError` where the posterior has no
     spread.
@@ -38,35 +57,157 @@ def recalibrated(
     labelled = [frame for frame in frames if frame.label is not None]
     if not labelled:
         raise DataError("no labelled structure to recalibrate error bars on; give some.")
-    e0s = getattr(posterior, "e0s", None)
-    laws = {"energy": prior, "forces": prior}
-    errors, stds = [], []
-    for frame, energy, forces in _records(posterior, labelled):
-        if e0s is None or e0s.fixes(frame.atoms.numbers):
-            laws["energy"] = laws["energy"].update(*energy)
-        stds.append(forces[0])
-        errors.append(forces[1])
-    floor = _ROUNDING * np.sqrt(np.mean(np.concatenate(stds) ** 2))
-    for std, error in zip(stds, errors, strict=True):
-        if (counts := std > floor).any():
-            laws["forces"] = laws["forces"].update(std[counts], error[counts])
-    return {name: law for name, law in laws.items() if law.records > prior.records}
+    found = [
+        _all_members(prediction, at, k, f) for prediction, at, k, f in _each(posterior, labelled)
+    ]
+    return _learnt(posterior, labelled, found, law)
 
 
-def _records(
+def out_of_bag(
+    posterior: Posterior,
+    frames: list[Frame],
+    unseen: Sequence[Sequence[int]],
+    law: Any = ONE_RECORD,
+) -> dict[str, Any]:
+    """The same on the labelled frames that a committee has learnt from.
+
+    unseen: of every member, the indices of the frames that it has not seen. A frame is judged by
+    the mean and the spread of the members that have not seen it, two at least; no others make a
+    record. With few such members a spread is itself uncertain, which makes a fitted exponent
+    somewhat too small. Raises `ModelError` where the posterior has no members.
+    """
+    found, judged = [], []
+    for i, (prediction, at, k, frame) in enumerate(_each(posterior, frames)):
+        if prediction.members is None:
+            raise ModelError("out of the bag only members can be judged; give validation frames.")
+        fresh = [m for m, indices in enumerate(unseen) if i in indices]
+        if len(fresh) < 2:
+            continue
+        energy = np.array([prediction.members[m].energy[k] for m in fresh])
+        forces = np.array([prediction.members[m].forces[at] for m in fresh])
+        found.append((_of_members(energy, frame, "energy"), _of_members(forces, frame, "forces")))
+        judged.append(frame)
+    return _learnt(posterior, judged, found, law)
+
+
+def facts_of(laws: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of each calibration what a summary says: its factor, or a, b, the number of points or records
+    and the calibrated error bars between which it was seen to hold (None: not known); eV, eV/Å."""
+    return {
+        name: {"kind": law.kind, "factor": float(law.std(1.0))}
+        if not isinstance(law, PowerLaw)
+        else {
+            "kind": law.kind,
+            "a": law.a,
+            "b": law.b,
+            "records": law.records,
+            "range": _range(law),
+        }
+        for name, law in laws.items()
+    }
+
+
+def _range(law: PowerLaw) -> list[float] | None:
+    if law.low is None or law.high is None:
+        return None
+    low, high = law.std([law.low, law.high])
+    return [float(low), float(high)]
+
+
+def said_of(laws: Mapping[str, Any]) -> list[str]:
+    """A line on each calibration, for people; energies in eV, forces in eV/Å."""
+    if not laws:
+        return ["no structure is unseen by two members: error bars are raw spreads"]
+    lines = []
+    for name, law in laws.items():
+        unit = "eV" if name == "energy" else "eV/Å"
+        if not isinstance(law, PowerLaw):
+            lines.append(f"{name}: error bars are {float(law.std(1.0)):.3g} times the spread")
+            continue
+        line = f"{name}: error bar = {law.a:.3g} · spread^{law.b:.3g} ({unit}), "
+        line += f"from {law.records} {'structures' if law.rate else 'points'}"
+        if (ends := _range(law)) is None:
+            line += ", too few to say where it holds"
+        else:
+            line += f", seen to hold for error bars from {ends[0]:.3g} to {ends[1]:.3g} {unit}"
+        lines.append(line)
+    return lines
+
+
+# ------------------------------------------------------------------------------- records
+
+
+def _each(
     posterior: Posterior, frames: list[Frame]
-) -> list[tuple[Frame, tuple[float, float], tuple[np.ndarray, np.ndarray]]]:
-    """Of every frame: std and error of its energy, eV, and of its forces (n, 3), eV/Å."""
-    found = []
+) -> Iterator[tuple[Prediction, slice, int, Frame]]:
+    """Of every frame: a prediction that holds it, its atoms and its number there."""
     for i in range(0, len(frames), _BATCH):
         batch = frames[i : i + _BATCH]
         prediction = posterior.predict([frame.atoms for frame in batch])
-        if (std := prediction.std()) is None:
-            raise ModelError("a single fit has no spread to recalibrate; tune two members or more.")
-        ends = np.cumsum(prediction.n_atoms)[:-1]
-        spreads, means = np.split(std.forces, ends), np.split(prediction.mean.forces, ends)
+        ends = np.cumsum(prediction.n_atoms)
         for k, frame in enumerate(batch):
-            assert frame.label is not None
-            energy = float(std.energy[k]), float(prediction.mean.energy[k]) - frame.label.energy
-            found.append((frame, energy, (spreads[k], means[k] - frame.label.forces)))
-    return found
+            yield prediction, slice(ends[k] - prediction.n_atoms[k], ends[k]), k, frame
+
+
+def _all_members(
+    prediction: Prediction, at: slice, k: int, frame: Frame
+) -> tuple[_Record, _Record]:
+    """Energy, eV, and forces (n, 3), eV/Å, of one frame."""
+    if (std := prediction.std()) is None:
+        raise ModelError("a single fit has no spread to recalibrate; tune two members or more.")
+    assert frame.label is not None
+    members = prediction.members or (prediction.mean,)
+    energy = prediction.mean.energy[k] - frame.label.energy
+    forces = prediction.mean.forces[at] - frame.label.forces
+    return (
+        _Record(std.energy[k], energy, _rms([m.energy[k] - frame.label.energy for m in members])),
+        _Record(std.forces[at], forces, _rms([m.forces[at] - frame.label.forces for m in members])),
+    )
+
+
+def _of_members(values: np.ndarray, frame: Frame, name: str) -> _Record:
+    """values: (M, …), of some members."""
+    assert frame.label is not None
+    errors = values - getattr(frame.label, name)
+    return _Record(values.std(axis=0, ddof=1), errors.mean(axis=0), _rms(errors))
+
+
+def _rms(errors: Any) -> np.ndarray:
+    return np.sqrt(np.mean(np.square(errors), axis=0))
+
+
+def _learnt(
+    posterior: Posterior, frames: list[Frame], found: list[tuple[_Record, _Record]], law: Any
+) -> dict[str, Any]:
+    e0s = getattr(posterior, "e0s", None)
+    energies = [
+        energy
+        for frame, (energy, _) in zip(frames, found, strict=True)
+        if e0s is None or e0s.fixes(frame.atoms.numbers)
+    ]
+    forces = [record for _, record in found]
+    laws = {}
+    if energies:
+        laws["energy"] = _fitted(energies, law)
+    if forces:
+        floor = _ROUNDING * np.sqrt(np.mean(np.concatenate([r.std for r in forces]) ** 2))
+        above = [(r, r.std > floor) for r in forces]
+        parts = [_Record(r.std[c], r.error[c], r.member[c]) for r, c in above if c.any()]
+        if parts:
+            laws["forces"] = _fitted(parts, law)
+    return laws
+
+
+def _fitted(records: list[_Record], law: Any) -> Any:
+    """The law of all points at once where it has such a fit and they support it; else record by
+    record, from what is believed beforehand."""
+    fit = getattr(law, "fit", None)
+    pairs = [(np.atleast_1d(r.std), np.atleast_1d(r.member if fit else r.error)) for r in records]
+    if fit:
+        try:
+            return fit(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)))
+        except DataError:
+            pass  # too few points, or errors that do not grow with the spread
+    for std, error in pairs:
+        law = law.update(std, error)
+    return law

@@ -10,7 +10,9 @@ from tunesmith.config.sections import (
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
+    require_committee,
     require_part,
+    with_belief,
     with_strategy,
 )
 from tunesmith.core import Settings
@@ -58,13 +60,14 @@ class PoolConfig(Settings):
         description="fills what tune is not given (tunesmith strategies); null: by-size",
     )
     tune: RoundSettings = Field(default_factory=RoundSettings)
+    calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = DEFAULT
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
 
     @classmethod
     def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The strategy's values beneath what ``tune`` was given."""
-        return with_strategy(values)
+        """The strategy's values beneath what ``tune`` was given, a belief beneath ``calibrate``."""
+        return with_belief(with_strategy(values))
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "PoolConfig":
@@ -74,6 +77,7 @@ class PoolConfig(Settings):
         )
         if require := getattr(self.tune.sampler, "require_fixed", None):
             require()
+        require_committee(self.calibrate, self.tune.sampler)
         score = self.acquire.score
         if score is not None and getattr(self.tune.sampler, "members", 1) < 2:
             raise ConfigError(

@@ -165,6 +165,25 @@ def with_strategy(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "tune": tune}
 
 
+def with_belief(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's values, and beneath ``calibrate`` the belief of one record that error bars
+    are right, which a finished posterior starts from; a run's own is more cautious."""
+    law = values.get("calibrate")
+    for layer in ({"kind": "gamma", "b": 0.5}, {"kind": "power-law", "rate": 0.5}):
+        law = strategies.beneath("calibrate", layer, law)
+    return {**values, "calibrate": law}
+
+
+def require_committee(calibrate: Any, sampler: Any) -> None:
+    """Raise `ConfigError` where error bars are to be calibrated as given and there are none."""
+    usual = settings.build(Settings, with_belief({})["calibrate"], "calibrate")
+    if calibrate != usual and getattr(sampler, "members", 1) < 2:
+        raise ConfigError(
+            f"calibrate: a single fit by {sampler.kind!r} has no spread to calibrate; set "
+            "tune.sampler.kind to committee (strategy committee), or leave calibrate out."
+        )
+
+
 def require_part(chosen: Any, section: str, attribute: str, why: str) -> None:
     """Raise `ConfigError` for an object of a section that lacks what a kind of run needs."""
     if not hasattr(chosen, attribute):

@@ -6,12 +6,15 @@ from pydantic import Field, model_validator
 
 from tunesmith import settings
 from tunesmith.config.sections import (
+    DEFAULT,
     NEEDS_POOL,
     DataSettings,
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
+    require_committee,
     require_part,
+    with_belief,
     with_strategy,
 )
 from tunesmith.core import Settings
@@ -40,13 +43,14 @@ class TuneConfig(Settings):
         description="narrow: for structures like those learnt; broad: for any; null: narrow",
     )
     tune: TuneSettings = Field(default_factory=TuneSettings)
+    calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = DEFAULT
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
 
     @classmethod
     def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The strategy's values beneath what ``tune`` was given."""
-        return with_strategy(values)
+        """The strategy's values beneath what ``tune`` was given, a belief beneath ``calibrate``."""
+        return with_belief(with_strategy(values))
 
     @property
     def undecided(self) -> bool:
@@ -65,6 +69,7 @@ class TuneConfig(Settings):
     def _all_labels_are_there(self) -> "TuneConfig":
         if require := getattr(self.tune.sampler, "require_fixed", None):
             require()
+        require_committee(self.calibrate, self.tune.sampler)
         return self
 
     @model_validator(mode="after")

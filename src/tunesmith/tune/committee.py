@@ -25,22 +25,32 @@ from tunesmith.tune.problem import Fit, Problem, Report
 
 #: seconds between two lines on members that other processes fit
 SHOW_EVERY = 30.0
+Vary = Literal["seeds", "shuffles", "bootstraps", "bootstrap-splits"]
 
 
 class Committee(AdamW):
     """M members by AdamW, each with its own best epoch on the same validation set.
 
     vary: seeds (all that is random: a random start, LoRA's first factor, the order of structures),
-    shuffles (the order of structures alone) or bootstraps (each member learns as many structures
-    as there are, drawn with replacement, and has a seed of its own). In a bootstrap about 37 % of
-    the structures are missing, and on those a member's error is that of a prediction.
+    shuffles (the order of structures alone), bootstraps (each member learns as many structures
+    as there are, drawn with replacement, and has a seed of its own) or bootstrap-splits (the same,
+    but each member first sets a ninth of the structures aside, on which it finds its best epoch).
+    In a bootstrap about 37 % of the structures are missing, and on those a member's error is that
+    of a prediction. Only bootstrap-splits leave the common validation set alone: errors on it are
+    then those of a test (calibrated adversarial geometry optimisation, methods).
     """
 
     kind: ClassVar[str] = "committee"
     members: int = Field(8, ge=2, description="fits; calibrated error bars want about ten")
-    vary: Literal["seeds", "shuffles", "bootstraps"] = Field(
-        "bootstraps", description="what tells members apart: seeds, shuffles or bootstraps"
+    vary: Vary = Field(
+        "bootstraps",
+        description="what tells members apart: seeds, shuffles, bootstraps or bootstrap-splits",
     )
+
+    @property
+    def splits(self) -> bool:
+        """Whether each member has a validation set of its own."""
+        return self.vary == "bootstrap-splits"
 
     @property
     def single(self) -> AdamW:
@@ -57,9 +67,11 @@ class Committee(AdamW):
         """All members, each with a checkpoint in a folder of its own below ``place``.
 
         executor: None fits them one after another here. details: best_epochs and epochs of the
-        members; out_of_bag: of bootstraps, the indices into ``problem.train`` of the structures
-        that each member never saw. Raises `TrainingError` when a member diverges or all would be
-        the same fit, `CheckpointError` when a checkpoint is damaged or of another problem.
+        members; out_of_bag: of bootstraps and their splits, the indices into ``problem.train`` of
+        the structures that each member never saw.
+
+        Raises `TrainingError` when a member diverges or all would be the same fit,
+        `CheckpointError` when a checkpoint is damaged or of another problem.
         """
         self.check(problem)
         orders = self._orders(problem)
@@ -75,9 +87,11 @@ class Committee(AdamW):
             "best_epochs": best,
             "epochs": [fit.details["epochs"] for fit in fits],
         }
-        if self.vary == "bootstraps":
-            everything = set(range(len(problem.train)))
-            details["out_of_bag"] = [sorted(everything.difference(drawn)) for drawn in orders]
+        if self.vary in ("bootstraps", "bootstrap-splits"):
+            details["out_of_bag"] = [
+                sorted(set(range(len(problem.train))).difference(drawn, self._held(problem, i)))
+                for i, drawn in enumerate(orders)
+            ]
         return Fit(
             _stacked([fit.moved for fit in fits]),
             [fit.histories[0] for fit in fits],
@@ -88,6 +102,9 @@ class Committee(AdamW):
 
     def _orders(self, problem: Problem) -> list[list[int]]:
         return [order(problem, self.vary, i) for i in range(self.members)]
+
+    def _held(self, problem: Problem, number: int) -> list[int]:
+        return held(problem, number) if self.splits else []
 
     def check(self, problem: Problem) -> None:
         """Raise `TrainingError` where members can differ in nothing but rounding."""
@@ -105,7 +122,8 @@ class Committee(AdamW):
         raise TrainingError(
             f"tune.sampler: every step sees all {len(first.train)} structures, so by "
             f"{self.vary} all members would be the same; lower tune.sampler.batch_size, give more "
-            "structures or set tune.sampler.vary to bootstraps."
+            "structures, set tune.sampler.vary to bootstraps, or let members start apart "
+            "(tune.subspace.kind=lora with vary bootstraps or seeds)."
         )
 
 
@@ -116,10 +134,26 @@ def order(problem: Problem, vary: str, number: int) -> list[int]:
     """Indices into the structures to learn from, as a member (from 0) is given them."""
     n = len(problem.train)
     generator = _generator(problem, number, "structures")
+    if vary == "bootstrap-splits":
+        rest = sorted(set(range(n)).difference(held(problem, number)))
+        picks = torch.randint(len(rest), (len(rest),), generator=generator).tolist()
+        return [rest[i] for i in picks]
     if vary == "bootstraps":
         drawn: list[int] = torch.randint(n, (n,), generator=generator).tolist()
         return drawn
     return torch.randperm(n, generator=generator).tolist() if vary == "shuffles" else list(range(n))
+
+
+def held(problem: Problem, number: int) -> list[int]:
+    """Indices of what a member (from 0) of bootstrap-splits finds its best epoch on.
+
+    A ninth: with a tenth of all set apart as test, it is another tenth of all. At least one of
+    three structures or more.
+    """
+    n = len(problem.train)
+    share = max(1, round(n / 9)) if n > 2 else 0
+    generator = _generator(problem, number, "validation")
+    return sorted(torch.randperm(n, generator=generator)[:share].tolist())
 
 
 def member(problem: Problem, vary: str, number: int, drawn: list[int]) -> Problem:
@@ -127,7 +161,10 @@ def member(problem: Problem, vary: str, number: int, drawn: list[int]) -> Proble
     train = [problem.train[i] for i in drawn]
     if vary != "shuffles":
         seed = derived_seed(problem.seed, "member", number)
-        return replace(problem, seed=seed, train=train)
+        valid = problem.valid
+        if vary == "bootstrap-splits":
+            valid = [problem.train[i] for i in held(problem, number)]
+        return replace(problem, seed=seed, train=train, valid=valid)
     replay = problem.replay
     if replay is not None:
         shuffled = torch.randperm(

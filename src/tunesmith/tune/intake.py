@@ -21,6 +21,8 @@ from tunesmith.uncertainty.ensemble import Ensemble
 
 #: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
 FEW = 10
+#: labels below which none is set apart as a test where each member splits for itself
+NO_TEST = 10
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     model = config.model
     potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
     start = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
-    for part in (train, valid):
+    for part in (train, valid) if valid else (train,):
         checks.require_labels(part, potential.elements)
     remarks = []
     if config.undecided:
@@ -65,7 +67,12 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
         config = with_strategy(config, name)
         remarks.append(why)
     remarks += warnings(config)
-    if getattr(config.tune.sampler, "members", 1) > 1 and len(valid) < FEW:
+    if not valid:
+        remarks.append(
+            f"only {len(train)} labels: no test set is set apart, and error bars are recalibrated "
+            "out of the bag, each structure by the members that have not seen it."
+        )
+    elif getattr(config.tune.sampler, "members", 1) > 1 and len(valid) < FEW:
         remarks.append(
             f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} "
             "or more: give a file as data.valid, or a larger data.valid_fraction."
@@ -111,6 +118,8 @@ def _frames(
         valid, _ = checks.separate_isolated(read(data.valid))
         if not valid:
             raise DataError(f"{data.valid} holds only isolated atoms; give structures or leave it.")
+    elif getattr(config.tune.sampler, "splits", False) and len(train) < NO_TEST:
+        valid = []
     else:
         train, valid = checks.split(train, data.valid_fraction, np.random.default_rng(config.seed))
     return train, valid, isolated, beside
@@ -125,7 +134,7 @@ def examined(given: Intake, console: Console) -> list[str]:
     found = examine(
         given.train,
         given.start,
-        valid=given.valid,
+        valid=given.valid or None,
         isolated=given.isolated,
         beside=given.beside,
         seed=config.seed,

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from tunesmith import files
-from tunesmith.calibrate.recalibrate import recalibrated
+from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, recalibrated, said_of
 from tunesmith.config import TuneConfig
 from tunesmith.core import Members
 from tunesmith.engines.processes import executor
@@ -23,7 +23,7 @@ from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.intake import Intake, align, examined, take_in
-from tunesmith.tune.problem import Fit, Problem
+from tunesmith.tune.problem import Fit, Problem, Report
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.export import export
 
@@ -107,12 +107,13 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
     """Fit, write what came of it, and say how much better it is."""
     config, sampler = given.config, given.config.tune.sampler
     train, valid, e0s = problem.train, problem.valid, problem.e0s
-    use = "choose the best epoch" if hasattr(sampler, "epochs") else "recalibrate error bars"
+    epochs = hasattr(sampler, "epochs") and not getattr(sampler, "splits", False)
+    use = "choose the best epoch" if epochs else "recalibrate error bars"
     console.print(f"{len(train)} structures to learn from, {len(valid)} to {use}")
     with executor(config.execute.processes, config.execute.threads) as pool:
         fit = sampler.fit(problem, out / CHECKPOINT, console.print, pool)
     console.print(fit.finished)
-    tuned, chosen = _finish(out, problem, fit)
+    tuned, chosen = _finish(out, problem, fit, config.calibrate, console)
     untuned = Ensemble(problem.potential, given.start.weights, e0s)
     before = evaluate(untuned, valid or train).summary()
     after = evaluate(tuned, valid or train).summary()
@@ -129,6 +130,7 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
         "members": len(tuned),
         **fit.details,
         "stopped": fit.finished,
+        "calibration": facts_of(tuned.calibration),
         "judged_on": where,
         "before": before,
         "after": after,
@@ -140,8 +142,14 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
 # ---------------------------------------------------------------------------- what comes out
 
 
-def members_of(problem: Problem, fit: Fit) -> Members:
-    """What was fitted as members; several with error bars recalibrated on ``problem.valid``."""
+def members_of(
+    problem: Problem, fit: Fit, law: Any = ONE_RECORD, say: Report | None = None
+) -> Members:
+    """What was fitted as members; several with error bars recalibrated on ``problem.valid``.
+
+    Where there is none, out of the bag of what the fit says was never seen. law: what is believed
+    of error bars before. say: takes a line on each quantity.
+    """
     potential = problem.potential
     members = Members(
         potential.base,
@@ -155,13 +163,23 @@ def members_of(problem: Problem, fit: Fit) -> Members:
     )
     if len(members) == 1:
         return members
-    laws = recalibrated(Ensemble.of(potential, members), problem.valid)
+    posterior = Ensemble.of(potential, members)
+    unseen = fit.details.get("out_of_bag")
+    if problem.valid or unseen is None:
+        laws = recalibrated(posterior, problem.valid, law)
+    else:
+        laws = out_of_bag(posterior, problem.train, unseen, law)
+    if say:
+        for line in said_of(laws):
+            say(line)
     return replace(members, calibration=laws)
 
 
-def _finish(out: Path, problem: Problem, fit: Fit) -> tuple[Ensemble, str]:
+def _finish(
+    out: Path, problem: Problem, fit: Fit, law: Any, console: Console
+) -> tuple[Ensemble, str]:
     """Write members, models and pictures; the posterior, and whose weights final.model has."""
-    potential, members = problem.potential, members_of(problem, fit)
+    potential, members = problem.potential, members_of(problem, fit, law, console.print)
     members_file.save(members, out)
     judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
     anchor: Any = problem.anchor

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from tunesmith import files
+from tunesmith.calibrate.recalibrate import facts_of
 from tunesmith.config import CagoConfig
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
@@ -90,7 +91,7 @@ def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
         "final": last.test,
         "e0": last.e0,
         "members": 0 if at.members is None else len(at.members),
-        "calibration": {} if at.members is None else _plain(at.members.calibration),
+        "calibration": {} if at.members is None else facts_of(at.members.calibration),
         "wall_time_s": {name: round(seconds.get(name, 0.0), 2) for name in _PARTS},
         "seed": config.seed,
         "tunesmith": version("tunesmith"),
@@ -111,10 +112,6 @@ def _judged_on(ready: Prepared) -> str | None:
     if not ready.test:
         return None
     return "validation" if ready.test is ready.valid else "test"
-
-
-def _plain(laws: dict[str, Any]) -> dict[str, Any]:
-    return {name: plain(law) for name, law in laws.items()}
 
 
 def _number(value: float) -> float | None:
