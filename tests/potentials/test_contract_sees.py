@@ -13,7 +13,7 @@ from ase import Atoms
 import networks
 from tunesmith.core import Weights
 from tunesmith.potentials.base import Batch, Capabilities, Evaluation, Graph, Potential
-from tunesmith.testing import contract, interface, physics, weights
+from tunesmith.testing import contract, interface, physics, second_order, weights
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,26 @@ def swapped(
     return sound.evaluate_members(shared, turned, batch, **options)
 
 
+def half_places(
+    sound: Potential, shared: Weights, stacked: Weights, batch: Batch, **options: Any
+) -> Evaluation:
+    x = batch.positions
+    return sound.evaluate_members(
+        shared, stacked, replace(batch, positions=0.5 * (x + x.detach())), **options
+    )
+
+
+def still_cell(
+    sound: Potential, shared: Weights, stacked: Weights, batch: Batch, **options: Any
+) -> Evaluation:
+    fixed = replace(batch, cell=batch.cell.detach())
+    return sound.evaluate_members(shared, stacked, fixed, **options)
+
+
+def no_skin(sound: Potential, atoms: Atoms, skin: float = 0.0) -> Graph:
+    return replace(sound.graph(atoms), reach=sound.cutoff + skin)
+
+
 def global_chance(sound: Potential, generator: torch.Generator) -> Weights:
     return sound.untaught(torch.Generator().manual_seed(int(torch.randint(1000, ()))))
 
@@ -198,6 +218,15 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
         interface.check_member_gradients,
         {"evaluate_members": swapped},
     ),
+    "half a second derivative": (
+        second_order.check_place_gradients,
+        {"evaluate_members": half_places},
+    ),
+    "a cell that is not differentiated": (
+        second_order.check_place_gradients,
+        {"evaluate_members": still_cell},
+    ),
+    "a skin that is promised": (second_order.check_skin, {"graph": no_skin}),
     "weights without a name": (weights.check_names, {"weights": bad_names}),
     "fresh weights that are not": (
         weights.check_untaught,

@@ -24,8 +24,9 @@ from tunesmith.units import parse
 Reason = Literal["on target", "stalled", "too close", "too far", "not finite", "evaluations"]
 #: Å; the unit of the optimiser's variables, and with it the length of its first step over all atoms
 _UNIT = 0.1
-#: of the objective in units of N δ²: a smaller gain of a step, or slope by a variable, is a stall
-_STALL = 1e-5
+#: of the objective of a structure that is off target by the tolerance: a step that gains less, or a
+#: slope by a variable that is less, is a stall
+_STALL = 1e-3
 #: Å; a search that must stay in a smaller box around the best structure has met its limit
 _SMALLEST = 0.01
 
@@ -232,6 +233,7 @@ class _Search:
     def _descend(self, function: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Reason:
         """L-BFGS; where a step meets a limit, again from the best structure, in a smaller box."""
         reach, met = np.inf, None
+        stall = _STALL * self.settings.tolerance**2
         while True:
             centre = self._reached
             box = None if met is None else [(x - reach, x + reach) for x in centre.vector]
@@ -242,7 +244,7 @@ class _Search:
                     jac=True,
                     method="L-BFGS-B",
                     bounds=box,
-                    options={"ftol": _STALL, "gtol": _STALL, "maxfun": 10**9, "maxiter": 10**9},
+                    options={"ftol": stall, "gtol": stall, "maxfun": 10**9, "maxiter": 10**9},
                 )
             except _LimitError as limit:
                 met = limit.reason

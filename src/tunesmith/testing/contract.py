@@ -41,6 +41,7 @@ from tunesmith.testing.physics import (
     check_translation,
     check_wrapping,
 )
+from tunesmith.testing.second_order import check_place_gradients, check_skin
 from tunesmith.testing.weights import check_names, check_untaught
 
 #: need → when it is met, and what a skip says
@@ -97,6 +98,8 @@ CHECKS: tuple[Check, ...] = (
     Check(check_native),
     Check(check_members),
     Check(check_member_gradients),
+    Check(check_place_gradients),
+    Check(check_skin),
     Check(check_unknown_element),
 )
 

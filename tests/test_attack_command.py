@@ -1,0 +1,204 @@
+"""`tunesmith attack` from the outside: what it writes and says, and how it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.constraints import FixAtoms
+from ase.io import read, write
+
+from tunesmith import terminal
+from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.cli import app
+from tunesmith.core import E0s, Members
+from tunesmith.data.store import LabelStore
+from tunesmith.potentials import zoo
+from tunesmith.tune import members as members_file
+from tunesmith.tune.subspace import All
+from tunesmith.uncertainty.ensemble import open_model
+
+#: σ_cal = 1.32 σ̂
+LAW = GammaCalibration(1.5, 0.5).update(0.1, 0.2)
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = terminal.run(app, [str(a) for a in arguments])
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def saved(folder: Path, count: int, **calibration: Any) -> None:
+    """A run folder of organic-xs and random changes of its weights."""
+    potential = zoo.load("organic-xs", dtype="float64")
+    own, generator = potential.weights(), torch.Generator().manual_seed(1)
+    moved = {}
+    for name in potential.names.trainable():
+        draw = torch.randn((count, *own[name].shape), generator=generator, dtype=torch.float64)
+        moved[name] = own[name] + 0.02 * own[name].square().mean().sqrt() * draw
+    members = Members(
+        potential.base, own, All(), moved, E0s(potential.e0s), calibration=calibration
+    )
+    members_file.save(members, folder)
+
+
+@pytest.fixture(scope="module")
+def committees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("committees")
+    saved(folder / "three", 3, forces=LAW)
+    saved(folder / "raw", 2)
+    saved(folder / "one", 1)
+    return folder
+
+
+@pytest.fixture
+def folder(committees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
+    for name in ("three", "raw", "one"):
+        (work / name).symlink_to(committees / name)
+    write("frames.xyz", frames())
+    return work
+
+
+def frames() -> list[Atoms]:
+    found = [molecule(name) for name in ("H2O", "CH3OH", "CH4")]
+    for k, atoms in enumerate(found):
+        atoms.rattle(0.04, seed=k)
+        atoms.info["name"] = str(k)
+    found[1].set_constraint(FixAtoms([0, 1]))
+    return found
+
+
+ATTACK = ("attack", "frames.xyz", "--model", "three", "--out", "out.xyz")
+
+
+def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capfd, *ATTACK, "--target", "150 meV/Å", "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert (summary["n_members"], summary["calibration"]) == (3, "gamma")
+    assert summary["reasons"] == {"on target": 3}
+    posterior = open_model("three")
+    for start, atoms, row in zip(
+        frames(), read("out.xyz", ":"), summary["structures"], strict=True
+    ):
+        spreads = [posterior.predict([a]).std() for a in (start, atoms)]
+        assert None not in spreads
+        std = [np.sqrt((LAW.std(s.forces) ** 2).sum(1)) for s in spreads if s is not None]
+        before, after = (float(np.sqrt(np.mean(s**2))) for s in std)
+        assert row["std_start"] == pytest.approx(before, rel=1e-4)
+        assert row["std"] == pytest.approx(after, rel=1e-4)
+        assert row["std"] == pytest.approx(0.15, rel=0.05)
+        moved = np.linalg.norm(atoms.positions - start.positions, axis=1)
+        assert row["displacement"] == pytest.approx(moved.max(), abs=1e-6)
+        assert moved.max() > 1e-3
+        assert atoms.info["name"] == start.info["name"]
+        marks = {f"attack_{k}": v for k, v in row.items()}
+        assert {k: atoms.info[k] for k in marks} == marks
+        if start.constraints:
+            assert np.array_equal(atoms.positions[:2], start.positions[:2])
+    # once more gives the same to the bit
+    code, again, _ = run(capfd, *ATTACK[:-1], "again.xyz", "--target", "150 meV/Å", "--json")
+    assert json.loads(again)["structures"] == summary["structures"]
+    assert Path("again.xyz").read_bytes() == Path("out.xyz").read_bytes()
+
+
+def test_a_reference_tells_the_real_error(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tblite")
+    # a spin that water cannot have: the reference says so, and the others are labelled
+    broken = frames()
+    broken[0].info["multiplicity"] = 2
+    write("frames.xyz", broken)
+    command = (*ATTACK, "--target", "150 meV/Å", "--reference", "tblite", "--members", "2")
+    code, out, err = run(capfd, *command, "--json")
+    assert code == 1, err
+    summary = json.loads(out)
+    assert (summary["n_labelled"], summary["n_failed"], summary["n_attacking"]) == (2, 1, 2)
+    assert "failure" in summary["structures"][0]
+    labelled = read("out.xyz", ":")
+    assert [a.info["name"] for a in labelled] == ["1", "2"]
+    posterior, squares = open_model("three"), []
+    for atoms, row in zip(labelled, summary["structures"][1:], strict=True):
+        members = posterior.predict([atoms]).members
+        assert members is not None
+        for m in members:
+            off = m.forces - atoms.arrays["REF_forces"]
+            squares.append(np.mean((off**2).sum(1)))
+        assert row["error"] == pytest.approx(np.sqrt(np.mean(squares[-3:])), rel=1e-4)
+        assert atoms.info["attack_error"] == row["error"]
+    assert summary["error"] == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-4)
+    assert len(LabelStore("out.db")) == 2
+    # the same command goes on: labels are found, and failures tried again
+    code, out, err = run(capfd, *command)
+    assert code == 1, err
+    assert len(LabelStore("out.db")) == 2
+    assert len(LabelStore("out.db").failures()) == 2
+    assert (
+        f"real error of the members (rms over 2 labelled structures): {1e3 * summary['error']:.1f}"
+        in out
+    )
+    assert "frames.xyz#0: " in out
+
+
+REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "no target": ((), "attack.target: not given, but needed"),
+    "no unit": (("--target", "100"), "needs a number and a unit of force"),
+    "one member": (("--target", "1 eV/Å", "--model", "one"), "one has one member, and a committee"),
+    "a plain model": (("--target", "1 eV/Å", "--model", "organic-xs"), "a committee of one never"),
+    "not calibrated": (("--target", "1 eV/Å", "--model", "raw"), "raw has no calibration"),
+    "too many": (("--target", "1 eV/Å", "--members", "4"), "4 are to attack, but three has 3"),
+    "one attacks": (("--target", "1 eV/Å", "--members", "1"), "members"),
+    "a store alone": (("--target", "1 eV/Å", "--store", "x.db"), "--store: without a reference"),
+    "beyond nothing": (
+        ("--target", "1 eV/Å", "--uncalibrated", "--beyond-calibration"),
+        "there is nothing to be beyond",
+    ),
+    "a cell of a molecule": (
+        ("--target", "1 eV/Å", "--set", "attack.cell=true"),
+        "frames.xyz#0: its cell cannot move without three periodic directions",
+    ),
+    "a pool": (("--target", "1 eV/Å", "--reference", "hidden"), "reference.kind: 'hidden'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(folder: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    options, said = REFUSED[name]
+    code, out, err = run(capfd, *ATTACK, *options)
+    assert (code, out) == (2, ""), err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not Path("out.xyz").exists()
+
+
+def test_structures_that_are_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    boxed, salt = molecule("H2O", cell=[9, 9, 9]), molecule("NaCl")
+    for atoms, said in (
+        (boxed, "bad.xyz#0: it has a cell but no periodic direction"),
+        (salt, "bad.xyz#0: contains Na and Cl, which the model does not know"),
+    ):
+        write("bad.xyz", atoms)
+        code, _, err = run(capfd, "attack", "bad.xyz", *ATTACK[2:], "--target", "1 eV/Å")
+        assert code == 2
+        assert said in err
+    Path("out.xyz").write_text("mine")
+    code, _, err = run(capfd, *ATTACK, "--target", "1 eV/Å")
+    assert code == 2
+    assert "out.xyz exists" in err
+    assert Path("out.xyz").read_text() == "mine"
+
+
+def test_the_spread_as_it_is(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capfd, *ATTACK[:3], "raw", *ATTACK[4:], "--target", "100 meV/Å", "--uncalibrated"
+    )
+    assert code == 0, err
+    assert "calibration none: the spread as it is" in out
+    assert "target 100 meV/Å" in out
