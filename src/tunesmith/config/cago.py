@@ -48,7 +48,8 @@ class CommitteeSettings(TuneSettings):
 
     sampler: Annotated[Any, OneOf("tune.sampler", "committee")] = DEFAULT
     begin: Literal["foundation", "last"] = Field(
-        "foundation", description="where a round's fit begins: foundation, or the last members"
+        default="foundation",
+        description="where a round's fit begins: foundation, or the last members",
     )
 
 
@@ -72,7 +73,7 @@ class CagoConfig(Settings):
         default=None,
         description="fills what tune is not given (tunesmith strategies); null: a committee",
     )
-    tune: CommitteeSettings = Field(default_factory=lambda: CommitteeSettings())
+    tune: CommitteeSettings = Field(default_factory=CommitteeSettings)
     calibrate: Annotated[Any, OneOf("calibrate", "power-law")] = DEFAULT
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()

@@ -71,7 +71,7 @@ def load(
 
 
 def load_run(path: str | Path | None, overrides: Sequence[str] = ()) -> Any:
-    """What `tunesmith run` is given: a `RunConfig`, or that of `RUNS` which ``explore.kind`` asks for.
+    """What `tunesmith run` is given: a `RunConfig`, or what `RUNS` has for ``explore.kind``.
 
     As `load` otherwise.
     """
@@ -89,7 +89,7 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of a command with its default and what it means, as YAML.
 
-    name: ``"tune"``, ``"label"``, ``"run"``, ``"pool"`` or ``"attack"``. overrides: texts such as
+    name: one of `TEMPLATES`. overrides: texts such as
     ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
     if name not in TEMPLATES:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tunesmith import units
 from tunesmith.core import Settings
@@ -23,8 +23,6 @@ from tunesmith.explore.md_settings import MDSettings
 from tunesmith.explore.pool import State
 
 _NPT = "npt"
-#: what only constant pressure has a use for, and what it has one for beside another ensemble's
-_OF_NPT = tuple(ENSEMBLES[_NPT].settings)
 #: frames of a round where none are asked for: of one system, and of each of several
 _FRAMES, _FRAMES_EACH = 20, 5
 
@@ -36,10 +34,12 @@ class Filter(Settings):
         default="40 eV/Å", description="before labelling: largest force by the committee's mean"
     )
     min_distance: float | str = Field(
-        default=0.6, description="before it: a fraction of the sum of covalent radii, or as '0.75 Å'"
+        default=0.6,
+        description="before it: a fraction of the sum of covalent radii, or as '0.75 Å'",
     )
     max_label_force: str = Field(
-        default="30 eV/Å", description="after it: largest force of the reference")
+        default="30 eV/Å", description="after it: largest force of the reference"
+    )
 
     def model_post_init(self, context: Any) -> None:
         for name in ("max_force", "max_label_force"):
@@ -110,24 +110,21 @@ class Cago(MDSettings):
     filter: Filter = Field(default_factory=Filter)
     max_restarts: int = Field(0, ge=0, description="explosions of one run before it ends there")
 
-    @model_validator(mode="before")
     @classmethod
-    def _fit_to_ensemble(cls, values: Any) -> Any:
+    def fitted(cls, values: dict[str, Any]) -> dict[str, Any]:
         """As of `MDSettings`, for the ensemble and for constant pressure after it."""
-        if not isinstance(values, dict) or values.get("npt_from") is None:
-            return super()._fit_to_ensemble(values)
+        if values.get("npt_from") is None:
+            return super().fitted(values)
         name = values.get("ensemble", "langevin")
         if name in ENSEMBLES and ENSEMBLES[name].stress:
             raise ConfigError(
                 f"npt_from: {name!r} has constant pressure from the beginning; leave it out."
             )
         own = ENSEMBLES[name].settings if name in ENSEMBLES else {}
-        later = {k: v for k, v in values.items() if k in _OF_NPT and k not in own}
-        first = super()._fit_to_ensemble({k: v for k, v in values.items() if k not in later})
-        given = {k: v for k, v in later.items() if v is not None}
-        return {**ENSEMBLES[_NPT].settings, **given} | {
-            k: v for k, v in first.items() if v is not None or k not in _OF_NPT
-        }
+        later = {k: values[k] for k in ENSEMBLES[_NPT].settings if k in values and k not in own}
+        first = super().fitted({k: v for k, v in values.items() if k not in later})
+        given = {k: v for k, v in {**first, **later}.items() if v is not None}
+        return {**first, **ENSEMBLES[_NPT].settings, **given}
 
     def model_post_init(self, context: Any) -> None:
         super().model_post_init(context)

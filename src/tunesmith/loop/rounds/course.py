@@ -1,4 +1,4 @@
-"""The course of rounds: propose, label, learn from the pretrained weights on, measure.
+"""The course of rounds: propose, label, learn all labels anew, measure.
 
 Everything is a function of the configuration and of labels: never of the time it takes, nor of
 when it was interrupted. That is why a run that was killed goes on to the same result.
@@ -7,6 +7,7 @@ when it was interrupted. That is why a run that was killed goes on to the same r
 import time
 from dataclasses import replace
 from pathlib import Path
+
 from ase import Atoms
 
 from tunesmith.core import E0s, Failure, Label, Members
@@ -145,7 +146,7 @@ class Course:
     def _learn(
         self, at: Standing, chosen: list[Chosen], new: list[Atoms], proposal: Proposal
     ) -> None:
-        """A model from the pretrained weights on all labels, measured; and the checkpoint."""
+        """A model of all labels, measured; and the checkpoint."""
         ready, number = self.ready, at.explorer.rounds
         at = replace(at, keys=(*at.keys, *(self.labels.key(atoms) for atoms in new)))
         self.frames = self.labels.frames(at.keys)
@@ -185,6 +186,8 @@ class Course:
         if not ready.valid:
             train, valid = set_apart(frames, tune.sampler, ready.config.seed)
             problem = replace(problem, train=train, valid=valid)
+        if getattr(tune, "begin", "foundation") == "last" and (last := self.at.members) is not None:
+            problem = replace(problem, begin=(last.moved, last.replay))
         if check := getattr(tune.sampler, "check", None):
             check(problem)
         self.tools.screen.busy(f"round {number}: learning {len(frames)} labels")

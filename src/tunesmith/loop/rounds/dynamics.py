@@ -1,4 +1,4 @@
-"""Molecular dynamics of a round, driven by the mean of a posterior: frames until it ends or breaks."""
+"""Molecular dynamics of a round, driven by the mean of a posterior, until it ends or explodes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.config import CagoConfig
-from tunesmith.core import Calibration, Frame, Label, derived_seed
+from tunesmith.core import Calibration, Label, derived_seed
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
