@@ -12,7 +12,7 @@ from ase import Atoms
 
 from tunesmith.config import CagoConfig
 from tunesmith.core import Calibration, Label, derived_seed
-from tunesmith.errors import ConfigError, DataError
+from tunesmith.errors import ConfigError, DataError, LabellingError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
@@ -86,7 +86,15 @@ class FromDynamics:
     def judged(
         self, known: Known, about: dict[str, Any], labelled: list[tuple[Candidate, Label]]
     ) -> dict[str, Any]:
-        """With the members' real error on what was proposed, rms over members and atoms, eV/Å."""
+        """With the members' real error on what was proposed, rms over members and atoms, eV/Å.
+
+        Raises `LabellingError` where there is nothing to start from.
+        """
+        if not known.number and not labelled and not self.ready.initial:
+            raise LabellingError(
+                f"none of the {len(self.ready.starts)} start structures or their rattled copies "
+                "could be labelled; correct them or the reference."
+            )
         if not known.number or not labelled or len(known.posterior) < 2:
             return about
         found = np.array([real_error(known.posterior, c.atoms, label) for c, label in labelled])
