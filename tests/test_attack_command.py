@@ -71,7 +71,7 @@ def frames() -> list[Atoms]:
     found = [molecule(name) for name in ("H2O", "CH3OH", "CH4")]
     for k, atoms in enumerate(found):
         atoms.rattle(0.04, seed=k)
-        atoms.info["name"] = str(k)
+        atoms.info["name"] = "abc"[k]
     found[1].set_constraint(FixAtoms([0, 1]))
     return found
 
@@ -86,9 +86,8 @@ def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert (summary["n_members"], summary["calibration"]) == (3, "gamma")
     assert summary["reasons"] == {"on target": 3}
     posterior = open_model("three")
-    for start, atoms, row in zip(
-        frames(), read("out.xyz", ":"), summary["structures"], strict=True
-    ):
+    found = read("out.xyz", ":")
+    for start, atoms, row in zip(frames(), found, summary["structures"], strict=True):
         spreads = [posterior.predict([a]).std() for a in (start, atoms)]
         assert None not in spreads
         std = [np.sqrt((LAW.std(s.forces) ** 2).sum(1)) for s in spreads if s is not None]
@@ -123,7 +122,7 @@ def test_a_reference_tells_the_real_error(folder: Path, capfd: pytest.CaptureFix
     assert (summary["n_labelled"], summary["n_failed"], summary["n_attacking"]) == (2, 1, 2)
     assert "failure" in summary["structures"][0]
     labelled = read("out.xyz", ":")
-    assert [a.info["name"] for a in labelled] == ["1", "2"]
+    assert [a.info["name"] for a in labelled] == ["b", "c"]
     posterior, squares = open_model("three"), []
     for atoms, row in zip(labelled, summary["structures"][1:], strict=True):
         members = posterior.predict([atoms]).members
@@ -140,10 +139,8 @@ def test_a_reference_tells_the_real_error(folder: Path, capfd: pytest.CaptureFix
     assert code == 1, err
     assert len(LabelStore("out.db")) == 2
     assert len(LabelStore("out.db").failures()) == 2
-    assert (
-        f"real error of the members (rms over 2 labelled structures): {1e3 * summary['error']:.1f}"
-        in out
-    )
+    error = f"{1e3 * summary['error']:.1f} meV/Å"
+    assert f"real error of the members (rms over 2 labelled structures): {error}" in out
     assert "frames.xyz#0: " in out
 
 
@@ -154,7 +151,11 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "a plain model": (("--target", "1 eV/Å", "--model", "organic-xs"), "a committee of one never"),
     "not calibrated": (("--target", "1 eV/Å", "--model", "raw"), "raw has no calibration"),
     "too many": (("--target", "1 eV/Å", "--members", "4"), "4 are to attack, but three has 3"),
-    "one attacks": (("--target", "1 eV/Å", "--members", "1"), "members"),
+    "one attacks": (
+        ("--target", "1 eV/Å", "--members", "1"),
+        "members: 1 was given",
+    ),
+    "none attacks": (("--target", "1 eV/Å", "--members", "0"), "members: 0 was given"),
     "a store alone": (("--target", "1 eV/Å", "--store", "x.db"), "--store: without a reference"),
     "beyond nothing": (
         ("--target", "1 eV/Å", "--uncalibrated", "--beyond-calibration"),
@@ -193,6 +194,27 @@ def test_structures_that_are_refused(folder: Path, capfd: pytest.CaptureFixture[
     assert code == 2
     assert "out.xyz exists" in err
     assert Path("out.xyz").read_text() == "mine"
+
+
+def test_a_target_beyond_the_calibrated_range(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    PowerLaw = pytest.importorskip("tunesmith.calibrate.powerlaw").PowerLaw
+    rng = np.random.default_rng(0)
+    std = np.exp(rng.uniform(np.log(0.01), np.log(0.1), 600))
+    law = PowerLaw.fit(std, 1.5 * std**0.9 * rng.normal(size=(3, 600)))
+    saved(folder / "ranged", 2, forces=law)
+    own = ("attack", "frames.xyz", "--model", "ranged", "--out", "out.xyz", "--target", "2 eV/Å")
+    code, _, err = run(capfd, *own)
+    assert code == 2
+    low, high = 3**0.5 * law.std(np.array([law.low, law.high]))
+    assert f"2000 meV/Å is outside {1e3 * low:.3g} to {1e3 * high:.3g} meV/Å" in err
+    assert "--beyond-calibration" in err
+    code, out, err = run(
+        capfd, *own, "--beyond-calibration", "--set", "attack.evaluations=2", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["calibration"] == "power-law"
 
 
 def test_the_spread_as_it_is(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

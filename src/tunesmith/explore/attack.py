@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from pydantic import Field, model_validator
 from scipy.optimize import minimize
 
@@ -119,13 +120,13 @@ class Attack(Settings):
             raise DataError(
                 "it has no pressure without three periodic directions; leave that bias out."
             )
-        if (close := too_close(atoms, self.min_distance)) is not None:
-            i, j, distance = close
-            raise DataError(
-                f"its atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are "
-                f"{distance:.3g} Å apart to start with; mend it, or lower attack.min_distance."
-            )
+        if (close := self.too_close(atoms)) is not None:
+            raise DataError(f"its {close} to start with; mend it, or lower attack.min_distance.")
         return space
+
+    def too_close(self, atoms: Atoms) -> str | None:
+        """The nearest pair as a clause, where it breaks the limit."""
+        return too_close(atoms, self.min_distance, covalent_radii[atoms.numbers])
 
 
 class Evaluate(Protocol):
@@ -289,7 +290,7 @@ class _Search:
             return "too far"
         if self.space.strain(_UNIT * vector) > self.settings.max_strain:
             return "too far"
-        return None if too_close(atoms, self.settings.min_distance) is None else "too close"
+        return None if self.settings.too_close(atoms) is None else "too close"
 
     def _on_target(self, std: np.ndarray) -> bool:
         error = self.settings.error

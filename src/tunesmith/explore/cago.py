@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
+from ase.data import covalent_radii
 from pydantic import Field
 
 from tunesmith import units
@@ -60,10 +60,11 @@ class Filter(Settings):
         """Why a structure is not labelled, in two words; None where it is. forces: (n, 3) eV/Å, by
         the mean of the committee."""
         if isinstance(self.min_distance, float):
-            close = self.min_distance > 0 and too_close(atoms, self.min_distance) is not None
+            close = too_close(atoms, self.min_distance, covalent_radii[atoms.numbers])
         else:
-            close = len(neighbor_list("i", atoms, self._parsed("min_distance", "length"))) > 0
-        if close:
+            length = self._parsed("min_distance", "length")
+            close = too_close(atoms, length, np.full(len(atoms), 0.5))
+        if close is not None:
             return "too close"
         large = not _largest(forces) <= self._parsed("max_force", "force")
         return "force predicted" if large else None

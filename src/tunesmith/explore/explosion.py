@@ -42,20 +42,19 @@ def what_is_wrong(atoms: Atoms, limits: Limits, start_volume: float) -> str | No
         change = atoms.cell.volume / start_volume
         if not 1 / limits.max_volume_change <= change <= limits.max_volume_change:
             return f"the cell's volume is {change:.3g} times that of the start"
-    if (close := too_close(atoms, limits.min_distance)) is not None:
-        i, j, distance = close
-        symbols = atoms.get_chemical_symbols()
-        return f"atoms {i} ({symbols[i]}) and {j} ({symbols[j]}) are {distance:.3g} Å apart"
+    radii = covalent_radii[atoms.numbers]
+    if (close := too_close(atoms, limits.min_distance, radii)) is not None:
+        return close
     if not atoms.pbc.any() and (lost := _apart(atoms.positions, limits.max_separation)):
         return f"{lost} of {len(atoms)} atoms are over {limits.max_separation:g} Å from the others"
     return None
 
 
-def too_close(atoms: Atoms, fraction: float) -> tuple[int, int, float] | None:
-    """The worst pair (in units of its radii) under ``fraction``, periodic images included."""
-    radii = covalent_radii[atoms.numbers]
+def too_close(atoms: Atoms, fraction: float, radii: np.ndarray) -> str | None:
+    """The pair nearest to each other in units of its radii (n,), as a clause; None where that is
+    not under ``fraction``. Periodic images are included."""
     reach = 2 * fraction * radii.max()
-    points, owner = _with_images(atoms, reach)
+    points, owner = with_images(atoms, reach)
     # a tree costs microseconds where a neighbour list of every step would cost milliseconds
     pairs = cKDTree(points).query_pairs(reach, output_type="ndarray")
     if not len(pairs):
@@ -67,10 +66,11 @@ def too_close(atoms: Atoms, fraction: float) -> tuple[int, int, float] | None:
     if relative[worst] >= fraction:
         return None
     i, j = sorted((int(first[worst]), int(second[worst])))
-    return i, j, float(distance[worst])
+    symbols = atoms.get_chemical_symbols()
+    return f"atoms {i} ({symbols[i]}) and {j} ({symbols[j]}) are {distance[worst]:.3g} Å apart"
 
 
-def _with_images(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def with_images(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Positions in the cell with the periodic images within ``reach`` of it, and whose they are."""
     owner = np.arange(len(atoms))
     if not atoms.pbc.any():

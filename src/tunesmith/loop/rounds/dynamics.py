@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ase import Atoms
 from ase.constraints import dict2constraint
 
+from tunesmith.check.committee import of_ensemble
+from tunesmith.check.md import Ask
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md import MD
-from tunesmith.explore.state import Answer, State, Walker
+from tunesmith.explore.state import State, Walker
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -35,23 +36,16 @@ def simulate(
 
     Raises `DataError` for a structure that cannot be run.
     """
-
-    def ask(_: int, structure: Any) -> Answer:
-        mean = posterior.predict([structure], stress=md.needs_stress, spread="energy").mean
-        stress = None if mean.stress is None else mean.stress[0]
-        return Answer(float(mean.energy[0]), mean.forces, stress)
-
+    ask = of_ensemble(posterior, stress=md.needs_stress)
     return [_run(md, walker, ask, seen) for walker in md.init([atoms], seed).walkers]
 
 
-def _run(
-    md: MD, walker: Walker, ask: Callable[[int, Any], Answer], seen: Callable[[], None]
-) -> Run:
+def _run(md: MD, walker: Walker, ask: Ask, seen: Callable[[], None]) -> Run:
     state = first = State((walker,))
     found, times, wrong = [], [], None
     while not md.finished(state):
         try:
-            state = md.step(state, ask)
+            state = md.step(state, lambda _, atoms: ask(atoms))
         except ExplosionError as error:
             wrong = wrong or error.reason
             if state.walkers[0].restarts >= md.max_restarts:

@@ -1,0 +1,126 @@
+"""What is asked of `tunesmith check`, refused where it contradicts itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from tunesmith import units, yamltext
+from tunesmith.check.stability import Stability
+from tunesmith.config import ModelSettings
+from tunesmith.data import checks
+from tunesmith.data.formats import read_frames
+from tunesmith.data.images import read_images
+from tunesmith.errors import ConfigError, DataError
+from tunesmith.explore.md import MD
+from tunesmith.settings import build
+
+#: share of the time that is left out as equilibration where none is given
+_EQUILIBRATION = 0.2
+#: fewest samples of a replica that make averages with errors
+_SAMPLES = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for; None: not given.
+
+    frame: number of the structure in the file. md: NAME=VALUE of settings of molecular dynamics.
+    equilibration: time left out of averages. species: elements that averages are wanted of, none:
+    all. mean: simulate the members' mean. seed: of all replicas.
+    """
+
+    model: ModelSettings
+    start: Path
+    frame: int | None = None
+    md: tuple[str, ...] = ()
+    time: str = "5 ps"
+    replicas: int = 3
+    equilibration: str | None = None
+    min_distance: str = "0.5"
+    every: int = 100
+    species: tuple[str, ...] = ()
+    mean: bool = False
+    processes: int = 1
+    seed: int = 0
+
+    def check(self) -> tuple[Stability, MD, float]:
+        """Criteria, dynamics and fs of equilibration, without opening a file. Raises `ConfigError`
+        for what makes no sense."""
+        for name in ("replicas", "processes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} {getattr(self, name)}: give at least 1.")
+        if self.seed < 0:
+            raise ConfigError(f"--seed {self.seed}: give a number of at least 0.")
+        given = {"min_distance": self.min_distance, "every": self.every}
+        settings = _named(self.md)
+        if "time" in settings:
+            raise ConfigError("--md time: give it as --time.")
+        if "max_temperature" in settings:
+            given["max_temperature"] = settings.pop("max_temperature")
+        stability = build(Stability, given, "stability")
+        md = stability.dynamics(replicas=self.replicas, time=self.time, **settings)
+        total = md.total_steps * md._timestep
+        if self.equilibration is None:
+            return stability, md, _EQUILIBRATION * total
+        skip = units.parse(self.equilibration, "time", field="--equilibration").value
+        if not 0 <= skip < total:
+            raise ConfigError(
+                f"--equilibration {self.equilibration}: must be at least 0 and shorter than "
+                f"--time {self.time}."
+            )
+        return stability, md, skip
+
+    def structure(self, elements: Sequence[int]) -> Atoms:
+        """The start, with its constraints; elements: those the model knows. Raises `DataError`."""
+        frames, _ = read_frames(self.start)
+        number = self._number(len(frames))
+        checks.check_structures([frames[number]], elements)
+        atoms = frames[number].atoms.copy()
+        image = read_images(self.start)[number]
+        atoms.set_constraint([c.copy() for c in image.constraints])
+        there = sorted(set(atoms.get_chemical_symbols()))
+        for name in self.species:
+            if name not in there:
+                raise DataError(
+                    f"--species {name}: the structure has {', '.join(there)}; name those."
+                )
+        return atoms
+
+    def _number(self, there: int) -> int:
+        if self.frame is None:
+            if there != 1:
+                raise DataError(
+                    f"{self.start} holds {there} structures; choose one with --frame N, from 0 to "
+                    f"{there - 1}."
+                )
+            return 0
+        if not 0 <= self.frame < there:
+            raise DataError(f"--frame {self.frame}: {self.start} holds 0 to {there - 1}.")
+        return self.frame
+
+
+def require_samples(md: MD, equilibration: float) -> None:
+    """Raise `ConfigError` where too few samples would be left to average, before they are made."""
+    interval = md.write_steps * md._timestep
+    left = int((md.total_steps * md._timestep - equilibration) / interval)
+    if left < _SAMPLES:
+        raise ConfigError(
+            f"--time {md.time} with samples every {interval:g} fs leaves {left} of them after the "
+            f"equilibration, but averages with errors need {_SAMPLES}; simulate longer, or set "
+            "--md write_every."
+        )
+
+
+def _named(texts: Sequence[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name):
+            raise ConfigError(f"--md {text}: write NAME=VALUE, as 'temperature=300 K'.")
+        if name in settings:
+            raise ConfigError(f"--md {name}: given twice; keep one.")
+        settings[name] = yamltext.parse(value, f"--md {name}")
+    return settings
