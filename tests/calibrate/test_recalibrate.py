@@ -218,6 +218,10 @@ def test_too_few_points_learn_one_by_one_from_the_belief() -> None:
     laws = recalibrated(posterior, posterior.frames(3), BELIEF)
     assert (laws["energy"].records, laws["forces"].records) == (3, 36), "structures; components"
     assert abs(laws["energy"].b - 1) < 0.2
+    fixed = recalibrated(posterior, posterior.frames(9), PowerLaw(rate=0.5, width=0))["forces"]
+    assert (fixed.b, fixed.records) == (1, 9)
+    floored = recalibrated(posterior, posterior.frames(9), PowerLaw(rate=0.5, floor=0.02))["forces"]
+    assert floored.floor == 0.02
     one = recalibrated(posterior, posterior.frames(1), BELIEF)["forces"]
     assert (one.records, one.rate) == (1, 0.5)
     many = recalibrated(posterior, posterior.frames(99), BELIEF)

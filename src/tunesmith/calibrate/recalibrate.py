@@ -199,13 +199,14 @@ def _learnt(
 
 
 def _fitted(records: list[_Record], law: Any) -> Any:
-    """The law of all points at once where it has such a fit and they support it; else record by
-    record, from what is believed beforehand."""
-    fit = getattr(law, "fit", None)
-    pairs = [(np.atleast_1d(r.std), np.atleast_1d(r.member if fit else r.error)) for r in records]
-    if fit:
+    """A power law of all points at once, where its exponent is free and they support it; else
+    record by record, from what is believed beforehand."""
+    power = isinstance(law, PowerLaw)
+    pairs = [(np.atleast_1d(r.std), np.atleast_1d(r.member if power else r.error)) for r in records]
+    if power and law.width != 0:
+        std, error = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         try:
-            return fit(*(np.concatenate(parts) for parts in zip(*pairs, strict=True)))
+            return PowerLaw.fit(std, error, floor=law.floor or None)
         except DataError:
             pass  # too few points, or errors that do not grow with the spread
     for std, error in pairs:
