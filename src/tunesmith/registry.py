@@ -134,7 +134,9 @@ CALIBRATIONS = Registry(
 )
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
-ATTACKS = Registry("attack", {"force-error": "tunesmith.explore.attack:Attack"})
+_FORCE_ERROR = {"force-error": "tunesmith.explore.attack:Attack"}
+#: of the command, and of rounds that attack
+ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
-SECTIONS = {r.section: r for r in (REFERENCES, ATTACKS, *TUNE, *LOOP)}
+SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP)}

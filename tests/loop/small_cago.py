@@ -1,4 +1,4 @@
-"""The smallest rounds that make their own structures: water, organic-xs, GFN1-xTB, three members."""
+"""The smallest rounds that make their own structures: water, GFN1-xTB, three members."""
 
 from pathlib import Path
 from typing import Any

@@ -89,7 +89,8 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of a command with its default and what it means, as YAML.
 
-    name: one of `TEMPLATES`. overrides: texts such as ``"reference.kind=cp2k"``. What has no default is marked as needed.
+    name: one of `TEMPLATES`. overrides: texts such as ``"reference.kind=cp2k"``. What has
+    no default is marked as needed.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")

@@ -5,7 +5,7 @@ where structures come from, and the objects of ``acquire`` below are what is don
 """
 
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -15,12 +15,12 @@ from pydantic import Field
 from tunesmith import units
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.explore.attack import Attack
 from tunesmith.explore.explosion import too_close
 from tunesmith.explore.integrators import ENSEMBLES
 from tunesmith.explore.md import MD
 from tunesmith.explore.md_settings import MDSettings
 from tunesmith.explore.pool import State
+from tunesmith.settings import OneOf
 
 _NPT = "npt"
 #: frames of a round where none are asked for: of one system, and of each of several
@@ -189,7 +189,9 @@ class ByAttack(Settings):
     """Frames are attacked, and what comes of it is labelled."""
 
     kind: ClassVar[str] = "attack"
-    attack: Attack = Field(description="how; its target is target.forces")
+    attack: Annotated[Any, OneOf("acquire.attack", "force-error")] = Field(
+        default=None, validate_default=True, description="how; its target is target.forces"
+    )
     attackers: int | None = Field(
         None, ge=2, description="members that attack a frame of dynamics, drawn for it; null: all"
     )
