@@ -55,7 +55,7 @@ def test_it_reads_back_and_its_template_is_complete(tmp_path: Path) -> None:
         ("acquire.attackers=20", "20 of 8 members cannot attack"),
         ("acquire.attack.target=50 meV/Å", "is target.forces, 100 meV/Å"),
         ("tune.begin=last", "the last members have seen all labels"),
-        ("reference=hidden", "is of a pool"),
+        ("reference.kind=hidden", "is of a pool"),
         ("explore.pressure=1 bar", "ensemble 'langevin' has no use for it"),
         ("explore.filter.max_force=1 eV", "explore.filter.max_force"),
         ("explore.filter.min_distance=1.5", "must be a fraction of the sum of covalent radii"),

@@ -52,8 +52,10 @@ def test_the_recipe_runs(
 ) -> None:
     """Shorter: three rounds, the last of them with dynamics."""
     monkeypatch.chdir(ROOT)
-    short = ("explore.rounds=3", "explore.frames=3", "explore.training_frames=3",
-             "explore.time=0.05 ps", "tune.sampler.epochs=10", "tune.sampler.members=3")  # fmt: skip
+    short = (
+        *("explore.rounds=3", "explore.frames=3", "explore.training_frames=3"),
+        *("explore.time=0.05 ps", "tune.sampler.epochs=10", "tune.sampler.members=3"),
+    )
     command = ["run", str(RECIPE), "--out", str(tmp_path / "run"), "--json"]
     command += [part for name in short for part in ("--set", name)]
     assert terminal.run(cli.app, [*command, "--dry-run"]) == 0

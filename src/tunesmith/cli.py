@@ -629,7 +629,7 @@ def models(json: Json = False) -> None:
 @app.command()
 def template(
     what: Annotated[
-        str, typer.Argument(metavar="tune|label|run|pool|attack", help="Which configuration.")
+        str, typer.Argument(metavar="tune|label|run|pool|cago|attack", help="Which configuration.")
     ],
     set_: Set = None,
     json: Json = False,

@@ -139,11 +139,13 @@ class CagoConfig(Settings):
             )
 
 
+#: said of any other target than one for all atoms
+_ONE = "target.forces: rounds of cago want one force error for all atoms, as '100 meV/Å'."
+
+
 def _check_target(target: Any) -> None:
     if not isinstance(target.forces, str):
-        raise ConfigError(
-            "target.forces: rounds of cago want one force error for all atoms, as '100 meV/Å'."
-        )
+        raise ConfigError(_ONE)
     usual = type(target).model_fields["probability"].default
     for name, given in (
         ("energy", target.energy is not None),
@@ -165,6 +167,8 @@ def _with_target(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(target, Settings)
         else settings.section(target, "target").get("forces")
     )
+    if isinstance(forces, dict):
+        raise ConfigError(_ONE)
     acquire = {"kind": "attack"} | settings.section(acquire, "acquire")
     attack = acquire.get("attack")
     if forces is not None and not isinstance(attack, Settings):

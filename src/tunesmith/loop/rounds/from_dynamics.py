@@ -152,8 +152,9 @@ class FromDynamics:
             while own and len(order) < self.explore.training_frames:
                 order += rng.permutation(len(own)).tolist()
             for i in order[: self.explore.training_frames]:
-                atoms = own[i].atoms.copy()
-                atoms.set_constraint(start.constraints)
+                atoms = start.copy()  # with its constraints, charge and multiplicity
+                atoms.set_cell(own[i].atoms.cell)
+                atoms.positions = own[i].atoms.positions
                 found.append(_Seen(atoms, own[i].origin))
         return found
 
@@ -182,6 +183,7 @@ class FromDynamics:
         stopped = Counter(result.reason for result in found)
         return moved, about | {
             "attacked": len(able),
+            "too_close_to_attack": len(frames) - len(able),
             "on_target": stopped["on target"],
             "stopped": dict(stopped),
             "calibration": _said_of(law, self.target),

@@ -21,6 +21,7 @@ from tunesmith.loop.rounds.prepare import (
     labelled,
     opened,
     read,
+    refuse_overlap,
     to_learn,
 )
 from tunesmith.uncertainty.ensemble import Ensemble
@@ -36,6 +37,8 @@ def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
     initial, isolated, valid, test = labelled(config, potential.elements, say)
     frames, starts = _starts(config)
     checks.check_structures(frames, potential.elements)
+    parts = {"data.initial": initial, "data.valid": valid}
+    refuse_overlap(parts | ({"data.test": test} if test is not valid else {}))
     _check_starts(config, frames, starts)
     _check_first_labels(config, len(initial) + len(starts) * (1 + config.explore.rattled), valid)
     check_e0(config, potential, [*frames, *initial], isolated)
@@ -86,9 +89,10 @@ def _check_starts(config: CagoConfig, frames: list[Frame], starts: list[Atoms]) 
                 projectors(atoms)
         except DataError as error:
             raise DataError(f"explore.start: {frame.origin}: {error}") from None
-    later = max(explore.training_rounds + 1, 1)
-    if attack is None or explore.rounds >= later:
-        explore.check(starts, explore.wanted(later, len(starts)))
+    rounds = range(1, explore.rounds + 1)
+    of_dynamics = [n for n in rounds if attack is None or not explore.from_training(n)]
+    if of_dynamics:
+        explore.check(starts, max(explore.wanted(n, len(starts)) for n in of_dynamics))
 
 
 def _check_first_labels(config: CagoConfig, labels: int, valid: list[Frame]) -> None:
