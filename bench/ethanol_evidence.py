@@ -19,7 +19,7 @@ from ase.geometry import get_dihedrals
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from tunesmith.config import RunConfig, load
-from tunesmith.core import Failure, Label, derived_seed
+from tunesmith.core import Calibration, Failure, Label, Posterior, derived_seed
 from tunesmith.data.images import read_images
 from tunesmith.data.rows import canonical
 from tunesmith.data.store import LabelStore
@@ -171,24 +171,35 @@ def label(run: Run, frames: list[Atoms], out: Path, say: Any) -> list[tuple[Atom
 
 
 def errors(run: Run, labelled: list[tuple[Atoms, Label]]) -> dict[str, Any]:
-    """Per frame, in eV and eV/Å: energy errors of both models, raw std, P(a larger error), K;
-    mean squared force errors."""
+    """`errors_of` a finished run, by its members' spread."""
     law = run.tuned.calibration["energy"]
-    found: dict[str, list[float]] = {
-        k: [] for k in ("tuned", "untuned", "raw_std", "tail", "limit", "tuned_f2", "untuned_f2")
-    }
+    return errors_of(run.tuned, run.untuned, law, run.config.target, labelled)
+
+
+def errors_of(
+    posterior: Posterior,
+    untuned: Ensemble,
+    law: Calibration,
+    target: Any,
+    labelled: list[tuple[Atoms, Label]],
+) -> dict[str, Any]:
+    """Per frame, in eV and eV/Å: energy errors of both models, raw and calibrated std, P(a larger
+    error), K; mean squared force errors."""
+    names = ("tuned", "untuned", "raw_std", "std", "tail", "limit", "tuned_f2", "untuned_f2")
+    found: dict[str, list[float]] = {name: [] for name in names}
     for atoms, truth in labelled:
-        tuned, untuned = run.tuned.predict([atoms]), run.untuned.predict([atoms])
+        tuned, before = posterior.predict([atoms]), untuned.predict([atoms])
         spread = tuned.std()
         assert spread is not None
         error, raw = float(tuned.mean.energy[0]) - truth.energy, float(spread.energy[0])
         found["tuned"].append(error)
-        found["untuned"].append(float(untuned.mean.energy[0]) - truth.energy)
+        found["untuned"].append(float(before.mean.energy[0]) - truth.energy)
         found["raw_std"].append(raw)
+        found["std"].append(float(law.std(raw)))
         found["tail"].append(float(law.exceedance(raw, abs(error))))
-        found["limit"].append(float(run.config.target.energy_of(atoms) or math.nan))
+        found["limit"].append(float(target.energy_of(atoms) or math.nan))
         found["tuned_f2"].append(float(np.mean((tuned.mean.forces - truth.forces) ** 2)))
-        found["untuned_f2"].append(float(np.mean((untuned.mean.forces - truth.forces) ** 2)))
+        found["untuned_f2"].append(float(np.mean((before.mean.forces - truth.forces) ** 2)))
     return found
 
 

@@ -54,6 +54,9 @@ def derived_seed(seed: int, *name: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
 
 
+#: λ that regularises a kernel matrix, in units of the kernel, where nothing else is given
+KERNEL_NOISE = 1e-3
+
 # ----------------------------------------------------------------------------- labels
 
 

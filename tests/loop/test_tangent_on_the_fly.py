@@ -4,13 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.calculator import PropertyNotImplementedError
 
 from small import config, results, start
 from small_pool import frames as made
+from tunesmith.core import Frame
+from tunesmith.data.images import read_images
 from tunesmith.errors import ConfigError, RunFolderError
+from tunesmith.loop import loop
 from tunesmith.loop.job import run
 from tunesmith.loop.thinning import thinned
-from tunesmith.uncertainty.ensemble import open_model
+from tunesmith.tune.chains import SGHMC
+from tunesmith.uncertainty.calculator import Calculator
+from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.uncertainty.tangent import residuals
 
 TANGENT = "acquire={kind: threshold, max_gap: 2 fs, spread: ntk, keep: 3}"
 
@@ -31,6 +38,41 @@ def test_forces_have_no_tangent_variance(tmp_path: Path) -> None:
     files = start(tmp_path)
     with pytest.raises(ConfigError, match=r"acquire\.spread: ntk knows no error of forces"):
         config(files, TANGENT, "target={forces: 50 meV/Å}", "target.energy=")
+
+
+def test_one_chain_has_no_spread_to_ask_by(tmp_path: Path) -> None:
+    files, one = start(tmp_path), "tune.sampler={kind: sghmc, members: 1, steps: 20}"
+    with pytest.raises(ConfigError, match=r"tune\.sampler\.members: one chain has no spread"):
+        config(files, one)
+    assert config(files, one, TANGENT).tune.sampler.members == 1
+
+
+def test_on_a_fixed_data_set_one_chain_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tune\.sampler\.members: one chain"):
+        SGHMC(members=1).require_fixed()
+
+
+@pytest.mark.slow
+def test_one_chain_asks_by_the_tangent_kernel_and_shows_no_error_bar(tmp_path: Path) -> None:
+    one = "tune.sampler={kind: sghmc, members: 1, steps: 20}"
+    settings = config(start(tmp_path), TANGENT, one, "explore.time=3 fs")
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[int] = []
+        patch.setattr(loop, "residuals", lambda f, frames: _counted(asked, f, frames))
+        summary = run(settings, tmp_path / "run")
+    assert summary["members"] == 1
+    assert summary["interventions"] >= 2
+    assert asked == [1] * summary["labels"], "the foundation is asked once of every label"
+    molecule = read_images(tmp_path / "H2O.xyz")[0]
+    molecule.calc = Calculator(tmp_path / "run")
+    assert np.isfinite(molecule.get_potential_energy())
+    with pytest.raises(PropertyNotImplementedError):
+        molecule.calc.get_property("energy_std", molecule)
+
+
+def _counted(asked: list[int], foundation: Ensemble, frames: list[Frame]) -> np.ndarray:
+    asked.append(len(frames))
+    return residuals(foundation, frames)
 
 
 @pytest.mark.slow

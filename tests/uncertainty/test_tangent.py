@@ -10,7 +10,7 @@ from ase.build import molecule
 from tunesmith.core import Frame, Label
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 from tunesmith.uncertainty.features import NTK, compute
-from tunesmith.uncertainty.tangent import Tangent
+from tunesmith.uncertainty.tangent import Tangent, residuals
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,10 @@ def frames(model: Ensemble) -> list[Frame]:
     return found
 
 
+def tangent(model: Ensemble, learnt: list[Frame]) -> Tangent:
+    return Tangent(model, learnt, residuals(model, learnt))
+
+
 def test_it_is_the_residual_processs(model: Ensemble, frames: list[Frame]) -> None:
     """γ̂ (k(x, x) − kᵀ (K + λI)⁻¹ k) by inverses, of gradients one by one."""
     learnt, asked = frames[:4], frames[4].atoms
@@ -44,28 +48,37 @@ def test_it_is_the_residual_processs(model: Ensemble, frames: list[Frame]) -> No
     inverse = np.linalg.inv(kernel[:4, :4] + 1e-3 * np.eye(4))
     k = kernel[4, :4]
     expected = residuals @ inverse @ residuals / 4 * (kernel[4, 4] - k @ inverse @ k)
-    found = Tangent(model, model, learnt).predict([asked])
+    found = tangent(model, learnt).predict([asked])
     assert found.var_model is not None
     assert found.var_model.energy[0] == pytest.approx(expected, rel=1e-3)
     assert found.mean.energy[0] == pytest.approx(model.predict([asked]).mean.energy[0])
     assert np.isnan(found.var_model.forces).all()
 
 
+def test_residuals_do_not_depend_on_what_they_are_asked_with(
+    model: Ensemble, frames: list[Frame]
+) -> None:
+    together = residuals(model, frames)
+    assert np.append(residuals(model, frames[:2]), residuals(model, frames[2:])).tobytes() == (
+        together.tobytes()
+    )
+
+
 def test_a_labelled_structure_is_surer_than_another(model: Ensemble, frames: list[Frame]) -> None:
-    found = Tangent(model, model, frames[:4]).predict([frames[0].atoms, frames[5].atoms])
+    found = tangent(model, frames[:4]).predict([frames[0].atoms, frames[5].atoms])
     assert found.var_model is not None
     assert found.var_model.energy[0] < found.var_model.energy[1]
 
 
 def test_without_a_scale_of_errors_there_is_no_number(model: Ensemble, frames: list[Frame]) -> None:
     for learnt in (frames[:1], [frames[0], replace(frames[0], origin="again")]):
-        std = Tangent(model, model, learnt).predict([frames[1].atoms]).std()
+        std = tangent(model, learnt).predict([frames[1].atoms]).std()
         assert std is not None
         assert np.isnan(std.energy).all()
 
 
 def test_what_cannot_be_represented_has_no_number(model: Ensemble, frames: list[Frame]) -> None:
     on_top = Atoms("HH", [[0, 0, 0], [0, 0, 0.01]])
-    std = Tangent(model, model, frames[:4]).predict([on_top]).std()
+    std = tangent(model, frames[:4]).predict([on_top]).std()
     assert std is not None
     assert np.isnan(std.energy).all()

@@ -8,11 +8,10 @@ from pydantic import Field, model_validator
 from tunesmith.acquire.greedy import Picks, choose, random, top
 from tunesmith.acquire.points import Kernel, Points, closest
 from tunesmith.acquire.variance import PosteriorVariance
-from tunesmith.core import Settings
+from tunesmith.core import KERNEL_NOISE, Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import OneOf
 
-_NOISE = 1e-3
 _BY_VARIANCE = "posterior-variance"
 _BATCH = "candidates labelled in a round"
 
@@ -58,7 +57,7 @@ class Greedy(Settings):
 
     def choose(self, pool: np.ndarray, labelled: np.ndarray | None, n: int) -> Picks:
         """``n`` of the rows of pool (p, d), in the order of taking, beside labelled (m, d)."""
-        noise = self.noise or _NOISE
+        noise = self.noise or KERNEL_NOISE
         return choose(self.rule, pool, labelled, n, kernel=self._kernel, noise=noise)
 
     def rate(self, x: np.ndarray, labelled: np.ndarray) -> np.ndarray:
@@ -69,7 +68,7 @@ class Greedy(Settings):
         if self.rule != _BY_VARIANCE:
             nearest = closest(points.vectors(rows), known.vectors(rows), self._kernel)[1]
             return np.sqrt(nearest)
-        process = PosteriorVariance(self._kernel, self.noise or _NOISE, points.width)
+        process = PosteriorVariance(self._kernel, self.noise or KERNEL_NOISE, points.width)
         process.add_all(known.vectors(rows), known.diagonal(rows))
         return process.of(points.vectors(rows), points.diagonal(rows))
 

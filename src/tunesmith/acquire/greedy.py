@@ -24,6 +24,7 @@ from tunesmith.acquire.clusters import Clusters, Work
 from tunesmith.acquire.lazy import lazy_greedy
 from tunesmith.acquire.points import Kernel, Points, closest, squared_distances
 from tunesmith.acquire.variance import PosteriorVariance
+from tunesmith.core import KERNEL_NOISE
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.registry import nearest
 
@@ -50,7 +51,7 @@ def posterior_variance(
     labelled: np.ndarray | None,
     n: int,
     *,
-    noise: float = 1e-3,
+    noise: float = KERNEL_NOISE,
     kernel: Kernel = "linear",
 ) -> np.ndarray:
     """Greedily largest σ²(x) = k(x, x) − k_T(x)ᵀ (K_TT + λI)⁻¹ k_T(x); each pick joins T.
@@ -208,7 +209,7 @@ def choose(
     n: int,
     *,
     kernel: Kernel = "linear",
-    noise: float = 1e-3,
+    noise: float = KERNEL_NOISE,
     scores: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
 ) -> Picks:

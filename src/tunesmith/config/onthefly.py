@@ -116,9 +116,13 @@ class RunConfig(Settings):
         require_part(self.explore, "explore", "init", "has no steps; see `tunesmith template pool`")
         why = "chooses from many at once, not step by step; use threshold"
         require_part(self.acquire, "acquire", "decide", why)
-        if getattr(self.acquire, "spread", "members") == "ntk" and (
-            self.target.forces is not None or self.acquire.regions
-        ):
+        by_members = getattr(self.acquire, "spread", "members") == "members"
+        if by_members and getattr(self.tune.sampler, "members", 2) < 2:
+            raise ConfigError(
+                "tune.sampler.members: one chain has no spread to judge errors by; use 2 or more, "
+                "or set acquire.spread to ntk."
+            )
+        if not by_members and (self.target.forces is not None or self.acquire.regions):
             raise ConfigError(
                 "acquire.spread: ntk knows no error of forces; leave target.forces and "
                 "acquire.regions out, or set it to members."

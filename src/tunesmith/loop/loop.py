@@ -30,7 +30,7 @@ from tunesmith.loop.tools import Tools
 from tunesmith.loop.trajectory import Trajectory
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.tangent import Tangent
+from tunesmith.uncertainty.tangent import Tangent, residuals
 
 #: steps of each walker between states that one may go back to after an explosion
 GOOD_EVERY = 200
@@ -67,6 +67,7 @@ class Loop:
         self.judges_forces = needs_forces_spread(config.target, config.acquire)
         potential = problem.potential
         self.foundation = Ensemble(potential, [potential.weights()], at.members.e0s)
+        self._wrong = np.zeros(0)
         self.posterior = self._posterior()
         self.trajectory = Trajectory(out / "trajectory.extxyz", at.written)
         known = len(at.keys) - len(at.records)
@@ -273,7 +274,9 @@ class Loop:
         members = Ensemble.of(self.problem.potential, self.at.members)
         if self.config.acquire.spread == "members":
             return members
-        return Tangent(members, self.foundation, self.frames)
+        new = residuals(self.foundation, self.frames[len(self._wrong) :])
+        self._wrong = np.append(self._wrong, new)
+        return Tangent(members, self.frames, self._wrong)
 
     # ------------------------------------------------------------------------- explosions
 

@@ -28,7 +28,9 @@ _JUDGES = 20
 def write(ready: Prepared, loop: Loop, end: End) -> dict[str, Any]:
     """Write everything into the run's folder; returns the summary."""
     at, out = loop.at, loop.out
-    members = replace(at.members, calibration=at.calibration)
+    # a law learnt from other error bars says nothing of the members'
+    of_members = ready.config.acquire.spread == "members"
+    members = replace(at.members, calibration=at.calibration if of_members else {})
     members_file.save(members, out)
     write_frames(out / "labels.extxyz", loop.frames)
     judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in loop.frames]

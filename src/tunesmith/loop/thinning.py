@@ -12,6 +12,8 @@ def thinned(frames: Sequence[Frame], most: int, posterior: Ensemble) -> list[Fra
     """At most so many frames, in their order: the newest, which is the last one, and beside it
     those that leave the least uncovered (LCMD by the tangent kernel of the posterior).
 
+    A posterior of fewer labels is a wider one: its prior and its noise count for more.
+
     most: 2 or more.
     """
     if len(frames) <= most:

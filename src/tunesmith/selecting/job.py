@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tunesmith.acquire import Picks, choose
-from tunesmith.core import Frame, derived_seed
+from tunesmith.core import KERNEL_NOISE, Frame, derived_seed
 from tunesmith.data.checks import check_structures, separate_isolated
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.data.stream import Stream
 from tunesmith.doctor.candidates import Candidates, look
 from tunesmith.errors import DataError, ModelError
 from tunesmith.report.selection import selection_map, selection_table
-from tunesmith.selecting.wanted import NOISE, SCORE, Wanted
+from tunesmith.selecting.wanted import SCORE, Wanted
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 from tunesmith.uncertainty.features import Representation, stream
 from tunesmith.uncertainty.kernels import disagreement
@@ -174,7 +174,7 @@ def _choose(
         labelled,
         wanted.n,
         kernel=job.representation.kernel,
-        noise=wanted.noise or NOISE,
+        noise=wanted.noise or KERNEL_NOISE,
         scores=scores,
         rng=np.random.default_rng(derived_seed(wanted.seed, "select")),
     )

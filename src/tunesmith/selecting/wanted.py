@@ -17,8 +17,6 @@ SCORES = ("committee-energy", "committee-force", "committee-force-mean")
 SCORE = "committee-force"
 #: where a run's configuration has the representation
 _PATH = "acquire.representation"
-#: λ of the posterior variance, where none is given
-NOISE = 1e-3
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ class SGHMC(Dynamics):
     """
 
     kind: ClassVar[str] = "sghmc"
-    members: int = Field(4, ge=2, description="chains; 8 in the paper")
+    members: int = Field(
+        4, ge=1, description="chains; 8 in the paper; 1 only with acquire.spread: ntk"
+    )
     steps: int = Field(
         2000, ge=20, description="steps of each chain: after a label, or on a fixed data set in all"
     )
@@ -107,6 +109,11 @@ class SGHMC(Dynamics):
             raise ConfigError(
                 "tune.sampler.first_steps: on a fixed data set all labels are learnt at once, in "
                 "tune.sampler.steps; leave first_steps out."
+            )
+        if self.members < 2:
+            raise ConfigError(
+                "tune.sampler.members: one chain has no spread, of which error bars are made; use "
+                "2 or more."
             )
 
     def plan(self, steps: int, *, newest: bool = True) -> Update:

@@ -30,6 +30,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from tunesmith.calibrate import scores
+from tunesmith.core import KERNEL_NOISE
 from tunesmith.errors import DataError
 from tunesmith.uncertainty.kernels import Kernel, diagonal, gram, normalised
 
@@ -88,7 +89,7 @@ class ResidualGP:
         features: np.ndarray,
         residuals: np.ndarray,
         *,
-        noise: float = 1e-3,
+        noise: float = KERNEL_NOISE,
         kernel: Kernel = "cosine",
     ) -> Self:
         """From features (m, d) and residuals y − b (m,) eV of labelled structures; noise is λ.
@@ -139,7 +140,7 @@ def fit_prefix(
     valid_features: np.ndarray,
     valid_residuals: np.ndarray,
     *,
-    noise: float = 1e-3,
+    noise: float = KERNEL_NOISE,
     kernel: Kernel = "cosine",
 ) -> tuple[ResidualGP, np.ndarray]:
     """The process of the first n structures, n chosen by the validation structures' Gaussian NLL.

@@ -22,30 +22,37 @@ from tunesmith.uncertainty.gp import ResidualGP
 from tunesmith.uncertainty.representation import Model
 
 
+def residuals(foundation: Ensemble, frames: Sequence[Frame]) -> np.ndarray:
+    """What the foundation, with the posterior's E0s, gets wrong of labels: (n,) eV.
+
+    One by one, so that a label's is the same to the bit whatever it is asked for with.
+    """
+    found = [
+        f.label.energy - float(foundation.predict([f.atoms], spread="energy").mean.energy[0])
+        for f in frames
+        if f.label is not None
+    ]
+    return np.array(found)
+
+
 class Tangent:
     """A posterior whose energies have the kernel's variance in place of the members'.
 
-    posterior: whose mean, and whose mean weights' gradients, count. foundation: the untuned model
-    with the posterior's E0s. frames: all labels learnt from. Forces have no variance (NaN). Where
-    the labels tell no scale of errors (fewer than two, or errors all the same) neither have
-    energies, which a criterion takes for a reason to ask.
+    posterior: whose mean, and whose mean weights' gradients, count; one member will do. frames:
+    all labels learnt from; wrong: their `residuals`. The noise is the likelihood's, as that of
+    members. Forces have no variance (NaN). Where the labels tell no scale of errors (fewer than
+    two, or errors all the same) neither have energies, which a criterion takes for a reason to ask.
     """
 
-    def __init__(self, posterior: Ensemble, foundation: Ensemble, frames: Sequence[Frame]) -> None:
+    def __init__(self, posterior: Ensemble, frames: Sequence[Frame], wrong: np.ndarray) -> None:
         self._posterior, self._representation = posterior, REPRESENTATIONS.get("ntk")()
         self._process: ResidualGP | None = None
-        residuals = [
-            f.label.energy - float(foundation.predict([f.atoms], spread="energy").mean.energy[0])
-            for f in frames
-            if f.label is not None
-        ]
         # averaged once: every step of the dynamics asks for its vector
         network = Model.of(posterior)
         self._network = Ensemble(network.potential, [network.weights], posterior.e0s)
-        features = compute(self._representation, frames, self._network)
-        if len(residuals) > 1 and np.ptp(residuals) > 0:
-            kernel = self._representation.kernel
-            self._process = ResidualGP.fit(features, np.array(residuals), kernel=kernel)
+        if len(wrong) > 1 and np.ptp(wrong) > 0:
+            features = compute(self._representation, frames, self._network)
+            self._process = ResidualGP.fit(features, wrong, kernel=self._representation.kernel)
 
     def predict(
         self,
@@ -64,4 +71,4 @@ class Tangent:
                 std = self._process.predict(features)[1]
         none = None if own.mean.stress is None else np.full(own.mean.stress.shape, np.nan)
         variance = Quantities(std**2, np.full(own.mean.forces.shape, np.nan), none)
-        return replace(own, var_model=variance, var_noise=None)
+        return replace(own, var_model=variance)
