@@ -1,6 +1,8 @@
 """`tunesmith attack` from the outside: what it writes and says, and how it refuses."""
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from tunesmith import terminal
+from tunesmith.attacking import committee
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.cli import app
 from tunesmith.core import E0s, Members
@@ -55,12 +58,24 @@ def committees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def opened() -> Callable[..., Any]:
+    """Every run folder opened once for all commands of this file."""
+    return functools.cache(open_model)  # the folders have the same names in every test
+
+
 @pytest.fixture
-def folder(committees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    committees: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: Callable[..., Any],
+) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
+    monkeypatch.setattr(committee, "open_model", opened)
     for name in ("three", "raw", "one"):
         (work / name).symlink_to(committees / name)
     write("frames.xyz", frames())
@@ -80,21 +95,21 @@ ATTACK = ("attack", "frames.xyz", "--model", "three", "--out", "out.xyz")
 
 
 def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capfd, *ATTACK, "--target", "150 meV/Å", "--json")
+    code, out, err = run(capfd, *ATTACK, "--target", "200 meV/Å", "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert (summary["n_members"], summary["calibration"]) == (3, "gamma")
     assert summary["reasons"] == {"on target": 3}
     posterior = open_model("three")
-    found = read("out.xyz", ":")
-    for start, atoms, row in zip(frames(), found, summary["structures"], strict=True):
+    files = read("frames.xyz", ":"), read("out.xyz", ":")
+    for start, atoms, row in zip(*files, summary["structures"], strict=True):
         spreads = [posterior.predict([a]).std() for a in (start, atoms)]
         assert None not in spreads
         std = [np.sqrt((LAW.std(s.forces) ** 2).sum(1)) for s in spreads if s is not None]
         before, after = (float(np.sqrt(np.mean(s**2))) for s in std)
         assert row["std_start"] == pytest.approx(before, rel=1e-4)
         assert row["std"] == pytest.approx(after, rel=1e-4)
-        assert row["std"] == pytest.approx(0.15, rel=0.05)
+        assert row["std"] == pytest.approx(0.2, rel=0.05)
         moved = np.linalg.norm(atoms.positions - start.positions, axis=1)
         assert row["displacement"] == pytest.approx(moved.max(), abs=1e-6)
         assert moved.max() > 1e-3
@@ -104,7 +119,7 @@ def test_the_example(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
         if start.constraints:
             assert np.array_equal(atoms.positions[:2], start.positions[:2])
     # once more gives the same to the bit
-    code, again, _ = run(capfd, *ATTACK[:-1], "again.xyz", "--target", "150 meV/Å", "--json")
+    code, again, _ = run(capfd, *ATTACK[:-1], "again.xyz", "--target", "200 meV/Å", "--json")
     assert json.loads(again)["structures"] == summary["structures"]
     assert Path("again.xyz").read_bytes() == Path("out.xyz").read_bytes()
 

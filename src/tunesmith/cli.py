@@ -408,7 +408,7 @@ def attack(
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Move structures to where a committee's force error is a chosen one.
+    """Move structures to a chosen force error of a committee.
 
     Such structures teach more than those of a trajectory, and can still be labelled.
 

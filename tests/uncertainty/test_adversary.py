@@ -108,7 +108,7 @@ def test_the_gradient_is_that_of_finite_differences(committee: Ensemble, name: s
     frames = {i: FRAMES[k]() for i, k in enumerate(kinds)}
     found = Adversary(committee, objective).evaluate(frames)
     models = said_by(committee, objective.needs_stress)
-    differences = Differences(models, objective, step=1e-4, central=True)
+    differences = Differences(models, objective, step=3e-5, central=True)
     expected = differences.evaluate(frames)
     for i, atoms in frames.items():
         assert found[i].value == pytest.approx(expected[i].value, rel=1e-9)

@@ -91,7 +91,7 @@ class Differences:
 
     def evaluate(self, frames: Mapping[int, Atoms]) -> dict[int, Point]:
         """The objective at every structure, all displaced ones in one batch."""
-        plans = {number: self._displaced(atoms) for number, atoms in frames.items()}
+        plans = {number: [atoms, *self.displaced(atoms)] for number, atoms in frames.items()}
         said = iter(self.models([atoms for plan in plans.values() for atoms in plan]))
         points = {}
         for number, plan in plans.items():
@@ -111,9 +111,10 @@ class Differences:
             return (ahead - behind) / (2 * self.step)
         return (values[1:] - values[0]) / self.step
 
-    def _displaced(self, atoms: Atoms) -> list[Atoms]:
-        """The structure, and every displacement of it."""
-        plan = [atoms]
+    def displaced(self, atoms: Atoms) -> list[Atoms]:
+        """The structure displaced by every coordinate and, if periodic, strained; x, y, z of the
+        first atom come first."""
+        plan = []
         for step in (self.step, -self.step) if self.central else (self.step,):
             for i in range(3 * len(atoms)):
                 moved = atoms.copy()
