@@ -114,6 +114,8 @@ class CagoConfig(Settings):
 
     def _check_committee(self) -> None:
         sampler = self.tune.sampler
+        if require := getattr(sampler, "require_fixed", None):
+            require()
         members = getattr(sampler, "members", 1)
         if members < 2:
             raise ConfigError(
