@@ -108,7 +108,9 @@ class Cago(MDSettings):
     npt_from: int | None = Field(
         None, ge=1, description="round from which pressure is constant (npt); null: never"
     )
-    filter: Filter = Field(default_factory=Filter)
+    filter: Filter = Field(
+        default_factory=Filter, description="which structures are not worth a label"
+    )
     max_restarts: int = Field(0, ge=0, description="explosions of one run before it ends there")
 
     @classmethod
