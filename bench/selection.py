@@ -3,10 +3,10 @@
     python bench/selection.py [--quick] [--json FILE] [--parts speed growth map] [--work FOLDER]
 
 speed: LCMD and posterior variance (max-determinant) of both packages on random features, where
-no bound helps, and on real ones: `selection_pool.py`'s frames, repeated with noise as long as the
-median distance to the nearest neighbour. Each run in a process of its own; what it needs beside
-the features is its peak less what it had when they were there. growth: time and memory from 10⁴
-candidates on. map: 10⁷ candidates in a float16 file.
+no bound helps, and on real ones (activations and tangent kernels): `selection_pool.py`'s frames,
+repeated with noise as long as the median distance to the nearest neighbour. Each run in a process
+of its own; what it needs beside the features is its peak less what it had when they were there.
+growth: time and memory from 10⁴ candidates on. map: 10⁷ candidates in a float16 file.
 """
 
 import argparse
@@ -18,11 +18,12 @@ from statistics import median
 from typing import Any
 
 import measure
-from selection_runs import LABELLED, PICKS, WIDTH, pool_file
+from selection_runs import LABELLED, PICKS, REAL, WIDTH, pool_file
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("numpy", "torch", "bmdal_reg", "tunesmith")
 RULES = ("lcmd", "posterior-variance")
+FEATURES = ["random", *REAL]
 ALL_RULES = (*RULES, "kcenter")
 
 
@@ -76,7 +77,8 @@ def speed_table(found: dict[str, Any], options: argparse.Namespace) -> str:
     lines = [
         f"## {options.n} candidates, {PICKS} picks, {LABELLED} labelled, medians of "
         f"{options.repeats}\n",
-        f"Random: {WIDTH} float32 features; real: {options.frames} distinct frames. Same picks: "
+        f"Random: {WIDTH} float32 features; activation (64) and ntk (128) of organic-xs: "
+        f"{options.frames} distinct frames. Same picks: "
         "from the first on, against bmdal_reg in float32 and, where they differ, in float64.\n",
         "| features, rule | tunesmith s (CPU) | bmdal_reg s (CPU) | ratio (CPU) | "
         "beside the features MB | bmdal_reg MB | same picks |",
@@ -98,9 +100,10 @@ def speed_table(found: dict[str, Any], options: argparse.Namespace) -> str:
             lines.append(
                 f"- {name}: of {work['pairs']:.3g} distances to new centres the triangle "
                 f"inequality leaves {share['triangle']}, leading coordinates "
-                f"{share['coordinates'] if work['coordinates'] else '(not of use)'}; compared in "
-                f"float64 {share['compared']}, of a new cluster {share['moved']}; "
-                f"{work['passes']} passes over all features for {PICKS - 1} new centres."
+                f"{share['coordinates'] if work['coordinates'] else '(not of use)'}; compared "
+                f"{share['compared']}, of a new cluster {share['moved']}; computed in float64 too "
+                f"{work['unsure']}; {work['passes']} passes over all features for {PICKS - 1} new "
+                "centres."
             )
         else:
             lines.append(f"- {name}: {share['computed']} of the values computed again.")
@@ -175,7 +178,7 @@ def main() -> None:
     add("--name", default="select", help="of the tables' file, before the date")
     add("--work", type=Path, default=HERE / "results" / "runs" / "select")
     add("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    add("--features", nargs="+", choices=["random", "real"], default=["random", "real"])
+    add("--features", nargs="+", choices=FEATURES, default=FEATURES)
     add("--n", type=int, default=1_000_000, help="candidates; the memory map has ten times as many")
     add("--frames", type=int, default=100_000, help="distinct ones of the real features")
     add("--repeats", type=int, default=3)

@@ -1,19 +1,21 @@
 """Real features for `bench/selection.py`: small molecules by molecular dynamics and rattled.
 
-`activation` of organic-xs: the invariant channels of every atom, all layers, mean over atoms.
+Two representations of organic-xs: ``activation``, the invariant channels of all layers, mean over
+atoms (64 columns), and ``ntk``, the energy's gradient with respect to the species embedding (128).
 Computed once per size and kept in a work folder.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms, units
 from ase.build import molecule
 from ase.collections import g2
 
+from selection_runs import REAL
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.base import Batch, Potential
 
 MODEL = "organic-xs"
 _STEP = 1.0 * units.fs
@@ -21,10 +23,11 @@ _FRICTION = 0.02 / units.fs
 _EVERY = 2  # MD steps between frames that are kept
 _TEMPERATURES = (300.0, 600.0, 1000.0)  # K
 _PIECE = 20_000
+_BATCH = 128
 _AMPLITUDES = (0.02, 0.05, 0.1)  # Å, standard deviation of rattled coordinates
 
 
-def real_features(work: Path, frames: int, seed: int = 0) -> np.ndarray:
+def real_features(work: Path, kind: str, frames: int, seed: int = 0) -> np.ndarray:
     """(frames, d) float32, half MD and half rattled, in random order.
 
     Made in pieces that are kept below the work folder: the same call goes on where one stopped.
@@ -33,13 +36,11 @@ def real_features(work: Path, frames: int, seed: int = 0) -> np.ndarray:
     parts = []
     for piece, start in enumerate(range(0, frames, _PIECE)):
         count = min(_PIECE, frames - start)
-        file = work / f"features-{MODEL}-{seed}-{piece}-{count}.npy"
-        if not file.exists():
-            rng = np.random.default_rng((seed, piece))
-            potential = zoo.load(MODEL)
-            moved = _dynamics(potential, count // 2, rng)
-            np.save(file, np.concatenate([moved, _rattled(potential, count - len(moved), rng)]))
-        parts.append(np.load(file))
+        files = {k: work / f"{k}-{MODEL}-{seed}-{piece}-{count}.npy" for k in REAL}
+        if not all(file.exists() for file in files.values()):
+            for k, rows in _piece(count, np.random.default_rng((seed, piece))).items():
+                np.save(files[k], rows)
+        parts.append(np.load(files[kind]))
     return np.random.default_rng(seed).permutation(np.concatenate(parts))
 
 
@@ -55,22 +56,33 @@ def molecules() -> list[Atoms]:
     ]
 
 
-def _evaluated(
-    potential: Potential, frames: list[Atoms], forces: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean features (frames, d) and, where asked, the forces of all atoms (A, 3) eV/Å."""
-    batch = potential.batch([potential.graph(atoms) for atoms in frames])
-    out = potential.evaluate(potential.weights(), batch, forces=forces, features=True)
-    assert out.features is not None
-    index = torch.repeat_interleave(torch.tensor([len(atoms) for atoms in frames]))
-    sums = torch.zeros(len(frames), out.features.shape[1]).index_add_(
-        0, index, out.features.detach().float()
-    )
-    mean = sums / torch.bincount(index)[:, None]
-    return mean.numpy(), None if out.forces is None else out.forces.detach().double().numpy()
+def _piece(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    potential = zoo.load(MODEL)
+    moved = _joined(_dynamics(potential, count // 2, rng))
+    rattled = _joined(_rattled(potential, count - count // 2, rng))
+    return {kind: np.concatenate([moved[kind][: count // 2], rattled[kind]]) for kind in REAL}
 
 
-def _dynamics(potential: Potential, count: int, rng: np.random.Generator) -> np.ndarray:
+def _joined(blocks: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    every = list(blocks)
+    return {kind: np.concatenate([block[kind] for block in every]) for kind in REAL}
+
+
+def _features(potential: Potential, batch: Batch) -> dict[str, np.ndarray]:
+    """Of every structure of a batch, (frames, d) float32 of each kind."""
+    weights = potential.weights()
+    atoms = potential.features(weights, batch)
+    sums = atoms.new_zeros(len(batch), atoms.shape[1]).index_add(0, batch.index, atoms)
+    found = {
+        "activation": sums / batch.counts[:, None],
+        "ntk": potential.embedding_gradient(weights, batch).flatten(1),
+    }
+    return {kind: rows.numpy().astype(np.float32) for kind, rows in found.items()}
+
+
+def _dynamics(
+    potential: Potential, count: int, rng: np.random.Generator
+) -> Iterator[dict[str, np.ndarray]]:
     """Langevin dynamics (BAOAB) of every molecule at every temperature, all in one batch."""
     frames = [atoms.copy() for atoms in molecules() for _ in _TEMPERATURES]
     temperature = np.tile(_TEMPERATURES, len(frames) // len(_TEMPERATURES))
@@ -81,8 +93,7 @@ def _dynamics(potential: Potential, count: int, rng: np.random.Generator) -> np.
     speed = np.sqrt(units.kB * np.repeat(temperature, sizes)[:, None] / mass)
     keep = np.exp(-_FRICTION * _STEP)
     v = np.sqrt(2) * speed * rng.standard_normal((*mass.shape[:1], 3))
-    found: list[np.ndarray] = []
-    features, forces = _evaluated(potential, frames, True)
+    _, forces = _forces(potential, frames)
     for step in range(-(-count // len(frames)) * _EVERY):
         v += 0.5 * _STEP * forces / mass
         x = np.concatenate([atoms.positions for atoms in frames]) + 0.5 * _STEP * v
@@ -90,22 +101,30 @@ def _dynamics(potential: Potential, count: int, rng: np.random.Generator) -> np.
         x += 0.5 * _STEP * v
         for atoms, positions in zip(frames, np.split(x, cuts), strict=True):
             atoms.positions = positions
-        features, forces = _evaluated(potential, frames, True)
+        batch, forces = _forces(potential, frames)
         v += 0.5 * _STEP * forces / mass
         if step % _EVERY == _EVERY - 1:
-            found.append(features)
-    return np.concatenate(found)[:count]
+            yield _features(potential, batch)
 
 
-def _rattled(potential: Potential, count: int, rng: np.random.Generator) -> np.ndarray:
+def _forces(potential: Potential, frames: list[Atoms]) -> tuple[Batch, np.ndarray]:
+    """The batch, and the forces of all atoms (A, 3) eV/Å."""
+    batch = potential.batch([potential.graph(atoms) for atoms in frames])
+    out = potential.evaluate(potential.weights(), batch)
+    assert out.forces is not None
+    return batch, out.forces.detach().double().numpy()
+
+
+def _rattled(
+    potential: Potential, count: int, rng: np.random.Generator
+) -> Iterator[dict[str, np.ndarray]]:
     """Every molecule with Gaussian displacements of several amplitudes."""
-    every, found = molecules(), []
-    for start in range(0, count, 256):
+    every = molecules()
+    for start in range(0, count, _BATCH):
         frames = []
-        for i in range(start, min(start + 256, count)):
+        for i in range(start, min(start + _BATCH, count)):
             atoms = every[i % len(every)].copy()
             amplitude = _AMPLITUDES[(i // len(every)) % len(_AMPLITUDES)]
             atoms.positions += amplitude * rng.standard_normal(atoms.positions.shape)
             frames.append(atoms)
-        found.append(_evaluated(potential, frames, False)[0])
-    return np.concatenate(found)
+        yield _features(potential, potential.batch([potential.graph(a) for a in frames]))

@@ -13,26 +13,27 @@ from typing import Any
 
 LABELLED, PICKS, NOISE = 50, 100, 1e-3
 WIDTH = 256  # of random features
+REAL = ("activation", "ntk")  # features of a model
 _MB = 1024  # kB
 
 
 def pool_file(work: Path, kind: str, n: int, frames: int) -> Path:
-    """A file of n + 50 rows, the labelled ones last; made once. kind: random, real or half (random
-    in float16)."""
-    file = work / (f"{kind}-{n}-{frames}.npy" if kind == "real" else f"{kind}-{n}.npy")
+    """A file of n + 50 rows, the labelled ones last; made once. kind: of `REAL`, random or half
+    (random in float16)."""
+    file = work / (f"{kind}-{n}-{frames}.npy" if kind in REAL else f"{kind}-{n}.npy")
     if not file.exists():
         import numpy as np
 
         work.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(1)
         total, half = n + LABELLED, file.with_suffix(".part.npy")
-        distinct = real(work, frames) if kind == "real" else np.empty((0, WIDTH))
+        distinct = real(work, kind, frames) if kind in REAL else np.empty((0, WIDTH))
         shape, dtype = (total, distinct.shape[1]), np.float16 if kind == "half" else np.float32
         rows = np.lib.format.open_memmap(half, "w+", dtype, shape)
         order, sigma = rng.permutation(total), neighbour_distance(distinct) / shape[1] ** 0.5
         for i in range(0, total, 2**14):
             noise = rng.standard_normal((min(2**14, total - i), shape[1]), dtype=np.float32)
-            if kind == "real":
+            if kind in REAL:
                 which = order[i : i + 2**14]
                 # each frame once as it is, the others are copies with noise
                 noise = distinct[which % frames] + sigma * (which >= frames)[:, None] * noise
@@ -42,10 +43,10 @@ def pool_file(work: Path, kind: str, n: int, frames: int) -> Path:
     return file
 
 
-def real(work: Path, frames: int) -> Any:
+def real(work: Path, kind: str, frames: int) -> Any:
     from selection_pool import real_features
 
-    return real_features(work, frames)
+    return real_features(work, kind, frames)
 
 
 def neighbour_distance(rows: Any) -> float:

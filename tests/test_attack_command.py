@@ -223,7 +223,7 @@ def test_a_target_beyond_the_calibrated_range(
     code, _, err = run(capfd, *own)
     assert code == 2
     low, high = 3**0.5 * law.std(np.array([law.low, law.high]))
-    assert f"2000 meV/Å is outside {1e3 * low:.3g} to {1e3 * high:.3g} meV/Å" in err
+    assert f"2000 meV/Å is outside {1e3 * low:.4g} to {1e3 * high:.4g} meV/Å" in err
     assert "--beyond-calibration" in err
     code, out, err = run(
         capfd, *own, "--beyond-calibration", "--set", "attack.evaluations=2", "--json"

@@ -24,8 +24,8 @@ def test_a_real_pool_holds_each_frame_and_copies_as_far_away_as_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = np.random.default_rng(0).standard_normal((60, 24)).astype(np.float32)
-    monkeypatch.setattr(selection_runs, "real", lambda work, n: frames[:n])
-    rows = np.load(selection_runs.pool_file(tmp_path, "real", 550, 60))
+    monkeypatch.setattr(selection_runs, "real", lambda work, kind, n: frames[:n])
+    rows = np.load(selection_runs.pool_file(tmp_path, "ntk", 550, 60))
     assert rows.shape == (600, 24)
     distance = np.linalg.norm(rows[:, None] - frames, axis=2).min(1)
     assert (np.sort(distance)[:60] == 0).all()

@@ -1,15 +1,20 @@
 """Candidates and their nearest centres, kept up to date as centres are added: LCMD without most of
-its distances.
+its distances, and those in float32.
 
 A new centre z takes candidate x from its centre c only if d(x, z) < d(x, c). Three bounds say,
-each cheaper than a distance, where that cannot be; what they leave is compared in float64:
+each cheaper than a distance, where that cannot be:
 
-1. d(x, z) ≥ d(z, c) − d(x, c), so d(x, c) > d(z, c) / 2 is needed (triangle inequality);
+1. d(x, z) ≥ d(z, c) − d(x, c), so d(x, c) > d(z, c) / 2 is needed (triangle inequality); of each
+   cluster's members, sorted by distance, these are the first;
 2. d(x, z) ≥ the distance of the leading principal coordinates and of the lengths of what they
-   leave over: a map that never makes distances larger (`LeadingCoordinates`);
+   leave over (`LeadingCoordinates`);
 3. d(x, z) from one product of all features in float32, less its largest rounding error. Reading
    the features is what it costs, so it is done together for the next few centres to be expected:
    the farthest candidates of the same cluster.
+
+What they leave is compared in float32. Distances, and sums of them, that are closer to each other
+than rounding can have moved them are computed again in float64: which centre is nearest, which
+cluster largest, and which of its members farthest, is as in float64 throughout.
 """
 
 from dataclasses import dataclass
@@ -17,9 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunesmith.acquire.coordinates import leading_coordinates
-from tunesmith.acquire.points import Points, closest, squared_distances
+from tunesmith.acquire.members import Members
+from tunesmith.acquire.nearest import nearest_centres, rounding
+from tunesmith.acquire.points import Points, squared_distances
 
-_STRETCH = 2**16  # candidates handled together
+_STRETCH = 2**16  # candidates handled together by products
 _FEW = 8  # one in so many candidates may be compared without a float32 pass
 _AHEAD = 16  # centres of which such a pass is made together, at most
 _PRODUCTS = 2**26  # numbers of them kept, at most
@@ -29,7 +36,8 @@ _PRODUCTS = 2**26  # numbers of them kept, at most
 class Work:
     """Candidates over all new centres: there (``pairs``), left by each bound, taken over.
 
-    ``passes``: over all features in float32, for bound 3.
+    ``unsure``: distances that had to be computed in float64 too. ``passes``: over all features in
+    float32, for bound 3.
     """
 
     pairs: int = 0
@@ -37,6 +45,7 @@ class Work:
     coordinates: int = 0
     compared: int = 0
     moved: int = 0
+    unsure: int = 0
     passes: int = 0
 
 
@@ -47,20 +56,21 @@ class Clusters:
     """
 
     def __init__(self, points: Points, centres: np.ndarray, more: int) -> None:
-        n, m = len(points), len(centres)
+        m = len(centres)
         self.points, self.work = points, Work()
-        self.distance = np.empty(n)  # squared, to the nearest centre; −1 once taken
-        self.owner = np.empty(n, np.intp)
         self._centres = np.empty((m + more, points.width))
         self._centres[:m], self._m = centres, m
+        self._rounding = rounding(points, centres)
         self._leading = leading_coordinates(points)
-        for part in points.parts():
-            x = points.vectors(part)
-            self.owner[part], self.distance[part] = closest(x, centres, points.kernel)
-            if self._leading is not None:
-                self._leading.put(part, x)
+        # distance: squared, to the nearest centre; −1 once taken
+        self.owner, self.distance, self.work.unsure = nearest_centres(
+            points, centres, self._leading, self._rounding
+        )
         self._sums = np.bincount(self.owner, self.distance, m + more)
         self._counts = np.bincount(self.owner, minlength=m + more)
+        self._rough = np.full(m + more, self._rounding.relative > 0)  # distances are of float32
+        self._members = Members(self.owner, self._leading, self._rounding)
+        self._members.append_all(self.distance, m)
         self._scale = points.square.max() if points.kernel == "linear" else 1.0
         self._products: dict[int, np.ndarray] = {}
         self._made = 1
@@ -68,21 +78,31 @@ class Clusters:
     def largest(self) -> tuple[int, float]:
         """The farthest candidate of the cluster of largest summed squared distance, and its
         squared distance."""
-        cluster = np.where(self._counts[: self._m] > 0, self._sums[: self._m], -1.0).argmax()
-        members = np.flatnonzero(self.owner == cluster)
-        row = members[self.distance[members].argmax()]
-        return int(row), float(self.distance[row])
+        cluster = self._largest_cluster()
+        head = self._members.first(cluster, 0.0)
+        squared = self.distance[head]
+        if self._rough[cluster]:
+            head = self._members.first(cluster, 2 * self._rounding.error(squared[:1])[0])
+            squared = self._exactly(head)
+        return int(head[squared == squared.max()].min()), float(squared.max())
 
     def add(self, row: int) -> None:
         """A candidate becomes a centre."""
         z = self.points.vectors(np.array([row]))[0]
         cluster = self.owner[row]
         self.drop(row)
-        rows = self._nearer(z)
-        if len(rows) * _FEW > len(self.points) and self.points.single:
+        rows = self._nearer(row, z)
+        if rows is None:
             rows = self._nearer_by_products(row, cluster)
-        new = self.points.distances(rows, z)
-        closer = new < self.distance[rows]
+            rows = rows[self.distance[rows] >= 0]
+        new = self._distances(rows, z)
+        own = self.distance[rows]
+        closer = new < own
+        if self._rounding.relative:
+            doubtful = np.abs(new - own) < self._rounding.error(new) + self._rounding.error(own)
+            some = rows[doubtful]
+            closer[doubtful] = self.points.distances(some, z) < self._exactly(some)
+            self.work.unsure += len(some)
         self.work.compared += len(rows)
         self._move(rows[closer], new[closer])
         self._centres[self._m] = z
@@ -93,35 +113,70 @@ class Clusters:
         own = self.owner[row]
         self._sums[own] -= self.distance[row]
         self._counts[own] -= 1
-        self.owner[row], self.distance[row] = self._m, -1.0
+        self.owner[row], self.distance[row] = len(self._sums), -1.0
+
+    def _largest_cluster(self) -> int:
+        """Sums that rounding may have put in the wrong order are computed in float64."""
+        while True:
+            sums = np.where(self._counts[: self._m] > 0, self._sums[: self._m], -1.0)
+            largest = int(sums.argmax())
+            error = np.zeros(self._m)
+            rough = self._rough[: self._m] & (sums > 0)
+            error[rough] = self._rounding.error(sums[rough], self._counts[: self._m][rough])
+            rivals = sums + error >= sums[largest] - error[largest]
+            if rivals.sum() <= 1 or not self._rough[: self._m][rivals].any():
+                return largest
+            for cluster in np.flatnonzero(rivals & self._rough[: self._m]).tolist():
+                self._refine(cluster)
+
+    def _refine(self, cluster: int) -> None:
+        rows = self._members.of(cluster)
+        self.distance[rows] = squared = self._exactly(rows)
+        self._members.replace(cluster, rows, squared)
+        self._sums[cluster], self._rough[cluster] = squared.sum(), False
+        self.work.unsure += len(rows)
+
+    def _exactly(self, rows: np.ndarray) -> np.ndarray:
+        """Squared distances to their own centres in float64, (r,)."""
+        owner, found = self.owner[rows], np.empty(len(rows))
+        for cluster in np.unique(owner):
+            here = owner == cluster
+            found[here] = self.points.distances(rows[here], self._centres[cluster])
+        return found
+
+    def _distances(self, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
+        if not self._rounding.relative:
+            return self.points.distances(rows, z)
+        return self.points.distances32(rows, z.astype(np.float32)).astype(float)
 
     def _move(self, rows: np.ndarray, distance: np.ndarray) -> None:
         size = len(self._sums)
         self._sums -= np.bincount(self.owner[rows], self.distance[rows], size)
-        self._counts -= np.bincount(self.owner[rows], minlength=size)
+        left = np.bincount(self.owner[rows], minlength=size)
+        self._counts -= left
         self._sums[self._m], self._counts[self._m] = distance.sum(), len(rows)
         self.owner[rows], self.distance[rows] = self._m, distance
+        self._members.left(left)
+        self._members.append(rows, distance)
         self.work.moved += len(rows)
 
-    def _nearer(self, z: np.ndarray) -> np.ndarray:
-        """Candidates that bounds 1 and 2 leave."""
+    def _nearer(self, row: int, z: np.ndarray) -> np.ndarray | None:
+        """Candidates that bounds 1 and 2 leave; None where they are too many."""
         centres = self._centres[: self._m]
         gaps = squared_distances(z[None], centres, self.points.kernel)[0]
-        # less what rounding may have added; the last entry is of rows that are taken
-        quarter = np.append((1 - 1e-9) / 4 * gaps - 1e-15 * self._scale, 0.0)
-        small = None if self._leading is None else self._leading.of(z[None])[0]
-        found = []
-        for start in range(0, len(self.points), _STRETCH):
-            part = slice(start, start + _STRETCH)
-            own = self.distance[part]
-            rows = np.flatnonzero(own > quarter.take(self.owner[part]))
-            self.work.triangle += len(rows)
-            if self._leading is not None and small is not None and len(rows):
-                rows = rows[self._leading.least(part, rows, small) < own[rows]]
-                self.work.coordinates += len(rows)
-            found.append(rows + start)
+        # less what rounding may have added
+        quarter = np.maximum((1 - 1e-9) / 4 * gaps - 1e-15 * self._scale, 0)
+        quarter -= self._rounding.error(quarter)
         self.work.pairs += len(self.points)
-        return np.concatenate(found)
+        parts, n = self._members.farther(quarter)
+        self.work.triangle += n
+        few = len(self.points) // _FEW
+        if self._leading is None and n > few and self.points.single:
+            return None
+        rows = self._members.within(parts, row)
+        if self._leading is not None:
+            self.work.coordinates += len(rows)
+        return None if len(rows) > few and self.points.single else rows
 
     def _make_products(self, row: int, cluster: int) -> None:
         """Those of a row, and of the farthest candidates of the cluster it comes from."""
@@ -129,9 +184,7 @@ class Clusters:
         # twice as many as were of use the last time
         used = self._made - len(self._products)
         self._made = min(_AHEAD, max(2, 2 * used), max(1, _PRODUCTS // len(points)))
-        members = np.flatnonzero(self.owner == cluster)
-        far = np.argsort(-self.distance[members], kind="stable")[: self._made - 1]
-        rows = np.append(row, members[far])
+        rows = np.append(row, self._members.of(cluster)[: self._made - 1])
         vectors, kept = points.array[rows], np.empty((len(rows), len(points)), np.float32)
         for part in points.parts():
             kept[:, part] = points.dots32(part, vectors)
@@ -149,5 +202,6 @@ class Clusters:
         for start in range(0, len(points), _STRETCH):
             part = slice(start, start + _STRETCH)
             least = points.nearest_possible(part, dots[part], square)
-            found.append(np.flatnonzero(least < self.distance[part]) + start)
+            most = self._rounding.most(self.distance[part])
+            found.append(np.flatnonzero(least < most) + start)
         return np.concatenate(found)

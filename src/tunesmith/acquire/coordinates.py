@@ -1,57 +1,61 @@
-"""Sixteen numbers for each point, whose distances are never larger than those of the points."""
+"""Images of points in fifteen dimensions, never much farther apart than the points."""
 
 import numpy as np
 
-from tunesmith.acquire.points import Points
+from tunesmith.acquire.points import UNIT, Points
 
-_LEADING = 15  # coordinates; with what is left over they fill a cache line of float32
+_LEADING = 14  # coordinates; with the length of the rest and one number more a cache line
 _WORTH = 0.5  # share of the variance they must hold
 _SAMPLE = 4096  # rows their directions come from
+_SPARE = 32  # the bound is less tight by one part in so many, to make room for rounding
 
 
 class LeadingCoordinates:
     """x → (its coordinates along orthonormal directions, the length of the rest), in float32.
 
     The rest of a difference is at least as long as the difference of the rests' lengths, so images
-    are at most as far apart as the points. n: how many points are kept.
+    are at most as far apart as the points. origin (d,), directions (d, coordinates): the points'
+    images are of x − origin. n: how many points are kept.
+
+    An image is off by e ≤ √((d + 32) u) ‖x − origin‖, mostly by that of a short rest; u = 2⁻²⁴. By
+    (a + b)² ≤ (1 + 1/s) a² + (1 + s) b² points closer than D have images closer than
+    (1 + 1/s) D² + (1 + s) (e_x + e_z)². A line is an image y and what is compared with −2 y · y_z:
+    ‖y‖² less these errors, and less (1 + 1/s) D² once there is a D.
     """
 
     def __init__(self, n: int, origin: np.ndarray, directions: np.ndarray) -> None:
-        width = directions.shape[1] + 1
-        self._origin, self._directions = origin, directions
-        self._images = np.empty((n, width), np.float32)
-        self._squares = np.empty(n, np.float32)
-        # a little less than they are, by the rounding of the numbers, their squares and products
-        self._less = np.float32(1 - 2 * (width + 7) * 2.0**-24)
+        width, kept = directions.shape
+        self.origin = origin.astype(np.float32)
+        # room for the two other numbers, and none of a constant after x
+        self._directions = np.zeros((width + 1, kept + 2), np.float32)
+        self._directions[:-1, :-2] = directions
+        self._lines = np.empty((n, kept + 2), np.float32)
+        rounding = 2 * (1 + _SPARE) * (width + 32) + 2 * (kept + 16)
+        self._less = np.float32(1 - rounding * UNIT)
 
-    def of(self, x: np.ndarray) -> np.ndarray:
-        """Images of vectors (r, d), (r, coordinates + 1)."""
-        x = x - self._origin
-        along = x @ self._directions
-        rest = np.einsum("ij,ij->i", x, x) - np.einsum("ij,ij->i", along, along)
-        images = np.empty((len(x), along.shape[1] + 1), np.float32)
-        images[:, :-1], images[:, -1] = along, np.sqrt(np.maximum(rest, 0))
-        return images
+    def put(self, part: slice, x: np.ndarray, squares: np.ndarray) -> None:
+        """Keeps the images of points, with x − origin and a constant given, (r, d + 1), and
+        ‖x − origin‖², (r,)."""
+        lines = np.matmul(x, self._directions, out=self._lines[part])
+        rest = squares - np.einsum("ij,ij->i", lines, lines)
+        np.sqrt(np.maximum(rest, 0, out=rest), out=lines[:, -2])
+        np.multiply(squares, self._less, out=lines[:, -1])
 
-    def put(self, part: slice, x: np.ndarray) -> None:
-        """Keeps the images of these vectors."""
-        self._images[part] = images = self.of(x)
-        self._squares[part] = np.einsum("ij,ij->i", images, images)
+    def lines(self, rows: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """Of points with squared distances that closer ones must be below, (r, coordinates + 2)."""
+        found = self._lines.take(rows, axis=0)
+        found[:, -1] -= (1 + 1 / _SPARE) * most
+        return found
 
-    def least(self, part: slice, rows: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Squared distances that points are at least from the point of an image; rows (r,) of a
-        part of them, in order."""
-        images, squares = self._images[part], self._squares[part]
-        if len(rows) < len(images):
-            images, squares = images.take(rows, axis=0), squares[rows]
-        found = images @ (-2 * image)
-        found += self._less * (squares + image @ image)
-        return np.asarray(found)
+    def sought(self, row: int) -> tuple[np.ndarray, float]:
+        """w and b of a point: lines of points that are closer than their D have line · w < b."""
+        line = self._lines[row]
+        return np.append(-2 * line[:-1], np.float32(1)), -float(line[-1])
 
 
 def leading_coordinates(points: Points) -> LeadingCoordinates | None:
     """The principal ones of some rows; None where they say little or there are none."""
-    if not points.flat or not points.single or points.width <= _LEADING + 1:
+    if not points.narrow or points.width <= _LEADING + 2:
         return None
     x = points.vectors(np.arange(0, len(points), -(-len(points) // _SAMPLE)))
     origin = x.mean(0)

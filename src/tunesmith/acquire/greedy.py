@@ -9,9 +9,9 @@
 | `random` | any |
 
 Exact: the candidates are those of float64 over all pairs, up to ties within rounding, whatever
-their order in the pool. No matrix of pairs is ever formed, and beside the features there are some
-hundred bytes for each candidate; the pool may be memory-mapped. Largest-cluster maximum-distance
-(LCMD): Holzmüller et al., JMLR 24 (2023) 164.
+their order in the pool. No matrix of pairs is ever formed, and beside the features there are at
+most two hundred bytes for each candidate; the pool may be memory-mapped. Largest-cluster
+maximum-distance (LCMD): Holzmüller et al., JMLR 24 (2023) 164.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ Kernel = Literal["linear", "cosine", "tanimoto"]
 Rows = slice | np.ndarray
 _BLOCK = 2**18  # numbers in float64 at a time: they stay in a processor's cache
 _CENTRES = 2**12  # compared with at a time
-_HALF_ULP = 2.0**-24  # of float32
+UNIT = 2.0**-24  # largest relative error of rounding to float32
 
 
 class Points:
@@ -75,10 +75,24 @@ class Points:
         """Whether float32 holds products of the features."""
         return bool(1e-25 < self.square.max() < 1e30)
 
-    def parts(self) -> Iterator[slice]:
-        """Consecutive stretches of rows, small enough for float64 copies."""
-        step = max(64, _BLOCK // self.width)
-        return (slice(i, i + step) for i in range(0, len(self), step))
+    @property
+    def narrow(self) -> bool:
+        """Whether distances can be taken between `vectors32`."""
+        return self.flat and self.single
+
+    @property
+    def rough(self) -> float:
+        """How far `vectors32` may be from `vectors`, in length."""
+        if self.kernel == "cosine":
+            return 4 * UNIT
+        exact = self.array.dtype.itemsize <= (4 if self.array.dtype.kind == "f" else 2)
+        return 0.0 if exact else UNIT * float(np.sqrt(self.square.max()))
+
+    def parts(self, more: int = 0) -> Iterator[slice]:
+        """Consecutive stretches of rows, small enough for float64 copies with so many more
+        columns."""
+        step = max(64, _BLOCK // (self.width + more))
+        return (slice(i, min(i + step, len(self))) for i in range(0, len(self), step))
 
     def pieces(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Given rows in stretches: where in ``rows``, and these rows."""
@@ -91,6 +105,13 @@ class Points:
         block = _widened(self.array[rows], np.float64)
         if self.kernel == "cosine":
             block /= np.sqrt(self.square[rows])[:, None]
+        return block
+
+    def vectors32(self, rows: Rows) -> np.ndarray:
+        """`vectors` in float32, (r, d); of a slice the pool's own memory, if it can be."""
+        block = _widened(self.array[rows], np.float32)
+        if self.kernel == "cosine":
+            return np.asarray(block * (1 / np.sqrt(self.square[rows])).astype(np.float32)[:, None])
         return block
 
     def diagonal(self, rows: Rows) -> np.ndarray:
@@ -110,6 +131,15 @@ class Points:
                 found[where] = squared_distances(x, z[None], self.kernel)[:, 0]
         return found
 
+    def distances32(self, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """`distances` in float32, to z (d,) in float32."""
+        found = np.empty(len(rows), np.float32)
+        for where, some in self.pieces(rows):
+            x = self.vectors32(some)
+            x -= z
+            np.einsum("ij,ij->i", x, x, out=found[where])
+        return found
+
     def dots32(self, part: slice, vectors: np.ndarray) -> np.ndarray:
         """Inner products of raw rows with raw vectors (v, d) in float32, (v, r)."""
         block = _widened(self.array[part], np.float32)
@@ -122,7 +152,7 @@ class Points:
         A float32 sum of d products is off by less than (d + 4) 2⁻²⁴ ‖x‖ ‖z‖: Higham, Accuracy
         and Stability of Numerical Algorithms, 3.1, and one rounding of each factor.
         """
-        slack = (self.width + 4) * _HALF_ULP
+        slack = (self.width + 4) * UNIT
         own = self.square[part]
         if self.kernel == "linear":
             return (1 - slack) * (own + square) - 2.0 * dots

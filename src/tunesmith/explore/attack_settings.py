@@ -62,7 +62,7 @@ class Attack(Settings):
     max_displacement: str = Field("1 Å", description="of any atom, beside the cell's strain")
     max_strain: float = Field(0.1, gt=0, lt=1, description="largest principal strain of the cell")
     evaluations: int = Field(100, ge=1, description="of objective and gradient, for each structure")
-    batch: int = Field(8, ge=1, description="structures attacked together; memory grows with it")
+    batch: int = Field(8, ge=1, description="structures attacked together")
 
     @model_validator(mode="after")
     def _read(self) -> "Attack":
