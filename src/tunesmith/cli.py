@@ -194,9 +194,10 @@ def run(
 ) -> None:
     """Simulate, ask the reference where needed, and learn.
 
-    Or choose from a pool in rounds (explore.kind: pool). The same command resumes an interrupted
-    run, to the same result. The folder then holds every label, the trajectory, final.model, its
-    committee, summary.json and a picture. Exit code 1: ended before what was asked for was done.
+    Or in rounds: choose from a pool (explore.kind: pool) or attack (cago). The same command resumes
+    an interrupted run, to the same result. The folder then holds every label, the trajectory,
+    final.model, its committee, summary.json and a picture. Exit code 1: ended before what was asked
+    for was done.
 
     Example: tunesmith run recipes/ethanol.yaml
     """
@@ -628,7 +629,7 @@ def models(json: Json = False) -> None:
 @app.command()
 def template(
     what: Annotated[
-        str, typer.Argument(metavar="tune|label|run|pool|attack", help="Which configuration.")
+        str, typer.Argument(metavar="tune|label|run|pool|cago|attack", help="Which configuration.")
     ],
     set_: Set = None,
     json: Json = False,

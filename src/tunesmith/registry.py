@@ -97,7 +97,12 @@ LOSSES = Registry(
     },
 )
 EXPLORERS = Registry(
-    "explore", {"md": "tunesmith.explore.md:MD", "pool": "tunesmith.explore.pool:Pool"}
+    "explore",
+    {
+        "md": "tunesmith.explore.md:MD",
+        "pool": "tunesmith.explore.pool:Pool",
+        "cago": "tunesmith.explore.cago:Cago",
+    },
 )
 ACQUIRERS = Registry(
     "acquire",
@@ -106,6 +111,9 @@ ACQUIRERS = Registry(
         "greedy": "tunesmith.acquire.batch:Greedy",
         "committee": "tunesmith.acquire.batch:CommitteeScore",
         "random": "tunesmith.acquire.batch:RandomChoice",
+        "attack": "tunesmith.explore.cago:ByAttack",
+        "max-uncertainty": "tunesmith.explore.cago:MaxUncertainty",
+        "hot-md": "tunesmith.explore.cago:HotMD",
     },
 )
 REPRESENTATIONS = Registry(
@@ -126,7 +134,9 @@ CALIBRATIONS = Registry(
 )
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
-ATTACKS = Registry("attack", {"force-error": "tunesmith.explore.attack_settings:Attack"})
+_FORCE_ERROR = {"force-error": "tunesmith.explore.attack_settings:Attack"}
+#: of the command, and of rounds that attack
+ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
-SECTIONS = {r.section: r for r in (REFERENCES, ATTACKS, *TUNE, *LOOP)}
+SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP)}

@@ -36,6 +36,7 @@ MOMENTS = {
     "inside a fit": ("tunesmith.tune.adamw", "_Run.step", _BEFORE, ""),
     "members of a round saved, not named": ("os", "replace", _BEFORE, "rounds.safetensors"),
     "rounds saved, old ones there": ("os", "replace", _AFTER, "rounds.safetensors"),
+    "proposal kept, nothing labelled": ("os", "replace", _AFTER, "proposed-"),
     "exporting a member": ("torch", "save", _AFTER, "member-1"),
 }
 

@@ -6,6 +6,7 @@ understood is refused with the full path of the setting.
 """
 
 from tunesmith.config.attacking import AttackConfig
+from tunesmith.config.cago import CagoConfig, CagoDataSettings, CommitteeSettings
 from tunesmith.config.onthefly import (
     InitialDataSettings,
     LockOutSettings,
@@ -28,6 +29,9 @@ __all__ = [
     "RUNS",
     "TEMPLATES",
     "AttackConfig",
+    "CagoConfig",
+    "CagoDataSettings",
+    "CommitteeSettings",
     "DataSettings",
     "E0Settings",
     "ExecuteSettings",

@@ -7,6 +7,7 @@ from typing import Any, get_origin
 
 from tunesmith import settings, yamltext
 from tunesmith.config.attacking import AttackConfig
+from tunesmith.config.cago import CagoConfig
 from tunesmith.config.onthefly import RunConfig
 from tunesmith.config.pool import PoolConfig
 from tunesmith.config.tuning import LabelConfig, TuneConfig
@@ -16,7 +17,7 @@ from tunesmith.registry import SECTIONS, nearest
 from tunesmith.settings import build, merged, plain
 
 #: kind of explorer → what `tunesmith run` needs to know; `RunConfig` for all others
-RUNS: dict[str, type[Settings]] = {"pool": PoolConfig}
+RUNS: dict[str, type[Settings]] = {"pool": PoolConfig, "cago": CagoConfig}
 
 #: name of a template → its class, and a start for what has no default
 TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
@@ -36,6 +37,14 @@ TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
             "reference": {"kind": "hidden"},
             "data": {"valid": "valid.xyz"},
             "explore": {"kind": "pool", "files": ["pool.xyz"]},
+        },
+    ),
+    "cago": (
+        CagoConfig,
+        {
+            "reference": {"kind": "tblite"},
+            "target": {"forces": "100 meV/Å"},
+            "explore": {"kind": "cago", "start": ["start.xyz"]},
         },
     ),
     "attack": (
@@ -62,7 +71,7 @@ def load(
 
 
 def load_run(path: str | Path | None, overrides: Sequence[str] = ()) -> Any:
-    """What `tunesmith run` is given: a `RunConfig`, or a `PoolConfig` where ``explore`` is a pool.
+    """What `tunesmith run` is given: a `RunConfig`, or what `RUNS` has for ``explore.kind``.
 
     As `load` otherwise.
     """
@@ -80,8 +89,8 @@ def dump(config: Settings) -> str:
 def template(name: str, overrides: Sequence[str] = ()) -> str:
     """Every setting of a command with its default and what it means, as YAML.
 
-    name: ``"tune"``, ``"label"``, ``"run"``, ``"pool"`` or ``"attack"``. overrides: texts such as
-    ``"reference.kind=cp2k"``. What has no default is marked as needed.
+    name: one of `TEMPLATES`. overrides: texts such as ``"reference.kind=cp2k"``. What has
+    no default is marked as needed.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")

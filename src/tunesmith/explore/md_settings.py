@@ -51,10 +51,11 @@ class MDSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fit_to_ensemble(cls, values: Any) -> Any:
+        return cls.fitted(dict(values)) if isinstance(values, dict) else values
+
+    @classmethod
+    def fitted(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Write out the defaults of the ensemble's own settings; refuse those of others."""
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
         if isinstance(values.get("start"), str):
             values["start"] = (values["start"],)
         name = values.get("ensemble", "langevin")

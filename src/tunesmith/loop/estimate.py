@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tunesmith.config import PoolConfig, RunConfig
+from tunesmith.config import CagoConfig, PoolConfig, RunConfig
 from tunesmith.engines.processes import executor
 from tunesmith.explore.state import Answer
 from tunesmith.loop import begin, rounds
@@ -28,7 +28,9 @@ _STEPS, _CHAIN = 20, 40
 LABELS = (20, 50, 100)
 
 
-def estimate(config: RunConfig | PoolConfig, out: Path, console: Console) -> dict[str, Any]:
+def estimate(
+    config: RunConfig | PoolConfig | CagoConfig, out: Path, console: Console
+) -> dict[str, Any]:
     """Check a run as a real one would, label its start, and time its parts; seconds.
 
     The label is kept in the run's store, where the run will find it; of rounds none is made.
@@ -38,7 +40,7 @@ def estimate(config: RunConfig | PoolConfig, out: Path, console: Console) -> dic
     ready = prepared(config, console.print)
     if known is not None:
         folder.require_same(out, known["identity"], ready.identity)
-    if isinstance(config, PoolConfig):
+    if isinstance(config, PoolConfig | CagoConfig):
         return rounds.estimate(ready)
     screen = Screen(console)
     settings = config.execute
@@ -111,7 +113,7 @@ def _update(ready: Prepared, at: Standing, frames: list[Any], tools: Tools) -> f
 
 def show(cost: dict[str, Any], screen: Console) -> None:
     """For people."""
-    if "candidates" in cost:
+    if "labels_asked" in cost:
         _show_rounds(cost, screen)
         return
     label = cost["label_s"]
@@ -125,14 +127,21 @@ def show(cost: dict[str, Any], screen: Console) -> None:
 
 
 def _show_rounds(cost: dict[str, Any], screen: Console) -> None:
-    screen.print(f"{cost['candidates']} candidates, {cost['labels_asked']} labels asked for")
+    if (there := cost.get("candidates")) is not None:
+        screen.print(f"{there} candidates, {cost['labels_asked']} labels asked for")
+    else:
+        screen.print(f"at most {cost['labels_asked']} labels asked for")
     parts = {
         "choosing once": cost["choose_s"],
+        "dynamics of the last round": cost.get("md_s"),
+        "attacks of the last round, at most": cost.get("attack_s"),
         "measuring once": cost["measure_s"],
         "the last fit": cost["update_s"],
         "all rounds, labels left out,": cost["total_without_labels_s"],
     }
     for what, seconds in parts.items():
+        if seconds is None and what not in ("choosing once", "the last fit"):
+            continue
         said = "not measured" if seconds is None else f"about {duration_or_ms(seconds)}"
         screen.print(f"{what} {said}")
 

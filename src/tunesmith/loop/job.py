@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from tunesmith.config import PoolConfig, RunConfig
+from tunesmith.config import CagoConfig, PoolConfig, RunConfig
 from tunesmith.core import E0s
 from tunesmith.engines.processes import executor
 from tunesmith.loop import begin, checkpoint, outputs, rounds
@@ -25,7 +25,7 @@ from tunesmith.tune import folder
 
 
 def run(
-    config: RunConfig | PoolConfig, out: str | Path, console: Console | None = None
+    config: RunConfig | PoolConfig | CagoConfig, out: str | Path, console: Console | None = None
 ) -> dict[str, Any]:
     """Explore, label what the model should learn, learn; returns the run's summary.
 
@@ -50,15 +50,15 @@ def run(
             executor(settings.processes, settings.threads) as pool,
         ):
             tools = Tools(Stopwatch(), interrupts, screen, pool)
-            go = rounds.run if isinstance(config, PoolConfig) else _run
+            go = rounds.run if isinstance(config, PoolConfig | CagoConfig) else _run
             return go(ready, out, tools)
     finally:
         screen.close()
 
 
-def prepared(config: RunConfig | PoolConfig, say: Callable[[str], None]) -> Any:
+def prepared(config: RunConfig | PoolConfig | CagoConfig, say: Callable[[str], None]) -> Any:
     """What a run works on, read and checked; writes nothing."""
-    if isinstance(config, PoolConfig):
+    if isinstance(config, PoolConfig | CagoConfig):
         return rounds.prepare(config, say)
     return prepare(config, say)
 
@@ -68,7 +68,7 @@ def show(summary: dict[str, Any], screen: Console) -> None:
     (rounds.show if "rounds" in summary else outputs.show)(summary, screen)
 
 
-def may_change(config: RunConfig | PoolConfig) -> tuple[str, ...]:
+def may_change(config: RunConfig | PoolConfig | CagoConfig) -> tuple[str, ...]:
     """Starts of the paths of settings that may differ when a run is resumed."""
     free = (f"reference.{name}" for name in (*NO_NUMBERS, "max_memory"))
     return (*config.MAY_CHANGE, *free)

@@ -108,6 +108,8 @@ class _Run:
         self.valid = examples(potential, problem.valid, problem.e0s)
         self.stream = replay and Stream(potential, replay, settings.batch_size, problem.seed)
         self.theta = self.coordinates.start.clone()
+        if problem.begin is not None:
+            self.theta = self.coordinates.join(*problem.begin)[0].to(self.theta).clone()
         self.ema, self.best = self.theta.clone(), self.theta.clone()
         self.optimiser = torch.optim.AdamW(
             [self.theta],

@@ -116,6 +116,8 @@ class Committee(AdamW):
             return  # batches differ
         if any(sorted(drawn) != sorted(orders[0]) for drawn in orders):
             return
+        if problem.begin is not None:
+            return  # they begin apart
         one, other = (pretrained(p.potential, p.subspace, p.seed) for p in (first, second))
         if any(not torch.equal(weight, other[name]) for name, weight in one.items()):
             return
@@ -159,6 +161,9 @@ def held(problem: Problem, number: int) -> list[int]:
 def member(problem: Problem, vary: str, number: int, drawn: list[int]) -> Problem:
     """What a member (from 0) is to fit, on structures in the order that `order` gave it."""
     train = [problem.train[i] for i in drawn]
+    if problem.begin is not None:
+        moved, own = ({k: v[number : number + 1] for k, v in p.items()} for p in problem.begin)
+        problem = replace(problem, begin=(moved, own))
     if vary != "shuffles":
         seed = derived_seed(problem.seed, "member", number)
         valid = problem.valid

@@ -22,8 +22,9 @@ Report = Callable[[str], None]
 class Problem:
     """What is to be fitted: a potential, what may move, what holds it, the loss and the labels.
 
-    e0s: of the labels' level of theory. replay: what a replay anchor adds. Can be pickled: the
-    potential travels as its handle.
+    e0s: of the labels' level of theory. replay: what a replay anchor adds. begin: coordinates that
+    AdamW sets out from instead of the subspace's start, of the target's and of the replay head, as
+    in `Members`: (M, …). Can be pickled: the potential travels as its handle.
     """
 
     potential: Potential
@@ -35,6 +36,7 @@ class Problem:
     e0s: E0s
     seed: int
     replay: Replay | None = None
+    begin: tuple[Weights, Weights] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "potential": handle(self.potential)}

@@ -1,24 +1,25 @@
-"""The course of rounds from a pool: choose, label, learn from the pretrained weights on, measure.
+"""The course of rounds: propose, label, learn all labels anew, measure.
 
 Everything is a function of the configuration and of labels: never of the time it takes, nor of
 when it was interrupted. That is why a run that was killed goes on to the same result.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from ase import Atoms
 
-from tunesmith.core import E0s, Failure, Members, derived_seed
+from tunesmith.core import E0s, Failure, Label, Members
 from tunesmith.engines.processes import unbroken
 from tunesmith.errors import MissingDependencyError
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.rounds import standing
-from tunesmith.loop.rounds.choosing import Choice, rank_correlations
+from tunesmith.loop.rounds.about import told
+from tunesmith.loop.rounds.apart import set_apart
 from tunesmith.loop.rounds.measure import Measured, measure
 from tunesmith.loop.rounds.prepare import Prepared
+from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal, Proposer
 from tunesmith.loop.rounds.standing import Chosen, Round, Standing
 from tunesmith.loop.screen import duration
 from tunesmith.loop.tools import Tools
@@ -31,13 +32,18 @@ class Course:
     """Rounds from where they stand to their end. frames: labelled, all learnt from, in order."""
 
     def __init__(
-        self, ready: Prepared, labels: Labels, at: Standing, out: Path, tools: Tools
+        self,
+        ready: Prepared,
+        proposer: Proposer,
+        labels: Labels,
+        at: Standing,
+        out: Path,
+        tools: Tools,
     ) -> None:
-        self.ready, self.labels, self.at, self.out, self.tools = ready, labels, at, out, tools
+        self.ready, self.proposer, self.labels = ready, proposer, labels
+        self.at, self.out, self.tools = at, out, tools
         self.explorer, self.acquire = ready.config.explore, ready.config.acquire
         self.frames = labels.frames(at.keys)
-        everything = (*ready.pool, *ready.initial, *ready.test)
-        self._elements = {int(z) for f in everything for z in f.atoms.numbers}
         self._measured: Measured | None = None
 
     @property
@@ -78,64 +84,71 @@ class Course:
 
     def _begin(self) -> None:
         """Round 0: what there is to start from."""
-        ready, began = self.ready, time.monotonic()
-        rng = np.random.default_rng(derived_seed(ready.config.seed, "start"))
-        state = self.explorer.begin(len(ready.pool), rng)
-        at = replace(self.at, explorer=state, keys=self.labels.imported(ready.initial))
-        self._learn(at, self._asked([Chosen(i, ready.pool[i].origin) for i in state.taken]), {})
-        self._say(began)
+        began = time.monotonic()
+        self.at = replace(self.at, keys=self.labels.imported(self.ready.initial))
+        self.frames = self.labels.frames(self.at.keys)
+        self._done(self._known(0), self.proposer.first(), began)
 
     def _round(self) -> None:
-        """Choose by the last model, label, learn, measure."""
-        began, ready, state = time.monotonic(), self.ready, self.at.explorer
-        number = state.rounds + 1
-        left = self.explorer.left(state, len(ready.pool))
-        self.tools.screen.busy(f"round {number}: choosing among {len(left)} candidates")
-        with self.tools.watch.part("choose"):
-            choice = Choice(self.acquire, self.posterior, self.frames, self._elements)
-            rng = np.random.default_rng(derived_seed(ready.config.seed, "acquire", number))
-            picks = choice.picks([ready.pool[i] for i in left], self.acquire.batch, rng)
-            ratings = choice.ratings(ready.test)
-        spearman = rank_correlations(ratings, self._test().errors)
-        chosen = [
-            Chosen(
-                number=int(left[i]),
-                origin=ready.pool[left[i]].origin,
-                score=float(s) if np.isfinite(s) else None,
-                nearest=self.frames[j].origin if j >= 0 else None,
-            )
-            for i, s, j in zip(picks.indices, picks.scores, picks.nearest, strict=True)
-        ]
-        state = self.explorer.step(state, [c.number for c in chosen])
-        self._learn(replace(self.at, explorer=state), self._asked(chosen, number), spearman)
+        """Propose by the last model, label, learn, measure."""
+        began = time.monotonic()
+        known = self._known(self.at.explorer.rounds + 1)
+        self._done(known, self.proposer.propose(known), began)
+
+    def _known(self, number: int) -> Known:
+        keys = frozenset(self.at.keys)
+        return Known(
+            number,
+            self.at.explorer,
+            self.posterior,
+            self.frames,
+            lambda atoms: self.labels.key(atoms) in keys,
+            lambda: self._test().errors,
+        )
+
+    def _done(self, known: Known, proposal: Proposal, began: float) -> None:
+        chosen, labelled = self._asked(proposal.candidates, known.number)
+        about = self.proposer.judged(known, proposal.about, labelled)
+        self._learn(
+            replace(self.at, explorer=proposal.state),
+            chosen,
+            [candidate.atoms for candidate, _ in labelled],
+            replace(proposal, about=about),
+        )
         self._say(began)
 
     # -------------------------------------------------------------------------- its parts
 
-    def _asked(self, chosen: Sequence[Chosen], number: int = 0) -> list[Chosen]:
-        """The candidates with what came of asking for their labels, each committed at once."""
-        found = []
-        for rank, one in enumerate(chosen):
-            atoms = self.ready.pool[one.number].atoms
-            self.tools.screen.busy(f"round {number}: label {rank + 1} of {len(chosen)}")
+    def _asked(
+        self, candidates: list[Candidate], number: int
+    ) -> tuple[list[Chosen], list[tuple[Candidate, Label]]]:
+        """What came of asking for every label, each committed at once; and those to learn."""
+        chosen, labelled = [], []
+        for rank, candidate in enumerate(candidates):
+            one = candidate.chosen
+            self.tools.screen.busy(f"round {number}: label {rank + 1} of {len(candidates)}")
             extra = {"round": number, "rank": rank, "score": one.score, "nearest": one.nearest}
-            outcome = self.labels.get(atoms, origin=one.origin, extra=extra)
+            outcome = self.labels.get(candidate.atoms, origin=one.origin, extra=extra | one.found)
             if isinstance(outcome, Failure):
                 if outcome.kind == "engine-missing":
                     raise MissingDependencyError(outcome.reason)
-                self.tools.screen.say(f"{one.origin}: no label ({outcome.kind}: {outcome.reason})")
-                one = replace(one, failed=f"{outcome.kind}: {outcome.reason}")
-            found.append(one)
-        return found
+                why = f"{outcome.kind}: {outcome.reason}"
+                self.tools.screen.say(f"{one.origin}: no label ({why})")
+                one = replace(one, failed=why)
+            elif (refused := self.proposer.refuses(outcome)) is not None:
+                self.tools.screen.say(f"{one.origin}: its label is not learnt ({refused})")
+                one = replace(one, refused=refused)
+            else:
+                labelled.append((candidate, outcome))
+            chosen.append(one)
+        return chosen, labelled
 
     def _learn(
-        self, at: Standing, chosen: Sequence[Chosen], spearman: dict[str, float | None]
+        self, at: Standing, chosen: list[Chosen], new: list[Atoms], proposal: Proposal
     ) -> None:
-        """A model from the pretrained weights on all labels, measured; and the checkpoint."""
+        """A model of all labels, measured; and the checkpoint."""
         ready, number = self.ready, at.explorer.rounds
-        pool = ready.pool
-        new = [self.labels.key(pool[c.number].atoms) for c in chosen if c.failed is None]
-        at = replace(at, keys=(*at.keys, *new))
+        at = replace(at, keys=(*at.keys, *(self.labels.key(atoms) for atoms in new)))
         self.frames = self.labels.frames(at.keys)
         said = None
         if new or (self.frames and at.members is None):
@@ -151,13 +164,14 @@ class Course:
         done = Round(
             round=number,
             labels=len(at.keys),
-            left=len(pool) - len(at.explorer.taken),
+            left=len(ready.pool) - len(at.explorer.taken),
             chosen=tuple(chosen),
             test=self._measured.metrics,
             valid=valid.metrics,
-            spearman=spearman,
+            spearman=proposal.spearman,
             fit=said,
             e0=self.posterior.e0s.reason,
+            about=proposal.about,
         )
         self.at = replace(at, rounds=(*at.rounds, done))
         with self.tools.watch.part("checkpoint"):
@@ -169,6 +183,11 @@ class Course:
         fresh = getattr(tune.subspace, "initial", "pretrained") == "random"
         e0s = align(tune.e0, ready.foundation, frames, ready.isolated, fresh=fresh)
         problem = replace(ready.problem, train=frames, e0s=e0s)
+        if not ready.valid:
+            train, valid = set_apart(frames, tune.sampler, ready.config.seed)
+            problem = replace(problem, train=train, valid=valid)
+        if getattr(tune, "begin", "foundation") == "last" and (last := self.at.members) is not None:
+            problem = replace(problem, begin=(last.moved, last.replay))
         if check := getattr(tune.sampler, "check", None):
             check(problem)
         self.tools.screen.busy(f"round {number}: learning {len(frames)} labels")
@@ -179,7 +198,8 @@ class Course:
         with unbroken(), self.tools.watch.part("update"):
             place = standing.fit_folder(self.out, number)
             fit = tune.sampler.fit(problem, place, report, self.tools.executor)
-        return members_of(problem, fit, ready.config.calibrate), fit.finished
+            members = members_of(problem, fit, ready.config.calibrate)
+        return members, fit.finished
 
     def _test(self) -> Measured:
         """Of the last round's model, measured again after an interruption."""
@@ -189,6 +209,7 @@ class Course:
 
     def _say(self, began: float) -> None:
         last = self.at.rounds[-1]
+        said = [f"round {last.round} of {self.explorer.rounds}: {last.labels} labels"]
         errors = [
             f"{name} {last.test[key]:.1f} {unit}"
             for name, key, unit in (
@@ -197,12 +218,11 @@ class Course:
             )
             if last.test[key] is not None
         ]
+        said += [", ".join(errors)] if errors else []
+        said += told(last.about)
         seconds = time.monotonic() - began
-        said = (
-            f"round {last.round} of {self.explorer.rounds}: {last.labels} labels; "
-            f"{', '.join(errors)}; {duration(seconds)}"
-        )
+        said.append(duration(seconds))
         if last.fit is not None:  # else the round says little of those to come
             left = (self.explorer.rounds - last.round) * seconds
-            said += f", about {duration(left)} left"
-        self.tools.screen.say(f"{said}.")
+            said[-1] += f", about {duration(left)} left"
+        self.tools.screen.say(f"{'; '.join(said)}.")

@@ -1,34 +1,41 @@
-"""What rounds from a pool will cost: choosing, measuring and a part of one fit, timed."""
+"""What rounds will cost: proposing, measuring and a part of one fit, timed."""
 
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
-from tunesmith.core import E0s, Frame
+from tunesmith.core import E0s, Frame, Label
 from tunesmith.errors import ModelError
 from tunesmith.loop.rounds.choosing import Choice
 from tunesmith.loop.rounds.measure import measure
 from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.by_size import BySize
+from tunesmith.tune.committee import Committee
 
-#: structures of each kind that are timed
-_SOME = 16
+#: structures of each kind that are timed; predictions of each start structure
+_SOME, _CALLS = 16, 3
+#: what an objective with its exact gradient costs, in units of the forces (bench/attack.py)
+_SECOND_ORDER = 3.0
 
 
 def estimate(ready: Prepared) -> dict[str, Any]:
     """Seconds of a round's parts and of the whole, labels left out; asks for no label.
 
     choose_s: among all candidates; None where members that do not exist yet would choose. update_s:
-    the last fit; None of samplers whose length is not a number of epochs.
+    the last fit; None of samplers whose length is not a number of epochs. Of rounds that make their
+    own structures: md_s and attack_s of the last round, the latter at most.
     """
+    if ready.starts:
+        return _of_dynamics(ready)
     config = ready.config
     rounds, batch, start = config.explore.rounds, config.acquire.batch, config.explore.start
     first = len(ready.initial) + start
     sizes = [first + batch * r for r in range(rounds + 1)]
-    epoch = _epoch(ready)
+    epoch = _epoch(ready, ready.valid[:_SOME])
     fits = None if epoch is None else [epoch * _structures(config.tune.sampler, n) for n in sizes]
     choose, measured = _choose(ready), _measure(ready)
     whole = None
@@ -42,6 +49,47 @@ def estimate(ready: Prepared) -> dict[str, Any]:
         "update_s": None if fits is None else fits[-1],
         "total_without_labels_s": whole,
     }
+
+
+def _of_dynamics(ready: Prepared) -> dict[str, Any]:
+    """Timed with the untuned model: members cost as much each, and rounds end where it explodes."""
+    config, starts = ready.config, ready.starts
+    explore, acquire, members = config.explore, config.acquire, config.tune.sampler.members
+    md = explore.dynamics(explore.rounds)
+    call = [_call(ready, atoms, md.needs_stress) for atoms in starts]
+    systems, rounds = len(starts), range(1, explore.rounds + 1)
+    asked = len(ready.initial) + systems * (1 + explore.rattled)
+    asked += sum(explore.wanted(n, systems) for n in rounds) * systems
+    attack_s = None
+    if hasattr(acquire, "attack"):
+        several = acquire.several(explore.rounds, explore) or members
+        each = explore.wanted(explore.rounds, systems) * acquire.attack.evaluations
+        attack_s = _SECOND_ORDER * several * each * sum(call)
+    epoch = _epoch(ready, [Frame(a, _nothing(a), "start") for a in starts], one=True)
+    sampler = config.tune.sampler
+    fit = None if epoch is None else members * epoch * _structures(sampler, asked)
+    return {
+        "labels_asked": asked,
+        "choose_s": None,
+        "md_s": members * sum(call) * md.total_steps * explore.walkers,
+        "attack_s": attack_s,
+        "measure_s": members * _measure(ready) if ready.test else 0.0,
+        "update_s": fit,
+        "total_without_labels_s": None,
+    }
+
+
+def _call(ready: Prepared, atoms: Atoms, stress: bool) -> float:
+    """Seconds of energy and forces of one member."""
+    ready.foundation.predict([atoms], stress=stress)
+    began = time.perf_counter()
+    for _ in range(_CALLS):
+        ready.foundation.predict([atoms], stress=stress)
+    return (time.perf_counter() - began) / _CALLS
+
+
+def _nothing(atoms: Atoms) -> Label:
+    return Label(0.0, np.zeros((len(atoms), 3)))
 
 
 def _choose(ready: Prepared) -> float | None:
@@ -68,13 +116,14 @@ def _measure(ready: Prepared) -> float:
     return (time.perf_counter() - began) / len(some) * len(both)
 
 
-def _epoch(ready: Prepared) -> float | None:
-    """Seconds of an epoch per structure learnt, validation included."""
+def _epoch(ready: Prepared, some: list[Frame], *, one: bool = False) -> float | None:
+    """Seconds of an epoch per structure learnt, validation included; one: of one member only."""
     sampler = ready.config.tune.sampler
     if not isinstance(sampler, AdamW | BySize):
         return None
-    some: list[Frame] = ready.valid[:_SOME]
     single = sampler.of(len(some)) if isinstance(sampler, BySize) else sampler
+    if one and isinstance(single, Committee):
+        single = single.single
     problem = replace(ready.problem, train=some, valid=some, e0s=E0s(ready.potential.e0s))
     began = time.perf_counter()
     single.model_copy(update={"epochs": 1, "patience": 1}).fit(problem)

@@ -1,18 +1,31 @@
-"""Rounds from a pool, from where they stand in a run folder to its results."""
+"""Rounds, from where they stand in a run folder to their results."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunesmith.config import CagoConfig, PoolConfig
 from tunesmith.errors import RunFolderError
 from tunesmith.explore.pool import State
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.rounds import outputs, standing
+from tunesmith.loop.rounds import outputs, prepare_cago, standing
 from tunesmith.loop.rounds.course import Course
+from tunesmith.loop.rounds.from_dynamics import FromDynamics
+from tunesmith.loop.rounds.from_pool import FromPool
 from tunesmith.loop.rounds.prepare import Prepared
+from tunesmith.loop.rounds.prepare import prepare as prepare_pool
+from tunesmith.loop.rounds.proposing import Proposer
 from tunesmith.loop.rounds.standing import Standing
 from tunesmith.loop.tools import Tools
 from tunesmith.tune import folder
+
+
+def prepare(config: PoolConfig | CagoConfig, say: Callable[[str], None]) -> Prepared:
+    """What rounds work on, read and checked; writes nothing."""
+    if isinstance(config, CagoConfig):
+        return prepare_cago.prepare(config, say)
+    return prepare_pool(config, say)
 
 
 def run(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
@@ -43,7 +56,14 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Course:
             )
         tools.screen.say(f"going on after round {done} with {len(at.keys)} labels ({out})")
     folder.claim(out, config, ready.identity)
-    return Course(ready, Labels(out, ready.reference, tools.watch), at, out, tools)
+    labels = Labels(out, ready.reference, tools.watch)
+    return Course(ready, _proposer(ready, out, tools), labels, at, out, tools)
+
+
+def _proposer(ready: Prepared, out: Path, tools: Tools) -> Proposer:
+    if isinstance(ready.config, CagoConfig):
+        return FromDynamics(ready, out, tools)
+    return FromPool(ready, tools)
 
 
 def _finished(out: Path, course: Course) -> dict[str, Any] | None:

@@ -27,8 +27,11 @@ def measure(posterior: Ensemble, frames: list[Frame], *, aligned: bool = True) -
     """A model against labels.
 
     aligned: whether its E0s are of the labels' level of theory; otherwise, and where they leave the
-    energy of a composition open, energies are compared within each composition alone.
+    energy of a composition open, energies are compared within each composition alone. Of no
+    structures nothing is known.
     """
+    if not frames:
+        return Measured(dict.fromkeys(METRICS), {"energy": None, "forces": None})
     found = evaluate(_Means(posterior), frames, batch_size=_BATCH)
     summary = found.summary()
     fixed = aligned and all(posterior.e0s.fixes(f.atoms.numbers) for f in frames)

@@ -11,9 +11,13 @@ import torch
 from rich.console import Console
 
 from tunesmith import files
+from tunesmith.calibrate.recalibrate import facts_of
+from tunesmith.config import CagoConfig
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
+from tunesmith.loop.rounds.about import told
 from tunesmith.loop.rounds.course import Course
+from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.standing import Round
 from tunesmith.report.curves import METRICS, Curve, curve, picture
 from tunesmith.report.tables import number
@@ -23,7 +27,7 @@ from tunesmith.uncertainty.export import export
 
 #: validation structures that decide which weights stand for several members
 _JUDGES = 20
-_PARTS = ("choose", "reference", "update", "measure", "store", "checkpoint", "other")
+_PARTS = ("choose", "propose", "reference", "update", "measure", "store", "checkpoint", "other")
 
 
 def write(course: Course) -> dict[str, Any]:
@@ -33,12 +37,13 @@ def write(course: Course) -> dict[str, Any]:
     model = {"final_model": None, "final_model_is": "the untuned model, as nothing was learnt"}
     if at.members is not None:
         members_file.save(at.members, out)
-        judges = [f.atoms for f in ready.valid[:_JUDGES]]
+        judges = [f.atoms for f in (ready.valid or course.frames)[:_JUDGES]]
         anchor, replay = ready.config.tune.anchor, ready.problem.replay
         kept = replay.e0s if replay and anchor.keep_head else None
         chosen = export(out, ready.potential, at.members, judges, kept)
         model = {"final_model": str(out / "final.model"), "final_model_is": chosen}
-        picture({course.acquire.name: [learnt]}, out / "curves.png")
+        if ready.test:
+            picture({course.acquire.name: [learnt]}, out / "curves.png")
     numbers = labelled_in(at.rounds, len(ready.initial))
     if course.frames:
         write_frames(out / "labels.extxyz", of_round(course.frames, numbers))
@@ -49,7 +54,7 @@ def write(course: Course) -> dict[str, Any]:
 
 def labelled_in(rounds: Sequence[Round], initial: int) -> list[int]:
     """Of every label, in order, the round it was made in; 0 for the ``initial`` ones."""
-    return [0] * initial + [r.round for r in rounds for c in r.chosen if c.failed is None]
+    return [0] * initial + [r.round for r in rounds for c in r.chosen if c.learnt]
 
 
 def of_round(frames: Sequence[Frame], rounds: Sequence[int]) -> list[Frame]:
@@ -74,22 +79,39 @@ def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
         "strategy": config.strategy,
         "ended": f"all {last.round} rounds are done",
         "as_asked": True,
-        "candidates": len(course.ready.pool),
+        **_made(course),
         "labels": last.labels,
-        "asked": len(at.explorer.taken),
+        "asked": sum(len(r.chosen) for r in at.rounds),
         "failed_calls": sum(r.failed for r in at.rounds),
+        "labels_refused": sum(c.refused is not None for r in at.rounds for c in r.chosen),
         "reference_calls": course.labels.calls(),
-        "judged_on": "validation" if course.ready.test is course.ready.valid else "test",
+        "judged_on": _judged_on(course.ready),
         "rounds": [asdict(r) for r in at.rounds],
-        "auc": {m: _number(learnt.auc(m)) for m in METRICS},
+        "auc": {m: _number(learnt.auc(m)) for m in METRICS} if course.ready.test else {},
         "final": last.test,
         "e0": last.e0,
         "members": 0 if at.members is None else len(at.members),
+        "calibration": {} if at.members is None else facts_of(at.members.calibration),
         "wall_time_s": {name: round(seconds.get(name, 0.0), 2) for name in _PARTS},
         "seed": config.seed,
         "tunesmith": version("tunesmith"),
         "torch": torch.__version__,
     }
+
+
+def _made(course: Course) -> dict[str, Any]:
+    """How many candidates a pool had; or of what systems structures were made, and what for."""
+    config = course.ready.config
+    if not isinstance(config, CagoConfig):
+        return {"candidates": len(course.ready.pool)}
+    formulas = [atoms.get_chemical_formula() for atoms in course.ready.starts]
+    return {"systems": formulas, "target": config.target.forces}
+
+
+def _judged_on(ready: Prepared) -> str | None:
+    if not ready.test:
+        return None
+    return "validation" if ready.test is ready.valid else "test"
 
 
 def _number(value: float) -> float | None:
@@ -100,14 +122,21 @@ def _number(value: float) -> float | None:
 def show(summary: dict[str, Any], screen: Console) -> None:
     """For people: the curve, what it sums up to, where the time went, what there is now."""
     for done in summary["rounds"]:
-        screen.print(f"round {done['round']:>3}  {done['labels']:>5} labels  {_errors(done)}")
-    rows = [
-        ("labels", f"{summary['labels']} learnt"),
-        ("candidates", f"{summary['asked']} of {summary['candidates']} asked for"),
+        said = "  ".join(part for part in (_errors(done), "; ".join(told(done["about"]))) if part)
+        screen.print(f"round {done['round']:>3}  {done['labels']:>5} labels  {said}", markup=False)
+    rows = [("labels", f"{summary['labels']} learnt")]
+    if "candidates" in summary:
+        rows.append(("candidates", f"{summary['asked']} of {summary['candidates']} asked for"))
+    else:
+        rows.append(("structures", f"{summary['asked']} of {', '.join(summary['systems'])}"))
+    rows += [
         ("chosen by", summary["method"]),
         ("failed calls", str(summary["failed_calls"])),
-        ("judged on", f"{summary['judged_on']} structures"),
     ]
+    if summary["labels_refused"]:
+        rows.append(("labels not learnt", str(summary["labels_refused"])))
+    if summary["judged_on"] is not None:
+        rows.append(("judged on", f"{summary['judged_on']} structures"))
     for metric, area in summary["auc"].items():
         name, unit = METRICS[metric]
         if area is not None and "RMSE" in name:
@@ -118,8 +147,8 @@ def show(summary: dict[str, Any], screen: Console) -> None:
         folder = Path(summary["final_model"]).parent
         rows += [
             ("tuned model", f"{summary['final_model']} ({summary['final_model_is']})"),
-            ("picture", str(folder / "curves.png")),
         ]
+        rows += [("picture", str(folder / "curves.png"))] if summary["judged_on"] else []
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         screen.print(f"{name:<{width}}  {value}", markup=False)

@@ -1,11 +1,13 @@
-"""Everything that can be checked before rounds from a pool cost anything."""
+"""Everything that can be checked before rounds cost anything; of those from a pool here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
+from ase import Atoms
 
-from tunesmith.config import PoolConfig
+from tunesmith.config import CagoConfig, PoolConfig
 from tunesmith.core import E0s, Frame, Reference, derived_seed
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s
@@ -27,10 +29,11 @@ class Prepared:
 
     pool: the candidates, without labels whatever their files hold. reference: who labels them.
     initial, isolated, valid, test: labelled. problem: what is to be learnt, as yet without labels.
-    identity: of all that decides results.
+    identity: of all that decides results. starts: with constraints, of rounds that make their own
+    structures; their pool is empty, and valid and test may be.
     """
 
-    config: PoolConfig
+    config: PoolConfig | CagoConfig
     problem: Problem
     foundation: Ensemble
     pool: list[Frame]
@@ -40,6 +43,7 @@ class Prepared:
     valid: list[Frame]
     test: list[Frame]
     identity: dict[str, str]
+    starts: list[Atoms] = field(default_factory=list)
 
     @property
     def potential(self) -> Potential:
@@ -52,58 +56,88 @@ def prepare(config: PoolConfig, say: Callable[[str], None]) -> Prepared:
     Raises `DataError`, `ConfigError`, `ModelError` and their kin, one sentence each, where rounds
     cannot work.
     """
-    torch.set_num_threads(config.execute.threads)
-    model = config.model
-    potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    potential = opened(config)
     data, known = config.data, potential.elements
-    initial, isolated = checks.separate_isolated(_read(config, data.initial, say))
-    valid, _ = checks.separate_isolated(_read(config, (data.valid,), say))
-    test = valid
-    if data.test is not None:
-        test, _ = checks.separate_isolated(_read(config, (data.test,), say))
-    given = _read(config, config.explore.files, say)
+    initial, isolated, valid, test = labelled(config, known, say)
+    given = read(config, config.explore.files, say)
     pool = [replace(frame, label=None) for frame in given]
     _check_pool(config, pool, known)
-    for part in (initial, isolated):
-        if part:
-            checks.require_labels(part, known)
-    for name, part in (("data.valid", valid), ("data.test", test)):
-        if not part:
-            raise DataError(f"{name}: holds only isolated atoms; give labelled structures.")
-        checks.require_labels(part, known)
     parts = {"explore.files": pool, "data.initial": initial, "data.valid": valid}
     refuse_overlap(parts | ({"data.test": test} if data.test is not None else {}))
     _check_elements(pool, [*initial, *valid, *test], say)
-    _check_e0(config, potential, [*pool, *initial], isolated)
+    check_e0(config, potential, [*pool, *initial], isolated)
     hidden = isinstance(config.reference, Hidden)
     reference: Reference = config.reference.among(given) if hidden else config.reference
     told = reference.identity()  # an engine that is missing says so here
-    problem, replayed = _problem(config, potential, [*pool, *initial], valid)
-    if problem.replay:
-        say(problem.replay.reason)
+    problem, replayed = to_learn(config, potential, [*pool, *initial], valid, say)
     foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
     sets = (pool, initial, isolated, valid, test, replayed)
-    identity = {
-        "model": potential.base.sha256,
-        "data": " ".join(folder.fingerprint(part) for part in sets),
-        "reference": canonical(told),
-    }
+    identity = identity_of(potential, sets, told)
     return Prepared(
         config, problem, foundation, pool, reference, initial, isolated, valid, test, identity
     )
 
 
-def _read(config: PoolConfig, names: Sequence[str], say: Callable[[str], None]) -> list[Frame]:
+# ------------------------------------------------------------------- of rounds of any kind
+
+
+def opened(config: PoolConfig | CagoConfig) -> Potential:
+    """The potential to start from."""
+    torch.set_num_threads(config.execute.threads)
+    model = config.model
+    return zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
+
+
+def labelled(
+    config: PoolConfig | CagoConfig, known: Sequence[int], say: Callable[[str], None]
+) -> tuple[list[Frame], list[Frame], list[Frame], list[Frame]]:
+    """Initial structures, isolated atoms, validation and test structures.
+
+    The last is the very list of the validation where there is no other file; both are empty where
+    there is none at all.
+    """
+    data = config.data
+    initial, isolated = checks.separate_isolated(read(config, data.initial, say))
+    parts = {}
+    for name, file in (("data.valid", data.valid), ("data.test", data.test)):
+        if file is not None:
+            parts[name], _ = checks.separate_isolated(read(config, (file,), say))
+    for part in (initial, isolated):
+        if part:
+            checks.require_labels(part, known)
+    for name, part in parts.items():
+        if not part:
+            raise DataError(f"{name}: holds only isolated atoms; give labelled structures.")
+        checks.require_labels(part, known)
+    valid = parts.get("data.valid", [])
+    return initial, isolated, valid, parts.get("data.test", valid)
+
+
+def identity_of(
+    potential: Potential, sets: Sequence[Sequence[Frame]], reference: dict[str, Any]
+) -> dict[str, str]:
+    """Of all that decides results."""
+    return {
+        "model": potential.base.sha256,
+        "data": " ".join(folder.fingerprint(part) for part in sets),
+        "reference": canonical(reference),
+    }
+
+
+def read(
+    config: PoolConfig | CagoConfig, names: Sequence[str], say: Callable[[str], None]
+) -> list[Frame]:
+    """The structures of files, with what labels they have."""
     data, frames = config.data, []
     for name in names:
-        read, used = read_frames(
+        found, used = read_frames(
             name,
             energy_key=data.energy_key,
             forces_key=data.forces_key,
             stress_key=data.stress_key,
         )
-        say(f"{name}: {len(read)} structures; {used}")
-        frames += read
+        say(f"{name}: {len(found)} structures; {used}")
+        frames += found
     return frames
 
 
@@ -150,8 +184,11 @@ def _check_elements(pool: list[Frame], others: list[Frame], say: Callable[[str],
         say(f"no labelled structure contains {checks.symbols(more)}, which candidates do")
 
 
-def _check_e0(
-    config: PoolConfig, potential: Potential, frames: list[Frame], isolated: list[Frame]
+def check_e0(
+    config: PoolConfig | CagoConfig,
+    potential: Potential,
+    frames: list[Frame],
+    isolated: list[Frame],
 ) -> None:
     """What the settings of isolated atoms leave open of the pool's elements is refused now."""
     settings = config.tune.e0
@@ -165,8 +202,12 @@ def _check_e0(
         )
 
 
-def _problem(
-    config: PoolConfig, potential: Potential, frames: list[Frame], valid: list[Frame]
+def to_learn(
+    config: PoolConfig | CagoConfig,
+    potential: Potential,
+    frames: list[Frame],
+    valid: list[Frame],
+    say: Callable[[str], None],
 ) -> tuple[Problem, list[Frame]]:
     """What is to be learnt, and the structures that are replayed for ``frames``."""
     tune, seed = config.tune, derived_seed(config.seed, "tune")
@@ -174,6 +215,8 @@ def _problem(
     at = pretrained(potential, tune.subspace, seed)
     Coordinates(potential, tune.subspace, at, replay=bool(replayed))  # refuses what cannot be
     replay = tune.anchor.replay(potential, replayed, tune.loss) if replayed else None
+    if replay:
+        say(replay.reason)
     zero = E0s(potential.e0s)
     problem = Problem(
         potential, tune.subspace, tune.anchor, tune.loss, [], valid, zero, seed, replay

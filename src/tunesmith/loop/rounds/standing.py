@@ -1,4 +1,4 @@
-"""Where rounds from a pool stand between two of them, as one frozen value; and its checkpoint.
+"""Where rounds stand between two of them, as one frozen value; and its checkpoint.
 
 ``checkpoint/rounds.safetensors`` holds all but the members, and names the round whose folder
 ``checkpoint/round-N`` holds those. It is replaced atomically, after them: a kill leaves a good
@@ -6,7 +6,7 @@ pair.
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ STATE = "rounds.safetensors"
 class Chosen:
     """One candidate as it was asked for.
 
-    number: in the pool. origin: of its frame. score: what the rule maximised when it was taken,
-    None of one taken by chance. nearest: origin of the nearest labelled structure, None without
-    any. failed: why there is no label, None where there is one.
+    number: in the pool, or of the round. origin: of its frame. score: what the rule maximised when
+    it was taken, None of one taken by chance. nearest: origin of the nearest labelled structure,
+    None without any. failed: why there is no label, None where there is one; refused: why it is not
+    learnt. found: what an attack says of it, eV/Å and Å.
     """
 
     number: int
@@ -36,6 +37,12 @@ class Chosen:
     score: float | None = None
     nearest: str | None = None
     failed: str | None = None
+    refused: str | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def learnt(self) -> bool:
+        return self.failed is None and self.refused is None
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class Round:
     its model by metric, None where not defined. spearman: rank correlations over the test
     structures, by quantity, of what the round's choice rested on (posterior variance, distance,
     disagreement) with the errors of the model that chose. fit: what is said of the fit; None
-    without one. e0: how the zero of energy was chosen.
+    without one. e0: how the zero of energy was chosen. about: what is said of structures that the
+    round made itself (`from_dynamics`); empty for a pool.
     """
 
     round: int
@@ -58,6 +66,7 @@ class Round:
     spearman: dict[str, float | None]
     fit: str | None
     e0: str
+    about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -109,8 +118,14 @@ def _clean(run: Path, number: int) -> None:
     for old in (run / FOLDER).glob("*-*"):
         if old.is_dir() and old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
-    for part in (run / FOLDER).glob("*.part"):
+    for part in (*(run / FOLDER).glob("*.part"), *_proposals(run, number)):
         part.unlink(missing_ok=True)
+
+
+def _proposals(run: Path, number: int) -> list[Path]:
+    """Of rounds that are done; that of the next one may already be there."""
+    keep = f"proposed-{number + 1}.safetensors"
+    return [p for p in (run / FOLDER).glob("proposed-*.safetensors") if p.name != keep]
 
 
 def load(run: Path, *, dtype: str, device: str) -> tuple[Standing, dict[str, float]]:

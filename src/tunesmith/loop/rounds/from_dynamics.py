@@ -1,0 +1,298 @@
+"""Rounds that make their own structures (CAGO): frames of dynamics, or structures learnt already,
+attacked or as they are, and filtered before and after they are labelled."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from tunesmith.config import CagoConfig
+from tunesmith.core import Calibration, Label, derived_seed
+from tunesmith.errors import ConfigError, DataError, LabellingError
+from tunesmith.explore.attack import Attacked, attack
+from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
+from tunesmith.explore.pool import State
+from tunesmith.explore.scaled import projectors
+from tunesmith.loop.rounds import proposing
+from tunesmith.loop.rounds.dynamics import simulate
+from tunesmith.loop.rounds.prepare import Prepared
+from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
+from tunesmith.loop.rounds.standing import Chosen
+from tunesmith.loop.tools import Tools
+from tunesmith.uncertainty.adversary import Adversary
+from tunesmith.uncertainty.ensemble import Ensemble
+
+_BATCH = 8  # structures predicted together
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A structure on its way to a label. score, found: as of `Chosen`."""
+
+    atoms: Atoms
+    origin: str
+    score: float | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+class FromDynamics:
+    """A `Proposer`. out: the run's folder, where a proposal is kept until its round is done."""
+
+    def __init__(self, ready: Prepared, out: Path, tools: Tools) -> None:
+        config = ready.config
+        assert isinstance(config, CagoConfig)
+        self.ready, self.out, self.tools = ready, out, tools
+        self.explore, self.acquire = config.explore, config.acquire
+        self.target = float(config.target.forces_of(Atoms("H"))[0])
+
+    def first(self) -> Proposal:
+        """The start structures and their rattled copies."""
+        found: list[Candidate] = []
+        for k, start in enumerate(self.ready.starts):
+            found.append(Candidate(start, Chosen(len(found), f"start {k}")))
+            rng = np.random.default_rng(self._seed("rattle", k))
+            for i in range(self.explore.rattled):
+                moved = _rattled(start, self.explore.displacement, rng)
+                found.append(Candidate(moved, Chosen(len(found), f"start {k}, rattled {i}")))
+        return Proposal(found, State())
+
+    def propose(self, known: Known) -> Proposal:
+        """By what `acquire` is; kept, as it may have taken long."""
+        if (kept := proposing.load(self.out, known.number)) is not None:
+            return kept
+        with self.tools.watch.part("propose"):
+            frames, about = self._frames(known)
+            frames, more = self._moved(frames, known)
+            frames, filtered = self._filtered(frames, known)
+        about |= more | {"filtered": filtered, "target": self.target}
+        candidates = [
+            Candidate(one.atoms, Chosen(i, one.origin, score=one.score, found=one.found))
+            for i, one in enumerate(frames)
+        ]
+        about = json.loads(json.dumps(about))  # as whoever reads it finds it
+        proposal = Proposal(candidates, self.explore.after(known.state), {}, about)
+        proposing.save(self.out, known.number, proposal)
+        return proposal
+
+    def refuses(self, label: Label) -> str | None:
+        """Where its forces are over what is learnt."""
+        why: str | None = self.explore.filter.after(label.forces)
+        return why
+
+    def judged(
+        self, known: Known, about: dict[str, Any], labelled: list[tuple[Candidate, Label]]
+    ) -> dict[str, Any]:
+        """With the members' real error on what was proposed, rms over members and atoms, eV/Å.
+
+        Raises `LabellingError` where there is nothing to start from.
+        """
+        if not known.number and not labelled and not self.ready.initial:
+            raise LabellingError(
+                f"none of the {len(self.ready.starts)} start structures or their rattled copies "
+                "could be labelled; correct them or the reference."
+            )
+        if not known.number or not labelled or len(known.posterior) < 2:
+            return about
+        found = np.array([real_error(known.posterior, c.atoms, label) for c, label in labelled])
+        error = float(np.sqrt(np.mean(found**2)))
+        return about | {"error": error, "errors": found.tolist()}
+
+    def _seed(self, *name: object) -> int:
+        return derived_seed(self.ready.config.seed, *name)
+
+    # ---------------------------------------------------------------- where frames come from
+
+    def _frames(self, known: Known) -> tuple[list[_Seen], dict[str, Any]]:
+        number, acquire = known.number, self.acquire
+        if isinstance(acquire, ByAttack) and self.explore.from_training(number):
+            return self._learnt(known), {"source": "structures learnt"}
+        temperature = acquire.temperature if isinstance(acquire, HotMD) else None
+        md = self.explore.dynamics(number, temperature)
+        wanted = self.explore.wanted(number, len(self.ready.starts))
+        if isinstance(acquire, MaxUncertainty):
+            wanted = max(wanted, acquire.candidates)
+        found, runs = [], []
+        steps = 0
+        for k, start in enumerate(self.ready.starts):
+
+            def seen() -> None:
+                nonlocal steps
+                steps += 1
+                if steps % 100 == 0:
+                    whole = md.total_steps * md.walkers * len(self.ready.starts)
+                    self.tools.screen.busy(f"round {number}: dynamics, step {steps} of {whole}")
+
+            there = []
+            for w, run in enumerate(
+                simulate(md, known.posterior, start, self._seed("md", number, k), seen)
+            ):
+                at = f"round {number}, system {k}, run {w}"
+                there += [
+                    _Seen(atoms, f"{at}, {time:g} fs")
+                    for atoms, time in zip(run.frames, run.times, strict=True)
+                ]
+                runs.append({"system": k, "time_fs": run.time, "wrong": run.wrong})
+            rng = np.random.default_rng(self._seed("frames", number, k))
+            drawn = np.sort(rng.permutation(len(there))[:wanted])
+            found += [there[i] for i in drawn]
+        about = {"source": "dynamics", "ensemble": md.ensemble, "runs": runs}
+        return found, about | {"stable": sum(r["wrong"] is None for r in runs)}
+
+    def _learnt(self, known: Known) -> list[_Seen]:
+        """Structures of the training set by lot, of every system; again, where there are few."""
+        found = []
+        for k, start in enumerate(self.ready.starts):
+            own = [f for f in known.frames if _same_system(f.atoms, start)]
+            rng = np.random.default_rng(self._seed("training", known.number, k))
+            order: list[int] = []
+            while own and len(order) < self.explore.training_frames:
+                order += rng.permutation(len(own)).tolist()
+            for i in order[: self.explore.training_frames]:
+                atoms = start.copy()  # with its constraints, charge and multiplicity
+                atoms.set_cell(own[i].atoms.cell)
+                atoms.positions = own[i].atoms.positions
+                found.append(_Seen(atoms, own[i].origin))
+        return found
+
+    # ------------------------------------------------------------------ what is done with them
+
+    def _moved(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
+        about: dict[str, Any] = {"frames": len(frames)}
+        if isinstance(self.acquire, MaxUncertainty):
+            return self._most_uncertain(frames, known), about
+        if not isinstance(self.acquire, ByAttack):
+            return frames, about
+        settings = self.acquire.attack
+        able = [one for one in frames if _can_start(settings, one.atoms)]
+        law = known.posterior.calibration.get("forces")
+        found = self._attacked(able, known, law)
+        moved = [
+            _Seen(
+                result.atoms,
+                f"{one.origin}, attacked",
+                found={
+                    f.name: getattr(result, f.name) for f in fields(result) if f.name != "atoms"
+                },
+            )
+            for one, result in zip(able, found, strict=True)
+        ]
+        stopped = Counter(result.reason for result in found)
+        return moved, about | {
+            "attacked": len(able),
+            "too_close_to_attack": len(frames) - len(able),
+            "on_target": stopped["on target"],
+            "stopped": dict(stopped),
+            "calibration": _said_of(law, self.target),
+        }
+
+    def _attacked(
+        self, frames: list[_Seen], known: Known, law: Calibration | None
+    ) -> list[Attacked]:
+        """All together by all members, or each by some of them, drawn for it."""
+        number, members = known.number, len(known.posterior)
+        several = self.acquire.several(number, self.explore) or members
+        objective = self.acquire.attack.objective(law)
+        done = 0
+
+        def ended(_: int, __: Attacked) -> None:
+            nonlocal done
+            done += 1
+            self.tools.screen.busy(f"round {number}: attack {done} of {len(frames)}")
+
+        if several >= members:
+            adversary = Adversary(known.posterior, objective)
+            atoms = [one.atoms for one in frames]
+            return attack(atoms, self.acquire.attack, adversary.evaluate, ended)
+        found = []
+        for i, one in enumerate(frames):
+            rng = np.random.default_rng(self._seed("attackers", number, i))
+            drawn = sorted(rng.permutation(members)[:several].tolist())
+            adversary = Adversary(known.posterior.few(drawn), objective)
+            found += attack([one.atoms], self.acquire.attack, adversary.evaluate, ended)
+        return found
+
+    def _most_uncertain(self, frames: list[_Seen], known: Known) -> list[_Seen]:
+        """Of every system those with the largest force uncertainty of any atom, largest first."""
+        law = known.posterior.calibration.get("forces")
+        wanted = self.explore.wanted(known.number, len(self.ready.starts))
+        found = []
+        for start in self.ready.starts:
+            own = [one for one in frames if _same_system(one.atoms, start)]
+            stds = [_largest_std(known.posterior, one.atoms, law) for one in own]
+            order = np.argsort(stds)[::-1][:wanted]
+            found += [_Seen(own[i].atoms, own[i].origin, score=stds[i]) for i in order]
+        return found
+
+    def _filtered(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, int]]:
+        """Those worth a label, and how many are not, by reason."""
+        kept: list[_Seen] = []
+        reasons: Counter[str] = Counter()
+        there: set[bytes] = set()
+        for i in range(0, len(frames), _BATCH):
+            batch = frames[i : i + _BATCH]
+            mean = known.posterior.predict([one.atoms for one in batch], spread="energy")
+            forces = np.split(mean.mean.forces, np.cumsum(mean.n_atoms)[:-1])
+            for one, own in zip(batch, forces, strict=True):
+                why = self.explore.filter.before(one.atoms, own)
+                key = one.atoms.positions.tobytes() + one.atoms.cell.array.tobytes()
+                if why is None and (key in there or known.learnt(one.atoms)):
+                    why = "known already"
+                there.add(key)
+                if why is None:
+                    kept.append(one)
+                else:
+                    reasons[why] += 1
+        return kept, dict(reasons)
+
+
+def real_error(posterior: Ensemble, atoms: Atoms, label: Label) -> float:
+    """RMS over members m and atoms i of |F_mi − F_ref,i|, eV/Å."""
+    members = posterior.predict([atoms]).members
+    assert members is not None
+    off = np.array([m.forces for m in members]) - label.forces
+    return float(np.sqrt(np.mean((off**2).sum(-1))))
+
+
+def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> float:
+    """Of any atom, eV/Å, calibrated where there is a law."""
+    std = posterior.predict([atoms]).std()
+    assert std is not None
+    components = std.forces if law is None else law.std(std.forces)
+    return float(np.sqrt((components**2).sum(1)).max())
+
+
+def _rattled(start: Atoms, displacement: float, rng: np.random.Generator) -> Atoms:
+    atoms = start.copy()
+    drawn = displacement * rng.standard_normal((len(start), 3))
+    atoms.positions += np.einsum("nxy,ny->nx", projectors(start), drawn)
+    return atoms
+
+
+def _same_system(atoms: Atoms, start: Atoms) -> bool:
+    same = len(atoms) == len(start) and (atoms.numbers == start.numbers).all()
+    return bool(same and (atoms.pbc == start.pbc).all())
+
+
+def _can_start(settings: Any, atoms: Atoms) -> bool:
+    try:
+        settings.space(atoms)
+    except DataError:
+        return False
+    return True
+
+
+def _said_of(law: Calibration | None, target: float) -> str:
+    """In a word, whether the target is where the calibration is known to hold."""
+    if law is None:
+        return "none"
+    if (check := getattr(law, "check_target", None)) is None:
+        return "holds"
+    try:
+        check(target)
+    except ConfigError as error:
+        return str(error).removeprefix("target: ").removesuffix(".")
+    return "holds"

@@ -1,0 +1,118 @@
+"""What a round asks labels for, and on what a proposal rests; proposals that took long are kept."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from tunesmith import files
+from tunesmith.core import Frame, Label
+from tunesmith.errors import CheckpointError
+from tunesmith.explore.pool import State
+from tunesmith.loop.rounds.standing import FOLDER, Chosen
+from tunesmith.uncertainty.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One structure that a label is asked for, and what is said of it."""
+
+    atoms: Atoms
+    chosen: Chosen
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What one round asks labels for, in order.
+
+    state: the explorer's, after the round. spearman, about: as of `Round`.
+    """
+
+    candidates: list[Candidate]
+    state: State
+    spearman: dict[str, float | None] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a proposal may rest on, all of it of the last round.
+
+    number: of the round to come. frames: labelled, all learnt. learnt: whether a structure is among
+    them. errors: of the model on the test structures, as of `Measured`, computed when asked for.
+    """
+
+    number: int
+    state: State
+    posterior: Ensemble
+    frames: list[Frame]
+    learnt: Callable[[Atoms], bool]
+    errors: Callable[[], dict[str, np.ndarray | None]]
+
+
+class Proposer(Protocol):
+    """Who proposes; a function of what is known and the seed."""
+
+    def first(self) -> Proposal:
+        """Of round 0, before anything is learnt."""
+        ...
+
+    def propose(self, known: Known) -> Proposal: ...
+
+    def refuses(self, label: Label) -> str | None:
+        """Why a label is not learnt, as a clause; None where it is."""
+        ...
+
+    def judged(
+        self, known: Known, about: dict[str, Any], labelled: list[tuple[Candidate, Label]]
+    ) -> dict[str, Any]:
+        """``about`` with what the round's labels, not yet learnt, say of the proposal."""
+        ...
+
+
+# ------------------------------------------------------------------------ kept proposals
+
+
+def _file(run: Path, number: int) -> Path:
+    return run / FOLDER / f"proposed-{number}.safetensors"
+
+
+def save(run: Path, number: int, proposal: Proposal) -> None:
+    """Keep a round's proposal until the round is done."""
+    tensors, rows = {}, []
+    for i, one in enumerate(proposal.candidates):
+        atoms = one.atoms
+        for name, array in (
+            ("numbers", atoms.numbers.astype(np.int64)),
+            ("positions", atoms.positions),
+            ("cell", atoms.cell.array),
+            ("pbc", atoms.pbc),
+        ):
+            tensors[f"{i}.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
+        rows.append({"chosen": asdict(one.chosen), "info": dict(atoms.info)})
+    info = {"candidates": rows, "done": proposal.state.rounds, "about": proposal.about}
+    files.write_tensors(_file(run, number), tensors, info)
+
+
+def load(run: Path, number: int) -> Proposal | None:
+    """What `save` kept; None where it has not. Raises `CheckpointError` for a damaged one."""
+    path = _file(run, number)
+    if not path.exists():
+        return None
+    tensors, info = files.read_tensors(path)
+    try:
+        candidates = []
+        for i, row in enumerate(info["candidates"]):
+            parts = {
+                n: tensors[f"{i}.{n}"].numpy() for n in ("numbers", "positions", "cell", "pbc")
+            }
+            candidates.append(Candidate(Atoms(**parts, info=row["info"]), Chosen(**row["chosen"])))
+        return Proposal(candidates, State(info["done"]), {}, info["about"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be understood ({error}); it may be of another version of tunesmith."
+        ) from None

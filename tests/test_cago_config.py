@@ -1,0 +1,127 @@
+"""Configurations of rounds that make their own structures, and the settings of their dynamics."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.data import covalent_radii
+
+from tunesmith.config import CagoConfig, dump, load, load_run, template
+from tunesmith.errors import ConfigError
+from tunesmith.explore.cago import Cago, Filter
+
+GIVEN = (
+    "explore={kind: cago, start: s.xyz}",
+    "reference.kind=tblite",
+    "target.forces=100 meV/Å",
+)
+
+
+def cago(*overrides: str) -> CagoConfig:
+    given = {text.partition("=")[0]: text for text in (*GIVEN, *overrides)}
+    return load(CagoConfig, None, list(given.values()))
+
+
+def test_what_is_not_given_is_the_method_pages() -> None:
+    config = cago()
+    assert isinstance(load_run(None, GIVEN), CagoConfig)
+    assert config.acquire.kind == "attack"
+    assert config.acquire.attack.target == "100 meV/Å"
+    assert (config.tune.sampler.kind, config.tune.sampler.vary) == ("committee", "bootstrap-splits")
+    assert (config.calibrate.kind, config.calibrate.rate) == ("power-law", 0.5)
+    assert cago("calibrate=gamma").calibrate.b == 0.5
+    assert cago("tune.sampler.vary=seeds").tune.sampler.vary == "seeds"
+
+
+def test_it_reads_back_and_its_template_is_complete(tmp_path: Path) -> None:
+    config = cago("explore.npt_from=3", "explore.pressure=2 bar", "acquire.attack.batch=3")
+    file = tmp_path / "c.yaml"
+    file.write_text(dump(config))
+    assert load_run(file) == config
+    (tmp_path / "t.yaml").write_text(template("cago"))
+    assert load_run(tmp_path / "t.yaml") == cago("explore={kind: cago, start: start.xyz}")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("target={energy: 1 eV, forces: 0.1 eV/Å}", "target.energy: rounds of cago have no use"),
+        ("target={probability: 0.1, forces: 0.1 eV/Å}", "target.probability: rounds of cago"),
+        ("target.forces={H: 0.1 eV/Å}", "one force error for all atoms"),
+        ("tune.sampler=adamw", "a single fit by 'adamw' has no spread"),
+        ("acquire=greedy", "takes no frames of dynamics"),
+        ("acquire.attackers=20", "20 of 8 members cannot attack"),
+        ("acquire.attack.target=50 meV/Å", "is target.forces, 100 meV/Å"),
+        ("tune.begin=last", "the last members have seen all labels"),
+        ("reference.kind=hidden", "is of a pool"),
+        ("explore.pressure=1 bar", "ensemble 'langevin' has no use for it"),
+        ("explore.filter.max_force=1 eV", "explore.filter.max_force"),
+        ("explore.filter.min_distance=1.5", "must be a fraction of the sum of covalent radii"),
+        ("explore.frames=0", "explore.frames"),
+        ("explore.rattle=0 Å", "explore.rattle: '0 Å' must be over zero"),
+        ("acquire={kind: hot-md, temperature: 4000 K}", "under twice the hottest target"),
+    ],
+)
+def test_what_does_not_go_together(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        cago(override)
+    assert said in str(error.value)
+
+
+def test_pressure_is_constant_from_its_round_on() -> None:
+    explore = cago("explore.npt_from=5", "explore.barostat_time=2 ps").explore
+    before, after = explore.dynamics(4), explore.dynamics(5)
+    assert (before.ensemble, before.pressure, before.barostat_time) == ("langevin", None, None)
+    assert (before.friction, before.thermostat_time) == ("0.01 /fs", None)
+    assert (after.ensemble, after.pressure, after.barostat_time) == ("npt", "1 bar", "2 ps")
+    assert after.friction is None
+    assert explore.dynamics(5, "500 K").temperature == "500 K"
+    with pytest.raises(ConfigError, match="has constant pressure from the beginning"):
+        cago("explore={kind: cago, start: s.xyz, ensemble: npt, npt_from: 2}")
+
+
+def test_frames_of_a_round() -> None:
+    explore = Cago(start=("s.xyz",), training_rounds=1, training_frames=3)
+    assert [explore.wanted(n, 1) for n in (1, 2)] == [3, 20]
+    assert explore.wanted(2, 4) == 5
+    assert explore.model_copy(update={"frames": 7}).wanted(2, 4) == 7
+
+
+def closest(atoms: Atoms) -> tuple[float, float]:
+    """Å, and in units of covalent radii: over all pairs and 27 cells, one by one."""
+    lengths, ratios = [], []
+    shifts = [np.array(n) - 1 for n in np.ndindex(3, 3, 3)] if atoms.pbc.all() else [np.zeros(3)]
+    for i in range(len(atoms)):
+        for j in range(len(atoms)):
+            for n in shifts:
+                if i == j and not n.any():
+                    continue
+                d = np.linalg.norm(atoms.positions[i] - atoms.positions[j] - n @ atoms.cell.array)
+                lengths.append(d)
+                ratios.append(d / covalent_radii[atoms.numbers[[i, j]]].sum())
+    return min(lengths), min(ratios)
+
+
+def test_structures_are_filtered_by_distance_and_force() -> None:
+    rng = np.random.default_rng(3)
+    for periodic in (False, True):
+        atoms = molecule("CH3OH")
+        atoms.positions += rng.normal(0, 0.15, atoms.positions.shape)
+        if periodic:
+            atoms.set_cell([[4.0, 0, 0], [1, 3.5, 0], [0.5, 0.3, 3.2]])
+            atoms.pbc = True
+        length, ratio = closest(atoms)
+        still = np.zeros((6, 3))
+        for wide, said in ((0.999, None), (1.001, "too close")):
+            assert Filter(min_distance=f"{wide * length} Å").before(atoms, still) == said
+            if wide * ratio < 1:
+                assert Filter(min_distance=wide * ratio).before(atoms, still) == said
+    large = still.copy()
+    large[2] = [0, 24.1, 32]
+    loose = Filter(min_distance=0.0)
+    assert loose.before(atoms, large) == "force predicted"
+    assert Filter(max_force="40.1 eV/Å", min_distance=0.0).before(atoms, large) is None
+    assert "a force of 40.1 eV/Å is over" in str(loose.after(large))
+    assert Filter(max_label_force="50 eV/Å").after(large) is None
