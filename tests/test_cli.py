@@ -240,7 +240,10 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("tune", "--train", "t.xyz"), "Missing option '--out'; see 'tunesmith tune --help'."),
     (("tune", "--oops"), "No such option: --oops"),
     (("tun",), "No such command 'tun'"),
-    (("template",), "Missing argument 'tune|label|run|pool'; see 'tunesmith template --help'."),
+    (
+        ("template",),
+        "Missing argument 'tune|label|run|pool|cago|attack'; see 'tunesmith template --help'.",
+    ),
     (("template", "tunes"), "there is no template 'tunes'; did you mean 'tune'?"),
     (("trust", "nothing.model"), "nothing.model"),
 ]

@@ -193,15 +193,16 @@ def _summary(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def show(summary: Mapping[str, Any], screen: Console) -> None:
     """A row for every structure, and what came of all in a few lines. meV/Å, Å."""
     labelled = summary["store"] is not None
-    names = ("structure", "start", "end", "largest", "moved", "strain", "evaluations", "stopped")
-    table = Table(*(Column(n, no_wrap=True) for n in names), box=SIMPLE_HEAD)
-    if labelled:
-        table.add_column("real error", no_wrap=True)
+    strained = any(row["strain"] for row in summary["structures"])
+    names = ["start", "end", "largest", "moved", *["strain"] * strained, "calls", "stopped"]
+    table = Table(Column("structure", overflow="fold"), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in [*names, *["real error"] * labelled]:
+        table.add_column(name, no_wrap=True, min_width=len(name))
     for row in summary["structures"]:
         cells = [f"{1e3 * row[key]:.1f}" for key in ("std_start", "std", "std_largest")]
-        cells += [f"{row['displacement']:.2f}", f"{row['strain']:.3f}", str(row["evaluations"])]
+        cells += [f"{row['displacement']:.2f}", *[f"{row['strain']:.3f}"] * strained]
         error = [f"{1e3 * row['error']:.1f}" if "error" in row else "none"] if labelled else []
-        table.add_row(row["origin"], *cells, row["reason"], *error)
+        table.add_row(row["origin"], *cells, str(row["evaluations"]), row["reason"], *error)
     screen.print(table)
     counts = ", ".join(f"{n} {reason}" for reason, n in summary["reasons"].items())
     known = summary["calibration"] or "none: the spread as it is"
