@@ -11,6 +11,7 @@ from ase.data import covalent_radii
 from tunesmith.config import CagoConfig, dump, load, load_run, template
 from tunesmith.errors import ConfigError
 from tunesmith.explore.cago import Cago, Filter
+from tunesmith.loop.rounds.about import told
 
 GIVEN = (
     "explore={kind: cago, start: s.xyz}",
@@ -125,3 +126,12 @@ def test_structures_are_filtered_by_distance_and_force() -> None:
     assert Filter(max_force="40.1 eV/Å", min_distance=0.0).before(atoms, large) is None
     assert "a force of 40.1 eV/Å is over" in str(loose.after(large))
     assert Filter(max_label_force="50 eV/Å").after(large) is None
+
+
+def test_rounds_say_when_their_target_is_beyond_the_calibration() -> None:
+    about = {"attacked": 5, "on_target": 5, "calibration": "holds"}
+    assert told(about) == ["5 of 5 attacks on target"]
+    beyond = "100 meV/Å is outside 46 to 87 meV/Å, where it was seen to hold; choose it within"
+    assert told(about | {"calibration": beyond})[1] == (
+        "calibration: 100 meV/Å is outside 46 to 87 meV/Å, where it was seen to hold"
+    )

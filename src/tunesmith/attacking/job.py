@@ -14,14 +14,14 @@ from rich.table import Column, Table
 
 from tunesmith.attacking.committee import attackers, law_of, opened
 from tunesmith.config import AttackConfig
-from tunesmith.core import Calibration, Failure, Frame, Label
+from tunesmith.core import Calibration, Failure, Frame
 from tunesmith.data.checks import check_structures
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.data.images import read_images
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
 from tunesmith.explore.attack import Attacked, attack
-from tunesmith.uncertainty.adversary import Adversary
+from tunesmith.uncertainty.adversary import Adversary, real_error
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -125,18 +125,10 @@ def _labelled(
                 raise MissingDependencyError(answer.reason)
             row["failure"] = {"kind": answer.kind, "reason": answer.reason}
             continue
-        row["error"] = real_error(job.posterior, frame, answer)
+        row["error"] = real_error(job.posterior, frame.atoms, answer)
         frame.atoms.info["attack_error"] = row["error"]
         found.append(replace(frame, label=answer))
     return found
-
-
-def real_error(posterior: Ensemble, frame: Frame, label: Label) -> float:
-    """RMS over members m and atoms i of |F_mi − F_ref,i|, eV/Å."""
-    members = posterior.predict([frame.atoms]).members
-    assert members is not None
-    off = np.array([m.forces for m in members]) - label.forces
-    return float(np.sqrt(np.mean((off**2).sum(-1))))
 
 
 # -------------------------------------------------------------------------- what comes out

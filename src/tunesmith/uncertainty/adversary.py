@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tunesmith.core import Judged, Objective, Point, Quantities, Tensor
+from tunesmith.core import Judged, Label, Objective, Point, Quantities, Tensor
 from tunesmith.errors import ModelError
 from tunesmith.potentials.base import Graph
 from tunesmith.uncertainty.ensemble import Ensemble
@@ -131,6 +131,14 @@ class Adversary:
         # molecules have a cell of the backend's own making
         cell = torch.from_numpy(atoms.cell.array.copy()) if atoms.pbc.all() else known.graph.cell
         return replace(known.graph, positions=torch.from_numpy(atoms.positions.copy()), cell=cell)
+
+
+def real_error(posterior: Ensemble, atoms: Atoms, label: Label) -> float:
+    """RMS over members m and atoms i of |F_mi − F_ref,i|, eV/Å: what a target foretold."""
+    members = posterior.predict([atoms]).members
+    assert members is not None
+    off = np.array([m.forces for m in members]) - label.forces
+    return float(np.sqrt(np.mean((off**2).sum(-1))))
 
 
 def _serves(known: _List, atoms: Atoms, cutoff: float) -> bool:

@@ -9,6 +9,8 @@ def told(about: Mapping[str, Any]) -> list[str]:
     said = []
     if "attacked" in about:
         said.append(f"{about['on_target']} of {about['attacked']} attacks on target")
+        if about["calibration"] != "holds":  # of what attacks then lead to, little is known
+            said.append(f"calibration: {about['calibration'].partition(';')[0]}")
     elif "frames" in about:
         said.append(f"{about['frames']} frames of dynamics")
     if runs := about.get("runs"):

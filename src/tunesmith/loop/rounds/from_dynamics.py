@@ -23,7 +23,7 @@ from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
 from tunesmith.loop.rounds.standing import Chosen
 from tunesmith.loop.tools import Tools
-from tunesmith.uncertainty.adversary import Adversary
+from tunesmith.uncertainty.adversary import Adversary, real_error
 from tunesmith.uncertainty.ensemble import Ensemble
 
 _BATCH = 8  # structures predicted together
@@ -247,14 +247,6 @@ class FromDynamics:
                 else:
                     reasons[why] += 1
         return kept, dict(reasons)
-
-
-def real_error(posterior: Ensemble, atoms: Atoms, label: Label) -> float:
-    """RMS over members m and atoms i of |F_mi − F_ref,i|, eV/Å."""
-    members = posterior.predict([atoms]).members
-    assert members is not None
-    off = np.array([m.forces for m in members]) - label.forces
-    return float(np.sqrt(np.mean((off**2).sum(-1))))
 
 
 def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> float:
