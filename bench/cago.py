@@ -8,10 +8,12 @@ the same command goes on where it was stopped.
 import argparse
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cago_table
 import measure
 from cago_attacks import Attacks, cells
 from cago_learning import METHODS, Course
@@ -64,6 +66,13 @@ def main() -> None:
         found["learning"] = [asdict(c) | done.found[c] for c in courses if c in done.found]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
+    text = cago_table.page(found)
+    name = f"{stem}-{time.strftime('%Y-%m-%d')}"
+    (options.results / f"{name}.md").write_text(f"# {name}\n\n{text}")
+    if options.docs:
+        cago_table.into_docs(options.docs, text)
+        cago_table.pictures(found, options.docs.parent)
+    print(text)
     if wrong:
         sys.exit(f"{len(wrong)} cells went wrong; the same command tries them again.")
 
@@ -78,6 +87,7 @@ def _options() -> argparse.Namespace:
     add("--out", type=Path, help="file of finished cells, which is gone on with")
     add("--work", type=Path, help="where structures, committee and runs are kept")
     add("--results", type=Path, default=HERE / "results")
+    add("--docs", type=Path, help="put the tables into this page, pictures beside it")
     add("--json", type=Path, help="also write everything measured to this file")
     return parser.parse_args()
 
