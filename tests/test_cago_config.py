@@ -8,10 +8,13 @@ from ase import Atoms
 from ase.build import molecule
 from ase.data import covalent_radii
 
+from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import CagoConfig, dump, load, load_run, template
 from tunesmith.errors import ConfigError
 from tunesmith.explore.cago import Cago, Filter
 from tunesmith.loop.rounds.about import told
+from tunesmith.loop.rounds.aim import within_reach
 
 GIVEN = (
     "explore={kind: cago, start: s.xyz}",
@@ -129,9 +132,26 @@ def test_structures_are_filtered_by_distance_and_force() -> None:
 
 
 def test_rounds_say_when_their_target_is_beyond_the_calibration() -> None:
-    about = {"attacked": 5, "on_target": 5, "calibration": "holds"}
+    about = {"attacked": 5, "on_target": 5, "calibration": "holds", "target": 0.1, "aim": 0.1}
     assert told(about) == ["5 of 5 attacks on target"]
     beyond = "100 meV/Å is outside 46 to 87 meV/Å, where it was seen to hold; choose it within"
-    assert told(about | {"calibration": beyond})[1] == (
-        "calibration: 100 meV/Å is outside 46 to 87 meV/Å, where it was seen to hold"
+    assert told(about | {"calibration": beyond, "aim": 0.087})[1] == (
+        "aimed at 87 meV/Å, as far as the calibration holds"
     )
+    unknown = "100 meV/Å is asked for, but no range is known; calibrate on more"
+    assert told(about | {"calibration": unknown})[1] == (
+        "calibration: 100 meV/Å is asked for, but no range is known"
+    )
+
+
+def test_rounds_aim_no_further_than_the_calibration_holds() -> None:
+    rng = np.random.default_rng(0)
+    std = 0.03 * np.exp(0.4 * rng.normal(size=2000))
+    law = PowerLaw.fit(std, 2 * std * rng.normal(size=2000))
+    ends = law.reach()
+    assert ends is not None
+    assert ends == pytest.approx(np.sqrt(3) * law.std([law.low, law.high]))
+    for target, aim in ((0.5 * ends[0], ends[0]), (2 * ends[1], ends[1]), (0.1, 0.1)):
+        assert within_reach(target, law) == aim
+    for open_ended in (None, GammaCalibration(), law.model_copy(update={"low": None})):
+        assert within_reach(7.0, open_ended) == 7.0

@@ -8,6 +8,7 @@ from ase import Atoms
 from scipy import optimize
 
 from tunesmith.calibrate import scores
+from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.calibrate.recalibrate import ONE_RECORD, out_of_bag, recalibrated, said_of
@@ -242,6 +243,7 @@ def test_out_of_bag_only_members_that_have_not_seen_a_structure_count() -> None:
         each, label = posterior.forces(i)
         std.append(each[fresh].std(axis=0, ddof=1))
         error.append(each[fresh] - label)
+    std = as_of(std, [3, 3], 6)
     expected = PowerLaw.fit(np.concatenate(std), np.concatenate(error, axis=1))
     assert (law.a, law.b, law.records) == pytest.approx((*of_law(expected), 24), rel=1e-9)
     gamma = out_of_bag(posterior, frames, unseen)["forces"]

@@ -235,15 +235,22 @@ class PowerLaw(Settings):
         low, high = (float(self.raw(curve.std[i])) for i in (first, last))
         return self.model_copy(update={"low": low, "high": high})
 
+    def reach(self, components: int = 3) -> tuple[float, float] | None:
+        """Errors between which the law was seen to hold, as lengths of a vector of so many
+        components like the points; None: not known."""
+        if self.low is None or self.high is None:
+            return None
+        low, high = np.sqrt(components) * self.std([self.low, self.high])
+        return float(low), float(high)
+
     def check_target(self, target: float, components: int = 3) -> None:
         """Raise `ConfigError` where an error of this size is beyond what the law was seen to hold
         for; ``target`` is the length, eV/Å, of a vector of so many components like the points."""
-        if self.low is None or self.high is None:
+        if (ends := self.reach(components)) is None:
             raise ConfigError(
                 f"target: {1e3 * target:.4g} meV/Å is asked for, but no range is known in which "
                 "the calibration holds; calibrate on more labelled structures."
             )
-        ends = np.sqrt(components) * self.std([self.low, self.high])
         if not ends[0] <= target <= ends[1]:
             raise ConfigError(
                 f"target: {1e3 * target:.4g} meV/Å is outside {1e3 * ends[0]:.4g} to "

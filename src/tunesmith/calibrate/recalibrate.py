@@ -14,11 +14,12 @@ it learns structure by structure as Gamma does, and its exponent stays near 1.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.core import Frame, Posterior, Prediction
@@ -72,22 +73,24 @@ def out_of_bag(
     """The same on the labelled frames that a committee has learnt from.
 
     unseen: of every member, the indices of the frames that it has not seen. A frame is judged by
-    the mean and the spread of the members that have not seen it, two at least; no others make a
-    record. With few such members a spread is itself uncertain, which makes a fitted exponent
-    somewhat too small. Raises `ModelError` where the posterior has no members.
+    the mean and the spread of the members that have not seen it, three at least (two, where no
+    frame has three); no others make a record. Their spread counts as that which all members would
+    have shown (`fewer`). Raises `ModelError` where the posterior has no members.
     """
-    found, judged = [], []
-    for i, (prediction, at, k, frame) in enumerate(_each(posterior, frames)):
+    fresh = [[m for m, seen in enumerate(unseen) if i in seen] for i in range(len(frames))]
+    fewest = 3 if any(len(members) >= 3 for members in fresh) else 2
+    found, judged, counts, every = [], [], [], len(unseen)
+    for (prediction, at, k, frame), members in zip(_each(posterior, frames), fresh, strict=True):
         if prediction.members is None:
             raise ModelError("out of the bag only members can be judged; give validation frames.")
-        fresh = [m for m, indices in enumerate(unseen) if i in indices]
-        if len(fresh) < 2:
+        if len(members) < fewest:
             continue
-        energy = np.array([prediction.members[m].energy[k] for m in fresh])
-        forces = np.array([prediction.members[m].forces[at] for m in fresh])
+        energy = np.array([prediction.members[m].energy[k] for m in members])
+        forces = np.array([prediction.members[m].forces[at] for m in members])
         found.append((_of_members(energy, frame, "energy"), _of_members(forces, frame, "forces")))
         judged.append(frame)
-    return _learnt(posterior, judged, found, law)
+        counts.append(len(members))
+    return _learnt(posterior, judged, found, law, (counts, every))
 
 
 def facts_of(laws: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -177,32 +180,50 @@ def _rms(errors: Any) -> np.ndarray:
 
 
 def _learnt(
-    posterior: Posterior, frames: list[Frame], found: list[tuple[_Record, _Record]], law: Any
+    posterior: Posterior,
+    frames: list[Frame],
+    found: list[tuple[_Record, _Record]],
+    law: Any,
+    fewer: tuple[list[int], int] | None = None,
 ) -> dict[str, Any]:
+    """fewer: how many members each record is of, and of how many the law is to be."""
     e0s = getattr(posterior, "e0s", None)
+    counts, every = fewer or ([0] * len(frames), 0)
     energies = [
-        energy
-        for frame, (energy, _) in zip(frames, found, strict=True)
+        (_points(energy, 0.0), members)
+        for frame, (energy, _), members in zip(frames, found, counts, strict=True)
         if e0s is None or e0s.fixes(frame.atoms.numbers)
     ]
     forces = [record for _, record in found]
-    laws = {}
-    if energies:
-        laws["energy"] = _fitted(energies, law)
+    floor = 0.0
     if forces:
         floor = _ROUNDING * np.sqrt(np.mean(np.concatenate([r.std for r in forces]) ** 2))
-        above = [(r, r.std > floor) for r in forces]
-        parts = [_Record(r.std[c], r.error[c], r.member[c]) for r, c in above if c.any()]
-        if parts:
-            laws["forces"] = _fitted(parts, law)
+    components = [
+        (_points(record, floor), members) for record, members in zip(forces, counts, strict=True)
+    ]
+    laws = {}
+    for name, pairs in (("energy", energies), ("forces", components)):
+        records = [record for record, _ in pairs if record.std.size]
+        if records and fewer:
+            members = [m for record, m in pairs if record.std.size]
+            stds = as_of([record.std for record in records], members, every)
+            records = [replace(r, std=std) for r, std in zip(records, stds, strict=True)]
+        if records:
+            laws[name] = _fitted(records, law)
     return laws
+
+
+def _points(record: _Record, floor: float) -> _Record:
+    """Those with a spread over the floor, as vectors."""
+    parts = [np.atleast_1d(part) for part in (record.std, record.error, record.member)]
+    return _Record(*(part[parts[0] > floor] for part in parts))
 
 
 def _fitted(records: list[_Record], law: Any) -> Any:
     """A power law of all points at once, where its exponent is free and they support it; else
     record by record, from what is believed beforehand."""
     power = isinstance(law, PowerLaw)
-    pairs = [(np.atleast_1d(r.std), np.atleast_1d(r.member if power else r.error)) for r in records]
+    pairs = [(r.std, r.member if power else r.error) for r in records]
     if power and law.width != 0:
         std, error = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         try:

@@ -9,7 +9,9 @@ def told(about: Mapping[str, Any]) -> list[str]:
     said = []
     if "attacked" in about:
         said.append(f"{about['on_target']} of {about['attacked']} attacks on target")
-        if about["calibration"] != "holds":  # of what attacks then lead to, little is known
+        if about["aim"] != about["target"]:
+            said.append(f"aimed at {1e3 * about['aim']:.0f} meV/Å, as far as the calibration holds")
+        elif about["calibration"] != "holds":  # of what attacks then lead to, little is known
             said.append(f"calibration: {about['calibration'].partition(';')[0]}")
     elif "frames" in about:
         said.append(f"{about['frames']} frames of dynamics")
@@ -20,8 +22,8 @@ def told(about: Mapping[str, Any]) -> list[str]:
         reasons = ", ".join(f"{reason} {n}" for reason, n in filtered.items())
         said.append(f"{sum(filtered.values())} not labelled ({reasons})")
     if "error" in about:
-        of = f"{1e3 * about['error']:.0f} of {1e3 * about['target']:.0f} meV/Å"
-        said.append(f"real error {of}")
+        wanted = about.get("aim", about["target"])
+        said.append(f"real error {1e3 * about['error']:.0f} of {1e3 * wanted:.0f} meV/Å")
     return said
 
 

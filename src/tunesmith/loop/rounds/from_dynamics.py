@@ -12,12 +12,13 @@ from ase import Atoms
 
 from tunesmith.config import CagoConfig
 from tunesmith.core import Calibration, Label, derived_seed
-from tunesmith.errors import ConfigError, DataError, LabellingError
+from tunesmith.errors import DataError, LabellingError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
 from tunesmith.explore.scaled import projectors
 from tunesmith.loop.rounds import proposing
+from tunesmith.loop.rounds.aim import said_of, within_reach
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
@@ -169,7 +170,8 @@ class FromDynamics:
         settings = self.acquire.attack
         able = [one for one in frames if _can_start(settings, one.atoms)]
         law = known.posterior.calibration.get("forces")
-        found = self._attacked(able, known, law)
+        aim = within_reach(self.target, law)
+        found = self._attacked(able, known, law, aim)
         moved = [
             _Seen(
                 result.atoms,
@@ -186,16 +188,20 @@ class FromDynamics:
             "too_close_to_attack": len(frames) - len(able),
             "on_target": stopped["on target"],
             "stopped": dict(stopped),
-            "calibration": _said_of(law, self.target),
+            "calibration": said_of(law, self.target),
+            "aim": aim,
         }
 
     def _attacked(
-        self, frames: list[_Seen], known: Known, law: Calibration | None
+        self, frames: list[_Seen], known: Known, law: Calibration | None, aim: float
     ) -> list[Attacked]:
-        """All together by all members, or each by some of them, drawn for it."""
+        """All together by all members, or each by some of them, drawn for it. aim: eV/Å."""
         number, members = known.number, len(known.posterior)
         several = self.acquire.several(number, self.explore) or members
-        objective = self.acquire.attack.objective(law)
+        settings = self.acquire.attack
+        if aim != self.target:
+            settings = settings.model_copy(update={"target": f"{aim!r} eV/Å"})
+        objective = settings.objective(law)
         done = 0
 
         def ended(_: int, __: Attacked) -> None:
@@ -206,13 +212,13 @@ class FromDynamics:
         if several >= members:
             adversary = Adversary(known.posterior, objective)
             atoms = [one.atoms for one in frames]
-            return attack(atoms, self.acquire.attack, adversary.evaluate, ended)
+            return attack(atoms, settings, adversary.evaluate, ended)
         found = []
         for i, one in enumerate(frames):
             rng = np.random.default_rng(self._seed("attackers", number, i))
             drawn = sorted(rng.permutation(members)[:several].tolist())
             adversary = Adversary(known.posterior.few(drawn), objective)
-            found += attack([one.atoms], self.acquire.attack, adversary.evaluate, ended)
+            found += attack([one.atoms], settings, adversary.evaluate, ended)
         return found
 
     def _most_uncertain(self, frames: list[_Seen], known: Known) -> list[_Seen]:
@@ -275,16 +281,3 @@ def _can_start(settings: Any, atoms: Atoms) -> bool:
     except DataError:
         return False
     return True
-
-
-def _said_of(law: Calibration | None, target: float) -> str:
-    """In a word, whether the target is where the calibration is known to hold."""
-    if law is None:
-        return "none"
-    if (check := getattr(law, "check_target", None)) is None:
-        return "holds"
-    try:
-        check(target)
-    except ConfigError as error:
-        return str(error).removeprefix("target: ").removesuffix(".")
-    return "holds"

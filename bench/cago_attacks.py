@@ -1,0 +1,226 @@
+"""Attacks on water with a chosen error, for `cago.py`: does the error come out as it was chosen?
+
+A committee of twenty learns frames of dynamics by the truth, its error bars are calibrated on
+others, and forty more are attacked. Every attack counts, whether it reached its target or not.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cago_water
+
+#: meV/Å
+TARGETS = (50, 100, 200)
+MEMBERS = 20
+#: of the targets, where it is committee sizes that are compared
+MIDDLE = 100
+#: which law turns spreads into errors
+PLAIN, MENDED, NONE = "power law", "power law, as of many", "none"
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """Forty attacks (four of quick). calibrators: members whose spread the law is of; attackers:
+    members that attack, other ones for every structure. target: meV/Å."""
+
+    target: int
+    law: str
+    calibrators: int
+    attackers: int
+    quick: bool
+
+    @property
+    def name(self) -> str:
+        parts = (self.target, self.law.replace(" ", "-"), self.calibrators, self.attackers)
+        return "attack-" + "-".join(map(str, parts)) + ("-quick" if self.quick else "")
+
+
+def cells(quick: bool) -> list[Attacks]:
+    """In the order they are worth having."""
+    n = 4 if quick else MEMBERS
+    found = [Attacks(t, law, n, 3, quick) for t in TARGETS for law in (PLAIN, NONE)]
+    sizes = (3,) if quick else (3, 5, 10)
+    found += [Attacks(MIDDLE, law, m, 3, quick) for law in (PLAIN, MENDED) for m in sizes]
+    found += [Attacks(MIDDLE, MENDED, n, 3, quick)]
+    found += [Attacks(t, PLAIN, n, n, quick) for t in (MIDDLE, 50, 200)]
+    found += [Attacks(MIDDLE, PLAIN, m, n, quick) for m in sizes]
+    return list(dict.fromkeys(found))
+
+
+# ------------------------------------------------------------------------ what is attacked
+
+
+def sets(folder: Path, quick: bool) -> dict[str, list[Any]]:
+    """Frames to learn, to calibrate on and to attack: trajectories of their own, at 300 and 400 K,
+    as many of either system."""
+    # frames of one trajectory for learning, calibration, attack
+    sizes = {"train": 3, "calibrate": 4, "attack": 1} if quick else SIZES
+    found = {}
+    for number, (name, each) in enumerate(sizes.items()):
+        parts = [
+            [system, each, 20, temperature, 10 * number + k]
+            for system in cago_water.SYSTEMS
+            for k, temperature in enumerate((300.0, 400.0))
+        ]
+        path = folder / f"{name}{'-quick' if quick else ''}.xyz"
+        found[name] = cago_water.kept(path, *parts)
+    return found
+
+
+SIZES = {"train": 15, "calibrate": 25, "attack": 10}
+
+
+def prepare(folder: str, quick: bool) -> dict[str, Any]:
+    """The committee; its errors and spreads on what it has not seen."""
+    place = Path(folder)
+    known = sets(place, quick)
+    run = committee(place, quick)
+    if not (run / "summary.json").exists():
+        options = [
+            "tune.sampler.kind=committee",
+            f"tune.sampler.members={4 if quick else MEMBERS}",
+            "tune.sampler.vary=bootstrap-splits",
+            f"tune.sampler.epochs={5 if quick else 40}",
+            "tune.sampler.batch_size=4",
+            "calibrate.kind=power-law",
+        ]
+        train, valid = (
+            str(place / f"{name}{'-quick' if quick else ''}.xyz") for name in ("train", "calibrate")
+        )
+        command = [sys.executable, "-m", "tunesmith", "tune", "--train", train, "--valid", valid]
+        command += [part for option in options for part in ("--set", option)]
+        subprocess.run([*command, "--out", str(run)], check=True, stdout=sys.stderr)
+    errors, stds = _seen(place, quick, known["calibrate"])
+    flat = np.concatenate([e.reshape(len(e), -1) for e in errors], axis=1)
+    std = np.concatenate([s.ravel() for s in stds])
+    from tunesmith.calibrate.powerlaw import PowerLaw
+
+    law = PowerLaw.fit(std, flat)
+    curve = law.reliability()
+    plain = [_rms(e) for e in errors]
+    return {
+        "frames": {name: len(frames) for name, frames in known.items()},
+        "error": _rms(flat) * np.sqrt(3),
+        "errors": plain,
+        "spread": float(np.sqrt(3 * np.mean(std**2))),
+        "a": law.a,
+        "b": law.b,
+        "reach": law.reach(),
+        "curve": {
+            "std": curve.std.tolist(),
+            "error": curve.error.tolist(),
+            "points": curve.points.tolist(),
+        },
+        "ratio_raw": float(np.sqrt(np.mean((flat / std) ** 2))),
+        "ratio": float(np.sqrt(np.mean((flat / law.std(std)) ** 2))),
+    }
+
+
+def committee(folder: Path, quick: bool) -> Path:
+    return folder / ("committee-quick" if quick else "committee")
+
+
+def _seen(folder: Path, quick: bool, frames: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Of every frame errors of all members (M, n, 3) and their spread (n, 3), eV/Å."""
+    from tunesmith.uncertainty.ensemble import open_model
+
+    posterior = open_model(str(committee(folder, quick)))
+    errors, stds = [], []
+    for frame in frames:
+        members = posterior.predict([frame.atoms]).members
+        assert members is not None
+        forces = np.array([m.forces for m in members])
+        errors.append(forces - frame.label.forces)
+        stds.append(forces.std(axis=0, ddof=1))
+    return errors, stds
+
+
+# --------------------------------------------------------------------------- forty attacks
+
+
+def attacks(cell: Attacks, folder: Path) -> dict[str, Any]:
+    """What came of every attack, and the real error of all members."""
+    from tunesmith.explore.attack import attack
+    from tunesmith.explore.attack_settings import Attack
+    from tunesmith.uncertainty.adversary import Adversary, real_error
+    from tunesmith.uncertainty.ensemble import open_model
+
+    known = sets(folder, cell.quick)
+    posterior = open_model(str(committee(folder, cell.quick)))
+    errors, _ = _seen(folder, cell.quick, known["calibrate"])
+    settings = Attack(target=f"{cell.target} meV/Å")
+    rows = []
+    laws: dict[tuple[int, ...], Any] = {}
+    for i, frame in enumerate(known["attack"]):
+        # four committees of each size, and of their members or of all those that attack
+        rng = np.random.default_rng([cell.calibrators, i % 4])
+        judges = tuple(sorted(rng.permutation(len(posterior))[: cell.calibrators].tolist()))
+        if judges not in laws:
+            laws[judges] = _law(cell, errors, judges)
+        drawn = np.random.default_rng([cell.attackers, i])
+        among = judges if cell.attackers <= len(judges) else range(len(posterior))
+        attacking = sorted(drawn.permutation(list(among))[: cell.attackers].tolist())
+        law = laws[judges]
+        adversary = Adversary(posterior.few(attacking), settings.objective(law))
+        found = attack([frame.atoms], settings, adversary.evaluate)[0]
+        label = cago_water.label(found.atoms)
+        rows.append(
+            {
+                "origin": frame.origin,
+                "system": cago_water.BOX if found.atoms.pbc.all() else cago_water.CLUSTER,
+                "before": real_error(posterior, frame.atoms, frame.label),
+                "error": real_error(posterior, found.atoms, label),
+                "start_std": found.start_std,
+                "std": found.std,
+                "displacement": found.displacement,
+                "strain": found.strain,
+                "evaluations": found.evaluations,
+                "reason": found.reason,
+                "largest_force": float(np.linalg.norm(label.forces, axis=1).max()),
+                "atoms": _by_atom(posterior, found.atoms, label),
+            }
+        )
+    said = [[law.a, law.b] for law in laws.values() if law is not None]
+    return {"laws": said, "structures": rows}
+
+
+def _law(cell: Attacks, errors: list[Any], judges: tuple[int, ...]) -> Any:
+    from tunesmith.calibrate.fewer import as_of
+    from tunesmith.calibrate.powerlaw import PowerLaw
+
+    if cell.law == NONE:
+        return None
+    own = [e[list(judges)] for e in errors]
+    stds = [e.std(axis=0, ddof=1) for e in own]
+    if cell.law == MENDED:
+        stds = as_of(stds, [len(judges)] * len(stds), 10**6)
+    flat = np.concatenate([e.reshape(len(e), -1) for e in own], axis=1)
+    return PowerLaw.fit(np.concatenate([s.ravel() for s in stds]), flat)
+
+
+def _by_atom(posterior: Any, atoms: Any, label: Any) -> list[float]:
+    """Real error of every atom, rms over members, eV/Å."""
+    members = posterior.predict([atoms]).members
+    off = np.array([m.forces for m in members]) - label.forces
+    return [round(float(x), 5) for x in np.sqrt((off**2).sum(-1).mean(0))]
+
+
+def _rms(errors: Any) -> float:
+    """Over members and components, or, of (M, n, 3), over members and atoms."""
+    if errors.ndim == 3:
+        return float(np.sqrt((errors**2).sum(-1).mean()))
+    return float(np.sqrt(np.mean(errors**2)))
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[2])
+    if sys.argv[1] == "prepare":
+        print(json.dumps(prepare(**given)))
+    else:
+        print(json.dumps(attacks(Attacks(**given["cell"]), Path(given["folder"]))))
