@@ -54,9 +54,9 @@ def _panel(ax: Axes, name: str, law: PowerLaw) -> None:
     look: dict[str, Any] = {"color": GREY, "alpha": 0.3, "lw": 0}
     near = f"within a factor of {AGREEMENT:g}"
     ax.fill_between(ends, ends / AGREEMENT, ends * AGREEMENT, label=near, **look)
-    if law.low is not None and law.high is not None:
-        low, high = 1e3 * law.std([law.low, law.high])
-        text = _range_text(low, high, name)
+    if (reach := law.reach(1)) is not None:
+        low, high = 1e3 * np.array(reach)
+        text = _range_text(law, name)
         ax.axvspan(low, high, color=COLOURS[4], alpha=0.2, lw=1, zorder=0, label=text)
     groups: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
         ("agrees (bars: two standard errors)", curve.agrees, {"fmt": "o", "color": COLOURS[0]}),
@@ -78,12 +78,13 @@ def _limits(*shown: np.ndarray) -> np.ndarray:
     return np.array([positive.min() / 1.2, positive.max() * 1.2])
 
 
-def _range_text(low: float, high: float, name: str) -> str:
-    text = f"seen to hold, {low:.4g} to {high:.4g}"
-    if name != "forces":
-        return text
-    shortest, longest = np.sqrt(3) * np.array([low, high])  # as `PowerLaw.check_target`
-    return f"{text}\n(targets, length per atom: {shortest:.4g} to {longest:.4g})"
+def _range_text(law: PowerLaw, name: str) -> str:
+    def said(components: int) -> str:
+        low, high = 1e3 * np.array(law.reach(components))
+        return f"{low:.4g} to {high:.4g}"
+
+    text = f"seen to hold, {said(1)}"
+    return text if name != "forces" else f"{text}\n(targets, length per atom: {said(3)})"
 
 
 def _finish(ax: Axes, name: str, ends: np.ndarray) -> None:
