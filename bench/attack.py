@@ -22,7 +22,7 @@ import measure
 
 MEMBERS, TARGET = 3, "100 meV/Å"
 #: calls up to which finite differences are made in full, and how many are made of more
-FULL, SAMPLE = 100, 20
+FULL, SAMPLE = 300, 60
 
 
 def water(molecules: int, seed: int = 0) -> Any:

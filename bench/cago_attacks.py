@@ -73,7 +73,7 @@ def sets(folder: Path, quick: bool) -> dict[str, list[Any]]:
     return found
 
 
-SIZES = {"train": 15, "calibrate": 25, "attack": 10}
+SIZES = {"train": 8, "calibrate": 25, "attack": 10}
 
 
 def prepare(folder: str, quick: bool) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def prepare(folder: str, quick: bool) -> dict[str, Any]:
             "tune.sampler.kind=committee",
             f"tune.sampler.members={4 if quick else MEMBERS}",
             "tune.sampler.vary=bootstrap-splits",
-            f"tune.sampler.epochs={5 if quick else 40}",
+            f"tune.sampler.epochs={5 if quick else 30}",
             "tune.sampler.batch_size=4",
             "calibrate.kind=power-law",
         ]
