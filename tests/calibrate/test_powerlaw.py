@@ -315,6 +315,20 @@ def test_the_curve_is_that_of_the_points(law):
     assert len(std) - start < spreads.GROUP_POINTS
 
 
+def test_its_uncertainty_is_the_scatter_between_samples():
+    """Of true rms errors 95 % lie within two standard errors of those found."""
+    inside = []
+    for seed in range(200):
+        std, error = drawn(400, 1.8, 0.6, seed)
+        curve, truth = PowerLaw.fit(std, error).reliability(), []
+        order = np.argsort(std)
+        for part in np.split(order, np.cumsum(curve.points))[:-1]:
+            truth.append(np.sqrt(np.mean((1.8 * std[part] ** 0.6) ** 2)))
+        inside.extend(np.abs(np.log(curve.error / truth)) < 2 * curve.uncertainty)
+    assert len(inside) > 2000
+    assert np.mean(inside) == pytest.approx(0.95, abs=4 * np.sqrt(0.05 * 0.95 / len(inside)))
+
+
 def test_honest_laws_are_seldom_refused_their_range():
     """Of 200 calibrations on 300 points the range nearly always covers four fifths of them."""
     covered = []

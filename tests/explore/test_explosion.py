@@ -110,8 +110,8 @@ def test_nothing_is_asked_of_a_broken_structure() -> None:
         until_it_breaks(md, start, answer)
     broken = caught.value
     assert (broken.walker, len(broken.atoms)) == (0, 7)
-    assert what_is_wrong(broken.atoms, md._limits, 0.0) == broken.reason
-    assert all(what_is_wrong(a, md._limits, 0.0) is None for a in asked)
+    assert what_is_wrong(broken.atoms, md.limits, 0.0) == broken.reason
+    assert all(what_is_wrong(a, md.limits, 0.0) is None for a in asked)
     # the walker can go on from a good frame
     md.step(md.restart(start, 0, start), argon.answer)
 

@@ -1,6 +1,7 @@
 """Rounds that make their own structures: what they leave, that they go on after any interruption,
 that nothing on the way is fatal."""
 
+import io
 import signal
 from dataclasses import replace
 from multiprocessing import get_context
@@ -13,16 +14,18 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from rich.console import Console
 
 import mortal
 from small_cago import config, files
 from small_pool import results
+from tunesmith.calibrate import spreads
 from tunesmith.config import CagoConfig
 from tunesmith.core import E0s, Failure, Frame
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.errors import ConfigError, DataError, LabellingError, RunFolderError
 from tunesmith.explore.cago import Cago
-from tunesmith.loop.job import run
+from tunesmith.loop.job import run, show
 from tunesmith.loop.rounds.apart import set_apart
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare_cago import prepare
@@ -82,6 +85,17 @@ def test_rounds_go_from_one_structure_to_attacked_dynamics(
     for name in ("final.model", "curves.png", "members/member-2.model", "config.yaml"):
         assert (out / name).exists()
     assert summary["calibration"]["forces"]["kind"] == "power-law"
+
+
+def test_where_error_bars_hold_is_drawn(
+    named: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of two points: so few structures make none of twenty."""
+    monkeypatch.setattr(spreads, "GROUP_POINTS", 2)
+    summary = run(config(named, "explore.rounds=0", "explore.rattled=6"), tmp_path / "run")
+    assert (tmp_path / "run" / "calibration.png").stat().st_size > 5000
+    show(summary, screen := Console(file=io.StringIO(), width=200))
+    assert "/run/calibration.png" in screen.file.getvalue()
 
 
 def test_the_real_error_is_that_of_the_members_that_proposed(

@@ -85,6 +85,7 @@ def test_below_ten_labels_members_judge_what_they_have_not_seen(folder: Path) ->
     law = PowerLaw.fit(np.concatenate(std), np.concatenate(error))
     found = posterior.calibration["forces"]
     assert (found.a, found.b) == pytest.approx((law.a, law.b), rel=1e-6)
+    assert (folder / "run" / "calibration.png").exists()
 
 
 def test_the_default_is_the_belief_of_one_record() -> None:

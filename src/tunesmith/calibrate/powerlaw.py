@@ -34,13 +34,23 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Reliability:
-    """By groups of points of similar σ̂ (groups,): rms σ_cal, rms error, points, and whether the
-    two agree within what the number of points can tell."""
+    """By groups of points of similar σ̂ (groups,): rms σ_cal, rms error, points."""
 
     std: np.ndarray
     error: np.ndarray
     points: np.ndarray
-    agrees: np.ndarray
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Standard errors of ln(rms error), were the points independent and Gaussian."""
+        return np.asarray(1 / np.sqrt(2 * self.points))
+
+    @property
+    def agrees(self) -> np.ndarray:
+        """Whether the two differ by no more than what the number of points can tell."""
+        with np.errstate(divide="ignore"):
+            apart = np.abs(np.log(self.error / self.std))
+        return np.asarray(apart <= np.log(AGREEMENT) + 2 * self.uncertainty)
 
 
 class PowerLaw(Settings):
@@ -212,10 +222,7 @@ class PowerLaw(Settings):
             means = [np.sqrt(np.average(v, weights=rows.weight)) for v in (std, error)]
             found.append((*means, rows.points.sum()))
         std, error, points = np.array(found).reshape(-1, 3).T
-        with np.errstate(divide="ignore"):
-            apart = np.abs(np.log(error / std))
-        agrees = apart <= np.log(AGREEMENT) + 2 / np.sqrt(2 * np.maximum(points, 1))
-        return Reliability(std, error, points.astype(int), agrees)
+        return Reliability(std, error, points.astype(int))
 
     def _with_range(self) -> Self:
         """With low and high: the ends of the longest stretch of groups that agree."""

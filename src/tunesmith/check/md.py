@@ -47,7 +47,7 @@ def begin(md: MD, stability: Stability, atoms: Atoms, seed: int) -> tuple[Walker
 
     Raises `DataError` for a structure that cannot be run or that is broken from the start.
     """
-    check_start(atoms, md.ensemble, md._timestep, md._limits)
+    check_start(atoms, md.ensemble, md.dt, md.limits)
     if (wrong := stability.what_is_wrong(atoms, _volume(atoms))) is not None:
         raise DataError(f"already at the start {wrong}; mend it, or change min_distance.")
     return md.init([atoms], seed).walkers
@@ -104,7 +104,7 @@ def _trajectory(md: MD, samples: list[Walker]) -> Trajectory:
         first.pbc,
         np.array([w.positions for w in samples]),
         np.array([w.cell for w in samples]),
-        md.write_steps * md._timestep,
+        md.write_steps * md.dt,
     )
 
 

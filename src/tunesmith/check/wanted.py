@@ -62,7 +62,7 @@ class Wanted:
             given["max_temperature"] = settings.pop("max_temperature")
         stability = build(Stability, given, "stability")
         md = stability.dynamics(replicas=self.replicas, time=self.time, **settings)
-        total = md.total_steps * md._timestep
+        total = md.total_steps * md.dt
         if self.equilibration is None:
             return stability, md, _EQUILIBRATION * total
         skip = units.parse(self.equilibration, "time", field="--equilibration").value
@@ -104,8 +104,8 @@ class Wanted:
 
 def require_samples(md: MD, equilibration: float) -> None:
     """Raise `ConfigError` where too few samples would be left to average, before they are made."""
-    interval = md.write_steps * md._timestep
-    left = int((md.total_steps * md._timestep - equilibration) / interval)
+    interval = md.write_steps * md.dt
+    left = int((md.total_steps * md.dt - equilibration) / interval)
     if left < _SAMPLES:
         raise ConfigError(
             f"--time {md.time} with samples every {interval:g} fs leaves {left} of them after the "

@@ -32,13 +32,13 @@ class MD(MDSettings):
 
     def time_of(self, walker: Walker) -> float:
         """Simulated time, fs."""
-        return walker.steps * self._timestep
+        return walker.steps * self.dt
 
     def time_at(self, walker: Walker, atoms: Atoms) -> float:
         """Simulated time, fs, of a structure that `step` asks about: the walker's own one before
         its first step, else the one its next step leads to."""
         first = np.array_equal(atoms.positions, walker.positions)
-        return self.time_of(walker) + (0.0 if first else self._timestep)
+        return self.time_of(walker) + (0.0 if first else self.dt)
 
     def target_temperature(self, walker: Walker) -> float:
         """K, asked for at this time."""
@@ -66,7 +66,7 @@ class MD(MDSettings):
             raise DataError("explore.start: there is no structure to start from.")
         for number, atoms in enumerate(structures):
             try:
-                check_start(atoms, self.ensemble, self._timestep, self._limits)
+                check_start(atoms, self.ensemble, self.dt, self.limits)
             except DataError as error:
                 raise DataError(f"explore.start, structure {number}: {error}") from None
         starts = [i for i in range(len(structures)) for _ in range(self.walkers)]
@@ -120,7 +120,7 @@ class MD(MDSettings):
         walker = state.walkers[index]
         atoms, rng = self._bound(walker), generator(walker.rng)
         integrators.constrain(atoms, self.ensemble)
-        answering = Answering(index, walker, answer, self._limits, self.needs_stress)
+        answering = Answering(index, walker, answer, self.limits, self.needs_stress)
         atoms.calc = answering
         dynamics = integrators.ENSEMBLES[self.ensemble].build(atoms, self._bath(walker.steps), rng)
         integrators.restore(dynamics, walker.variables)

@@ -133,10 +133,6 @@ class MDSettings(Settings):
         return value
 
     @cached_property
-    def _timestep(self) -> float:
-        return self._parsed("timestep", "time")
-
-    @cached_property
     def _temperature(self) -> Schedule:
         return schedule.read(self.temperature, "temperature", "temperature")
 
@@ -145,11 +141,6 @@ class MDSettings(Settings):
         if self.pressure is None:
             return None
         return schedule.read(self.pressure, "stress", "pressure")
-
-    @cached_property
-    def _limits(self) -> Limits:
-        apart = self._parsed("max_separation", "length")
-        return Limits(self.min_distance, apart, self.max_volume_change or inf)
 
     @cached_property
     def _hottest(self) -> float:
@@ -163,11 +154,22 @@ class MDSettings(Settings):
 
     def _bath(self, steps: int) -> integrators.Bath:
         """What acts during the step after ``steps``: the schedules in the middle of it."""
-        middle = (steps + 0.5) * self._timestep
+        middle = (steps + 0.5) * self.dt
         values = dict(self._times)
         if self._pressure is not None:
             values["pressure"] = self._pressure.at(middle)
-        return integrators.Bath(self._timestep, self._temperature.at(middle), **values)
+        return integrators.Bath(self.dt, self._temperature.at(middle), **values)
+
+    @cached_property
+    def dt(self) -> float:
+        """fs, of one step."""
+        return self._parsed("timestep", "time")
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What a structure must keep to (separation in Å); beyond them it is an explosion."""
+        apart = self._parsed("max_separation", "length")
+        return Limits(self.min_distance, apart, self.max_volume_change or inf)
 
     @property
     def needs_stress(self) -> bool:
@@ -177,9 +179,9 @@ class MDSettings(Settings):
     @property
     def write_steps(self) -> int:
         """Steps between written frames."""
-        return round(self._parsed("write_every", "time") / self._timestep)
+        return round(self._parsed("write_every", "time") / self.dt)
 
     @cached_property
     def total_steps(self) -> int:
         """Steps of one walker until `time`."""
-        return ceil(self._parsed("time", "time") / self._timestep * (1 - 1e-12))
+        return ceil(self._parsed("time", "time") / self.dt * (1 - 1e-12))

@@ -17,7 +17,7 @@ from tunesmith.data.formats import write_frames
 from tunesmith.loop.loop import End, Loop
 from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.records import statistics
-from tunesmith.report import onthefly
+from tunesmith.report import onthefly, powerlaw
 from tunesmith.tune import members as members_file
 from tunesmith.uncertainty.export import export
 
@@ -39,6 +39,7 @@ def write(ready: Prepared, loop: Loop, end: End) -> dict[str, Any]:
     chosen = export(out, ready.potential, members, judges, kept)
     summary = _summary(ready, loop, end, chosen)
     onthefly.picture(at.records, out / "onthefly.png", simulated=at.clock, target=_k(ready))
+    powerlaw.reliability_curves(at.calibration, out / powerlaw.NAME)
     files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     return summary
 
@@ -135,4 +136,5 @@ def _rows(s: dict[str, Any]) -> list[tuple[str, str]]:
         ("tuned model", f"{s['final_model']} ({s['final_model_is']})"),
         ("committee", f"{folder / 'members'}/*.model ({s['members']})"),
         ("picture", str(folder / "onthefly.png")),
+        *powerlaw.row(folder),
     ]

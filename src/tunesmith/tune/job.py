@@ -15,6 +15,7 @@ from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, re
 from tunesmith.config import TuneConfig
 from tunesmith.core import Members
 from tunesmith.engines.processes import executor
+from tunesmith.report import powerlaw
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
@@ -38,8 +39,9 @@ def fine_tune(
     """Fine-tune as ``config`` says, into the folder ``out``; returns the run's summary.
 
     The folder then holds final.model (the model package's own format), members/, config.yaml,
-    summary.json and learning_curves.png. Called again it resumes, to the bit at the same number
-    of threads, or, when finished, only returns the summary.
+    summary.json, learning_curves.png and, where error bars follow a power law, calibration.png.
+    Called again it resumes, to the bit at the same number of threads, or, when finished, only
+    returns the summary.
 
     Raises `DataError`, `ModelError` and their kin before anything is written, and
     `RunFolderError` for a folder that belongs to another configuration or other data.
@@ -186,4 +188,7 @@ def _finish(
     kept = problem.replay.e0s if problem.replay and anchor.keep_head else None
     chosen = export(out, potential, members, judges, kept)
     learning_curves(fit.histories, out / "learning_curves.png")
+    powerlaw.reliability_curves(members.calibration, out / powerlaw.NAME)
+    for name, where in powerlaw.row(out):
+        console.print(f"{name}: {where}")
     return Ensemble.of(potential, members), chosen

@@ -19,6 +19,7 @@ from tunesmith.loop.rounds.about import told
 from tunesmith.loop.rounds.course import Course
 from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.standing import Round
+from tunesmith.report import powerlaw
 from tunesmith.report.curves import METRICS, Curve, curve, picture
 from tunesmith.report.tables import number
 from tunesmith.settings import plain
@@ -41,6 +42,7 @@ def write(course: Course) -> dict[str, Any]:
         anchor, replay = ready.config.tune.anchor, ready.problem.replay
         kept = replay.e0s if replay and anchor.keep_head else None
         chosen = export(out, ready.potential, at.members, judges, kept)
+        powerlaw.reliability_curves(at.members.calibration, out / powerlaw.NAME)
         model = {"final_model": str(out / "final.model"), "final_model_is": chosen}
         if ready.test:
             picture({course.acquire.name: [learnt]}, out / "curves.png")
@@ -147,8 +149,9 @@ def show(summary: dict[str, Any], screen: Console) -> None:
         folder = Path(summary["final_model"]).parent
         rows += [
             ("tuned model", f"{summary['final_model']} ({summary['final_model_is']})"),
+            *([("picture", str(folder / "curves.png"))] if summary["judged_on"] else []),
+            *powerlaw.row(folder),
         ]
-        rows += [("picture", str(folder / "curves.png"))] if summary["judged_on"] else []
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         screen.print(f"{name:<{width}}  {value}", markup=False)

@@ -1,0 +1,69 @@
+"""The command line: options in, one call, result out. Heavy imports wait for their command."""
+
+import sys
+from importlib.metadata import version as package_version
+from typing import Annotated
+
+import typer
+
+from tunesmith import terminal
+from tunesmith.cli import (
+    attack,
+    check,
+    doctor,
+    evaluate,
+    label,
+    lists,
+    run,
+    select,
+    template,
+    trust,
+    tune,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 98},
+    help="Fine-tune a foundation interatomic potential to your system.",
+    epilog="Start: tunesmith models; tunesmith template tune. Every command: COMMAND --help.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tunesmith {package_version('tunesmith')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (  # in the order of the help
+    label.label,
+    tune.tune,
+    run.run,
+    evaluate.evaluate,
+    select.select,
+    attack.attack,
+    lists.strategies,
+    doctor.doctor,
+    check.check,
+    lists.models,
+    template.template,
+    trust.trust,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the ``tunesmith`` program."""
+    sys.exit(terminal.run(app, sys.argv[1:]))

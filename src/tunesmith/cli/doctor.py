@@ -1,0 +1,58 @@
+"""`tunesmith doctor`: look at a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunesmith import terminal
+from tunesmith.cli.options import Device, EnergyKey, ForcesKey, Head, Json, StressKey
+
+
+def doctor(
+    data: Annotated[
+        list[Path], typer.Option("--data", metavar="FILE", help="Structures to learn; repeatable.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="The foundation: name, file or folder.")
+    ] = "organic-xs",
+    test: Annotated[
+        Path | None, typer.Option("--test", metavar="FILE", help="Structures to test on.")
+    ] = None,
+    valid: Annotated[
+        Path | None, typer.Option("--valid", metavar="FILE", help="Structures to validate on.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="CODE", help="A finding that is right; repeatable."),
+    ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    head: Head = None,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Look at a data set before training on it.
+
+    Units, signs, missing or misplaced labels, zeros of energy, duplicates: each finding with its
+    cure. Exit code 1: training should not go ahead.
+
+    Example: tunesmith doctor --data train.xyz --test test.xyz
+    """
+    from tunesmith import examining
+    from tunesmith.config import ModelSettings
+    from tunesmith.settings import build
+
+    foundation = build(ModelSettings, {"source": model, "head": head, "device": device}, "model")
+    with terminal.only_results():
+        summary = examining.examine_files(
+            foundation,
+            data,
+            test=test,
+            valid=valid,
+            keys=(energy_key, forces_key, stress_key),
+            accept=accept or (),
+        )
+    terminal.give(summary, json, lambda screen: examining.show(summary, screen))
+    raise typer.Exit(0 if summary["fit_for_training"] else 1)

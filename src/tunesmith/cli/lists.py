@@ -1,0 +1,49 @@
+"""`tunesmith strategies` and `tunesmith models`: what is known by name."""
+
+from dataclasses import asdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from tunesmith import terminal
+from tunesmith.cli.options import Json
+
+
+def strategies(json: Json = False) -> None:
+    """List the strategies known by name.
+
+    What each lets move, what holds it, and when to use it.
+
+    Example: tunesmith template tune --set strategy=lora
+    """
+    from tunesmith.tune.strategies import STRATEGIES
+
+    def show(screen: Console) -> None:
+        names = ("name", "what moves", "what holds it", "sampler", "rate", "when to use it")
+        table = Table(*(Column(n, no_wrap=n in ("name", "rate")) for n in names), box=SIMPLE_HEAD)
+        for name, s in STRATEGIES.items():
+            kind, rate = s.sampler["kind"], f"{s.sampler['learning_rate']:g}"
+            table.add_row(name, s.moves, s.held, kind, rate, s.when)
+        screen.print(table)
+
+    terminal.give([{"name": n, **asdict(s)} for n, s in STRATEGIES.items()], json, show)
+
+
+def models(json: Json = False) -> None:
+    """List the models known by name.
+
+    And whether each is here or how to get it.
+    """
+    from tunesmith.potentials import zoo
+
+    entries = zoo.known()
+
+    def show(screen: Console) -> None:
+        table = Table("name", "package", "elements", "domain", "licence", "here")
+        for e in entries:
+            here = "yes" if e.available else e.how_to_get
+            table.add_row(e.name, e.package, e.elements, e.domain, e.licence, here)
+        screen.print(table)
+
+    terminal.give([asdict(e) for e in entries], json, show)

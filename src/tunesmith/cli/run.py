@@ -1,0 +1,51 @@
+"""`tunesmith run`: a whole loop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunesmith import terminal
+from tunesmith.cli.options import Json, Set
+
+
+def run(
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file of settings; see template run.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="The run's folder. [default: runs/CONFIG]"),
+    ] = None,
+    set_: Set = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, time one step, label and update."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Simulate, ask the reference where needed, and learn.
+
+    Or in rounds: choose from a pool (explore.kind: pool) or attack (cago). The same command resumes
+    an interrupted run, to the same result. The folder then holds every label, the trajectory,
+    final.model, its committee, summary.json and a picture. Exit code 1: ended before what was asked
+    for was done.
+
+    Example: tunesmith run recipes/ethanol.yaml
+    """
+    from tunesmith import config
+
+    settings = config.load_run(config_file, set_ or ())
+    folder = out or Path("runs") / config_file.stem
+    from tunesmith.loop import estimate, job
+
+    with terminal.only_results():
+        if dry_run:
+            cost = estimate.estimate(settings, folder, terminal.notes())
+        else:
+            summary = job.run(settings, folder, terminal.notes())
+    if dry_run:
+        terminal.give(cost, json, lambda screen: estimate.show(cost, screen))
+        return
+    terminal.give(summary, json, lambda screen: job.show(summary, screen))
+    raise typer.Exit(0 if summary["as_asked"] else 1)

@@ -1,0 +1,102 @@
+"""`tunesmith select`: what to label of a pool."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunesmith import terminal
+from tunesmith.cli.options import Head, Json
+
+
+def select(
+    pool: Annotated[
+        list[Path], typer.Argument(metavar="POOL...", help="Files of structures to choose from.")
+    ],
+    n: Annotated[int, typer.Option("--n", metavar="N", help="How many to choose.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The chosen structures, as extxyz.")
+    ],
+    labelled: Annotated[
+        list[Path] | None,
+        typer.Option("--labelled", metavar="FILE", help="What is labelled already; repeatable."),
+    ] = None,
+    representation: Annotated[
+        str,
+        typer.Option("--representation", metavar="NAME", help="ntk, activation, soap or morgan."),
+    ] = "ntk",
+    rule: Annotated[
+        str,
+        typer.Option(
+            "--rule", metavar="NAME", help="lcmd, posterior-variance, kcenter, top or random."
+        ),
+    ] = "lcmd",
+    score: Annotated[
+        str | None,
+        typer.Option("--score", metavar="NAME", help="Of top. [default: committee-force]"),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option("--noise", metavar="X", help="λ of posterior-variance. [default: 0.001]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="Name, model file or run folder. [default: organic-xs]"
+        ),
+    ] = None,
+    skip_labelled: Annotated[
+        bool, typer.Option("--skip-labelled", help="Leave out what is labelled already.")
+    ] = False,
+    new_elements: Annotated[
+        bool, typer.Option("--new-elements", help="Take elements that --labelled lacks.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="FOLDER", help="Keep features there.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of random and the map.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="A setting of the representation, as acquire.representation.r_cut='5 Å'.",
+        ),
+    ] = None,
+    head: Head = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="As cuda. [default: cpu]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Choose from a pool which structures to label.
+
+    Writes them in the order of choice, and a map beside them (FILE with suffix .png).
+
+    Example: tunesmith select pool.xyz --labelled train.xyz --n 100 --out chosen.xyz
+    """
+    from tunesmith.selecting import job
+    from tunesmith.selecting.wanted import Wanted
+
+    wanted = Wanted(
+        tuple(pool),
+        out,
+        n,
+        labelled=tuple(labelled or ()),
+        representation=representation,
+        rule=rule,
+        score=score,
+        noise=noise,
+        model=model,
+        head=head,
+        device=device,
+        skip_labelled=skip_labelled,
+        new_elements=new_elements,
+        cache=cache,
+        seed=seed,
+        changes=tuple(set_ or ()),
+    )
+    with terminal.only_results():
+        notes = terminal.notes()
+        summary = job.select(wanted, notes, terminal.progress(notes))
+    terminal.give(summary, json, lambda screen: job.show(summary, screen))
