@@ -93,7 +93,7 @@ def _options() -> argparse.Namespace:
 
 
 def _attacked(result: dict[str, Any]) -> str:
-    errors = [row["error"] for row in result["structures"]]
+    errors = [row["error"] for row in result["structures"] if row["error"] is not None]
     rms = (sum(e * e for e in errors) / len(errors)) ** 0.5
     return f"real error {1e3 * rms:.0f} meV/Å, rms of {len(errors)}"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import CalculationFailed
 from ase.io import read
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
@@ -37,6 +38,14 @@ def label(atoms: Atoms) -> Label:
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     bare.calc = TBLite(method="GFN1-xTB", verbosity=0)
     return Label(float(bare.get_potential_energy()), bare.get_forces())
+
+
+def label_or_none(atoms: Atoms) -> Label | None:
+    """None where GFN1-xTB does not converge."""
+    try:
+        return label(atoms)
+    except CalculationFailed:
+        return None
 
 
 def dynamics(system: str, frames: int, every: int, temperature: float, seed: int) -> list[Frame]:

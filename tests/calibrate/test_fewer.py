@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tunesmith.calibrate.fewer import as_of
+from tunesmith.calibrate.fewer import MANY, as_of, followed
+from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 
 POINTS, ALL = 4000, 8
@@ -73,3 +74,34 @@ def test_spreads_that_are_all_noise_become_alike() -> None:
     std = np.sqrt(rng.chisquare(2, 12) / 2)
     std = np.exp(0.1 * np.log(std))  # varied less than by chance
     assert np.ptp(as_of([std], [3], 8)[0]) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("few", [3, 5])
+def test_a_law_to_follow_is_that_of_spreads_taken_as_of_many(few: int) -> None:
+    """Both are a linear map of ln σ̂, and a fit moves with it."""
+    errors = drawn(3, 0.6)[:few]
+    std = errors.std(axis=0, ddof=1)
+    found = followed(PowerLaw.fit(std, errors, floor=0.0), few)
+    assert found is not None
+    other = PowerLaw.fit(as_of([std], [few], MANY)[0], errors, floor=0.0)
+    raw = np.geomspace(0.003, 0.3, 7)
+    assert found.std(raw) == pytest.approx(other.std(raw), rel=0.02)  # both of binned spreads
+
+
+def test_its_slope_is_that_of_differences() -> None:
+    errors = drawn(4, 0.6)[:4]
+    law = followed(PowerLaw.fit(errors.std(axis=0, ddof=1), errors), 4)
+    raw, step = np.array([1e-3, 0.02, 0.3]), 1e-7
+    assert law is not None
+    by_steps = (law.std(raw + step) - law.std(raw - step)) / (2 * step)
+    assert law.derivative(raw) == pytest.approx(by_steps, rel=1e-5)  # type: ignore[attr-defined]
+    assert law.derivative(0.0) == 0.0  # type: ignore[attr-defined]
+
+
+def test_of_many_members_or_another_kind_a_law_stays_as_it_is() -> None:
+    errors = drawn(5, 0.6)
+    law = PowerLaw.fit(errors.std(axis=0, ddof=1), errors)
+    assert followed(law, MANY) is law
+    assert followed(law, 8) is not law
+    for other in (None, GammaCalibration(), PowerLaw()):
+        assert followed(other, 3) is other

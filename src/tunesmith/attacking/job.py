@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from tunesmith.attacking.committee import attackers, law_of, opened
+from tunesmith.calibrate.fewer import followed
 from tunesmith.config import AttackConfig
 from tunesmith.core import Calibration, Failure, Frame
 from tunesmith.data.checks import check_structures
@@ -85,7 +86,8 @@ def _check_files(path: Path, out: Path, store: Path | None) -> None:
 def run(job: Job, bar: Progress) -> dict[str, Any]:
     """Attack, write what came of it and, with a reference, label it; the summary."""
     settings = job.config.attack
-    adversary = Adversary(job.attackers, settings.objective(job.law))
+    law = followed(job.law, len(job.posterior))
+    adversary = Adversary(job.attackers, settings.objective(law))
     task = bar.add_task("attack", total=len(job.frames))
     found = attack(
         [frame.atoms for frame in job.frames],

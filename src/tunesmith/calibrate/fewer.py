@@ -1,5 +1,4 @@
-"""The spread of a few members as that of more: what fewer members say is noisier, and a law that is
-fitted to noisy spreads is too flat.
+"""Few members: their spread is noisy, and a law that is fitted to noisy spreads is too flat.
 
 Where M members are drawn from a Gaussian of standard deviation s, with ν = M − 1
 
@@ -8,12 +7,28 @@ Where M members are drawn from a Gaussian of standard deviation s, with ν = M �
 (0.41 of three members, 0.08 of eight). Points whose ln s is spread by V give, by largest
 likelihood, not the exponent b but about b V/(V + τ_ν): errors in a regressor attenuate its slope
 (regression calibration: Carroll et al., Measurement Error in Nonlinear Models, 2006, chapter 4).
+
+To foretell errors from the spread of as many members the flat law is right: a spread that is large
+is often so by chance. Where an attack changes one structure's spread, by members that stay the
+same, its noise is not drawn anew, and the law to follow is steeper (`followed`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import digamma, polygamma
+
+from tunesmith.calibrate import spreads
+from tunesmith.calibrate.powerlaw import PowerLaw
+from tunesmith.core import Calibration
+
+#: attacks follow the law that so many members would have: theirs came out on target, that of
+#: infinitely many a fifth below it, as an attack also finds what is large by chance
+MANY = 20
+#: the exponent grows by this factor at most
+_STEEPEST = 4.0
 
 
 def as_of(stds: Sequence[np.ndarray], members: Sequence[int], more: int) -> list[np.ndarray]:
@@ -37,6 +52,56 @@ def as_of(stds: Sequence[np.ndarray], members: Sequence[int], more: int) -> list
         np.exp(centre + share * (log - centre) + _offset(wanted))
         for log, share in zip(logs, shares, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A power law of fewer members for spreads that are followed, as if of `MANY`.
+
+    A spread σ̂ is first taken back to that of the law's own members, c (σ̂/c′)^p: the inverse of
+    `as_of`, power: p, at: c, to: c′.
+    """
+
+    law: PowerLaw
+    power: float
+    at: float
+    to: float
+
+    @property
+    def kind(self) -> str:
+        return self.law.kind
+
+    def std(self, raw: Any) -> Any:
+        """As of `PowerLaw`."""
+        return self.law.std(self._own(raw))
+
+    def derivative(self, raw: Any) -> Any:
+        """As of `PowerLaw`; 0 at 0."""
+        raw = np.asarray(raw, float)
+        own = self._own(raw)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = self.law.derivative(own) * self.power * own / raw
+        return np.where(raw > 0, slope, 0.0)[()]
+
+    def _own(self, raw: Any) -> Any:
+        return self.at * (np.asarray(raw, float) / self.to) ** self.power
+
+
+def followed(law: Calibration | None, members: int) -> Calibration | None:
+    """The law for an attack, of one that was fitted to the spreads of so many members.
+
+    Any other than a power law, and one of many members, is returned as it is.
+    """
+    if not isinstance(law, PowerLaw) or not law.records or members >= MANY:
+        return law
+    rows = spreads.columns(law.table)
+    variance = np.average((rows.log - np.log(rows.centre)) ** 2, weights=rows.weight)
+    varied, few, many = variance - _noise(members - 1), _noise(members - 1), _noise(MANY - 1)
+    power = _STEEPEST
+    if varied > 0:
+        power = min(power, (varied + few) / (varied + many))
+    shift = np.exp(_offset(MANY - 1) - _offset(members - 1))
+    return Followed(law, power, rows.centre, rows.centre * float(shift))
 
 
 def _offset(dof: int) -> float:

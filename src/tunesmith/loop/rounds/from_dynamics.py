@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from tunesmith.calibrate.fewer import followed
 from tunesmith.config import CagoConfig
 from tunesmith.core import Calibration, Label, derived_seed
 from tunesmith.errors import DataError, LabellingError
@@ -201,7 +202,7 @@ class FromDynamics:
         settings = self.acquire.attack
         if aim != self.target:
             settings = settings.model_copy(update={"target": f"{aim!r} eV/Å"})
-        objective = settings.objective(law)
+        objective = settings.objective(followed(law, members))
         done = 0
 
         def ended(_: int, __: Attacked) -> None:
