@@ -52,7 +52,7 @@ def main() -> None:
         found["committee"] = json.loads(kept.read_text())
         found["attacks"] = [asdict(c) | lines.found[c] for c in cells(quick) if c in lines.found]
     if "learning" in options.parts:
-        courses = [Course(m, s, quick) for s in options.seeds for m in METHODS]
+        courses = [Course(m, s, quick) for s in options.seeds for m in options.methods]
         done = Lines(path, {"part": "learning"}, Course)
         wrong += run_cells(
             courses,
@@ -83,6 +83,7 @@ def _options() -> argparse.Namespace:
     add("--quick", action="store_true", help="a little of everything, minutes")
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     add("--seeds", nargs="+", type=int, default=[0, 1], help="of the courses of learning")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="of learning")
     add("--jobs", type=int, default=1, help="cells side by side")
     add("--out", type=Path, help="file of finished cells, which is gone on with")
     add("--work", type=Path, help="where structures, committee and runs are kept")
