@@ -9,6 +9,7 @@ import pytest
 from tiny import molecules, potential
 from tunesmith import Calculator, fine_tune
 from tunesmith.calibrate import GammaCalibration, PowerLaw
+from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.recalibrate import ONE_RECORD
 from tunesmith.config import PoolConfig, TuneConfig, dump, load
 from tunesmith.data import checks
@@ -65,10 +66,10 @@ def test_below_ten_labels_members_judge_what_they_have_not_seen(folder: Path) ->
     assert (summary["n_train"], summary["n_valid"]) == (8, 0)
     assert "only 8 labels: no test set is set apart" in " ".join(summary["remarks"])
     posterior = open_model(folder / "run", dtype="float64")
-    frames, std, error = molecules(8), [], []
+    frames, std, error, counts = molecules(8), [], [], []
     for i, frame in enumerate(frames):
         fresh = [m for m, indices in enumerate(summary["out_of_bag"]) if i in indices]
-        if len(fresh) < 2:
+        if len(fresh) < 3:
             continue
         each = np.array(
             [
@@ -78,11 +79,15 @@ def test_below_ten_labels_members_judge_what_they_have_not_seen(folder: Path) ->
                 for m in fresh
             ]
         )
+        counts.append(len(fresh))
         std.append(each.std(axis=0, ddof=1).ravel())
         assert frame.label is not None
         error.append(np.sqrt(np.mean((each - frame.label.forces) ** 2, axis=0)).ravel())
     assert len(std) >= 2
-    law = PowerLaw.fit(np.concatenate(std), np.concatenate(error))
+    # where symmetry makes a force zero members agree to rounding
+    above = [s > 1e-3 * np.sqrt(np.mean(np.concatenate(std) ** 2)) for s in std]
+    std, error = ([x[a] for x, a in zip(part, above, strict=True)] for part in (std, error))
+    law = PowerLaw.fit(np.concatenate(as_of(std, counts, 5)), np.concatenate(error))
     found = posterior.calibration["forces"]
     assert (found.a, found.b) == pytest.approx((law.a, law.b), rel=1e-6)
     assert (folder / "run" / "calibration.png").exists()
