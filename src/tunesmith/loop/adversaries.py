@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from tunesmith.calibrate.fewer import followed
 from tunesmith.config import RunConfig
 from tunesmith.core import Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
@@ -73,7 +74,8 @@ def beside(
     try:
         with tools.watch.part("attack"), tools.interrupts.at_once():
             settings.space(start)  # in a sentence without the structure's number
-            adversary = Adversary(posterior, settings.objective(law))
+            objective = settings.objective(followed(law, len(posterior)))
+            adversary = Adversary(posterior, objective)
             [found] = attack([start], settings, adversary.evaluate)
     except DataError as error:
         return Beside(replace(about, why=str(error).removeprefix("structure 0: ")))
