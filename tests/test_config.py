@@ -7,7 +7,15 @@ import pytest
 import yaml
 
 from tunesmith import settings, yamltext
-from tunesmith.config import LabelConfig, RunConfig, TuneConfig, dump, load, template
+from tunesmith.config import (
+    AttackConfig,
+    LabelConfig,
+    RunConfig,
+    TuneConfig,
+    dump,
+    load,
+    template,
+)
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, UnitError
 from tunesmith.tune.adamw import AdamW
@@ -228,6 +236,7 @@ def test_an_engines_own_complaints_carry_the_full_path() -> None:
 # --------------------------------------------------------------------- nothing is lost
 
 
+RUN = ["reference=tblite", "target.forces=0.1 eV/Å", "explore.start=s.xyz"]
 CONFIGS: list[tuple[type[Settings], list[str]]] = [
     (TuneConfig, ["data.train=a.xyz"]),
     (
@@ -243,6 +252,10 @@ CONFIGS: list[tuple[type[Settings], list[str]]] = [
     ),
     (LabelConfig, ["reference.kind=pyscf", "reference.multiplicity=3"]),
     (LabelConfig, ["reference.kind=tblite"]),
+    (AttackConfig, ["attack.target=0.1 eV/Å"]),
+    (AttackConfig, ["attack.target=0.1 eV/Å", "reference=tblite"]),
+    (RunConfig, RUN),
+    (RunConfig, [*RUN, "acquire.attack={}"]),
 ]
 
 

@@ -135,7 +135,7 @@ CALIBRATIONS = Registry(
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
 _FORCE_ERROR = {"force-error": "tunesmith.explore.attack_settings:Attack"}
-#: of the command, and of rounds that attack
+#: of the command, and of runs that attack
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from tunesmith import yamltext
@@ -31,14 +32,15 @@ class OneOf:
     """Annotation of a field that holds the object of a section with a ``kind``.
 
     section: its dotted path, which has a registry. default: the kind where none is named; None
-    where one must be.
+    where one must be. optional: whether null means that there is no such object.
     """
 
     section: str
     default: str | None = None
+    optional: bool = False
 
     def __call__(self, value: Any) -> Any:
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) or (value is None and self.optional):
             return value
         return build(Settings, value, self.section, default=self.default)
 
@@ -56,8 +58,17 @@ def default_kind(cls: type[Settings], path: str) -> str | None:
         field = here.model_fields.get(key) if here else None
         here = nested(field.annotation) if field else None
     field = here.model_fields.get(last) if here else None
-    kinds = [m.default for m in field.metadata if isinstance(m, OneOf)] if field else []
+    kinds = [one.default for one in _choices(field)]
     return kinds[0] if kinds else None
+
+
+def may_be_null(field: FieldInfo) -> bool:
+    """Whether a field holds the object of a section, or none."""
+    return any(one.optional for one in _choices(field))
+
+
+def _choices(field: FieldInfo | None) -> list[OneOf]:
+    return [m for m in field.metadata if isinstance(m, OneOf)] if field else []
 
 
 def kind_at(cls: type[Settings], raw: Mapping[str, Any], path: str) -> str | None:

@@ -201,7 +201,7 @@ def test_failed_and_refused_labels_are_counted_and_not_repeated(
     assert failed
     assert refused
     assert all("less than min_distance" in c["failed"] for c in failed)
-    assert all("over explore.filter.max_label_force" in c["refused"] for c in refused)
+    assert all("over 3 eV/Å (explore.filter.max_label_force)" in c["refused"] for c in refused)
     assert summary["failed_calls"] == len(failed)
     assert summary["labels"] == len(asked) - len(failed) - len(refused)
     largest = [

@@ -324,6 +324,50 @@ def test_killed_twice_and_the_same(water: list[str], tmp_path: Path) -> None:
     assert program.calls() == whole.calls + 1, "only the one in flight is repeated"
 
 
+#: two labels an update: of the structure asked about, then of the adversary made of it
+PAIRS = ("explore.time=2 fs", "acquire.max_gap=0.5 fs", "acquire.attack.target=150 meV/Å")
+
+
+@pytest.fixture(scope="module")
+def paired(water: list[str], tmp_path_factory: pytest.TempPathFactory) -> Yardstick:
+    found = uninterrupted(Program(tmp_path_factory.mktemp("paired"), water, PAIRS, fork=True))
+    assert found.left["summary"]["attacks"][0]["outcome"] == "learnt"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "call", "labels", "lost"),
+    [
+        ("label committed, not learnt", 3, 2, 0),  # of the first pair the first: no attack as yet
+        ("inside a reference call", 3, 2, 1),  # the adversary's own
+        ("inside the store's commit", 3, 2, 1),
+        ("label committed, not learnt", 4, 3, 0),  # both are there, and none learnt
+        ("inside an update", 60, 3, 0),
+        ("update done, not saved", 2, 3, 0),
+    ],
+)
+def test_killed_between_the_two_labels_of_a_pair(
+    paired: Yardstick,
+    water: list[str],
+    table: list[str],
+    tmp_path: Path,
+    moment: str,
+    call: int,
+    labels: int,
+    lost: int,
+) -> None:
+    program = Program(tmp_path, water, PAIRS, fork=True)
+    assert program.start("SIGKILL", moment, call).wait() == -signal.SIGKILL, "it was not killed"
+    assert len(LabelStore(program.out / "labels.db")) == labels
+    at = position(program.out)
+    assert program.start().wait() == 0
+    again = program.calls() - paired.calls
+    table.append(f"of a pair, {moment} (call {call}): {at}; {again} reference calls repeated")
+    same(program.out, paired.left)
+    assert 0 <= again <= lost, "a committed label was computed twice"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 def test_no_process_outlives_a_killed_run(

@@ -8,7 +8,7 @@ atom, element or region, a looser start, and a largest gap between labels.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from tunesmith.acquire.target import Target, positive
 from tunesmith.core import Prediction, Quantities, Settings
 from tunesmith.errors import ConfigError, ModelError
+from tunesmith.settings import OneOf
 
 
 class ErrorLaw(Protocol):
@@ -85,7 +86,8 @@ class Threshold(Settings):
     first start_labels labels. max_gap: simulated time after which a label is made anyway. spread:
     what the calibrated law of the energy error starts from, the members' variance or that of a
     Gaussian process with the network's tangent kernel. keep: as many labels as the members learn
-    from at most, the newest and those that cover all best; all of them stay in the store.
+    from at most, the newest and those that cover all best; all of them stay in the store. attack:
+    what is made of each structure that was labelled, to be labelled and learnt with it.
     """
 
     kind: ClassVar[str] = "threshold"
@@ -98,6 +100,9 @@ class Threshold(Settings):
     )
     keep: int | None = Field(
         None, ge=2, description="labels learnt from at most, thinned by LCMD; null: all"
+    )
+    attack: Annotated[Any, OneOf("acquire.attack", "force-error", optional=True)] = Field(
+        None, description="force-error: one more label with each, of an attack; null: none"
     )
     _max_gap: float = PrivateAttr(np.inf)  # fs
 

@@ -17,7 +17,7 @@ class AttackConfig(Settings):
     members: int | None = Field(
         default=None, ge=2, description="how many attack, drawn by seed; null: all"
     )
-    reference: Annotated[Any, OneOf("reference")] = Field(
+    reference: Annotated[Any, OneOf("reference", optional=True)] = Field(
         default=None, description="labels what comes out; null: nobody does"
     )
     uncalibrated: bool = Field(

@@ -12,7 +12,9 @@ from tunesmith.config.sections import (
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
+    forces_of,
     require_part,
+    with_attack_target,
     with_belief,
     with_strategy,
 )
@@ -164,15 +166,7 @@ def _with_target(values: dict[str, Any]) -> dict[str, Any]:
         return values
     if isinstance(acquire, Settings):
         return values
-    forces = (
-        getattr(target, "forces", None)
-        if isinstance(target, Settings)
-        else settings.section(target, "target").get("forces")
-    )
-    if isinstance(forces, dict):
+    if isinstance(forces_of(target), dict):
         raise ConfigError(_ONE)
     acquire = {"kind": "attack"} | settings.section(acquire, "acquire")
-    attack = acquire.get("attack")
-    if forces is not None and not isinstance(attack, Settings):
-        acquire["attack"] = {"target": forces} | settings.section(attack, "acquire.attack")
-    return {**values, "acquire": acquire}
+    return {**values, "acquire": with_attack_target(acquire, target)}

@@ -15,6 +15,7 @@ from tunesmith.config.sections import (
     TuneSettings,
     positive,
     require_part,
+    with_attack_target,
 )
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
@@ -62,8 +63,8 @@ class PosteriorSettings(TuneSettings):
 class LockOutSettings(Settings):
     """What answers errors that no error bar explains: longer sampling, twice, four times, …"""
 
-    longer: float = Field(default=2, gt=1, description="sampling is made longer by this factor")
-    most: float = Field(default=8, ge=1, description="but not more than this much longer")
+    longer: float = Field(default=2.0, gt=1, description="sampling is made longer by this factor")
+    most: float = Field(default=8.0, ge=1, description="but not more than this much longer")
     patience: int = Field(
         default=10, ge=0, description="labels in a row at the longest before the run gives up"
     )
@@ -72,7 +73,9 @@ class LockOutSettings(Settings):
 class LoopSettings(Settings):
     """When a run ends, and what it does when something goes wrong."""
 
-    max_labels: int | None = Field(default=None, ge=1, description="ends after so many labels")
+    max_labels: int | None = Field(
+        default=None, ge=1, description="ends after so many labels, those of attacks included"
+    )
     rare: Annotated[str | None, positive("time", "loop.rare")] = Field(
         default=None, description="ends after this time without a label, as 2 ps"
     )
@@ -110,6 +113,17 @@ class RunConfig(Settings):
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
 
+    @classmethod
+    def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The force target beneath the attack's, where there is an attack."""
+        acquire = values.get("acquire")
+        if isinstance(acquire, Settings):
+            return values
+        acquire = settings.section(acquire, "acquire")
+        if acquire.get("attack") is None:
+            return values
+        return {**values, "acquire": with_attack_target(acquire, values.get("target"))}
+
     @model_validator(mode="after")
     def _goes_step_by_step(self) -> "RunConfig":
         require_part(self.reference, "reference", "label", NEEDS_POOL)
@@ -126,5 +140,10 @@ class RunConfig(Settings):
             raise ConfigError(
                 "acquire.spread: ntk knows no error of forces; leave target.forces and "
                 "acquire.regions out, or set it to members."
+            )
+        if getattr(self.acquire, "attack", None) and getattr(self.tune.sampler, "members", 2) < 2:
+            raise ConfigError(
+                "acquire.attack: one chain never disagrees with itself, so that there is nothing "
+                "to attack; set tune.sampler.members to 2 or more, or leave the attack out."
             )
         return self

@@ -116,7 +116,8 @@ def _lines(
     for key, field in cls.model_fields.items():
         here, nested = settings.join(path, key), settings.nested(field.annotation)
         several = get_origin(field.annotation) is tuple  # of sections: written as a list
-        if here in SECTIONS or (nested and not several):
+        absent = values.get(key) is None and settings.may_be_null(field)
+        if not absent and (here in SECTIONS or (nested and not several)):
             kind = settings.default_kind(cls, key)
             given = settings.section(values.get(key), here)
             if nested:

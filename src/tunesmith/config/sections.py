@@ -174,6 +174,22 @@ def with_belief(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "calibrate": law}
 
 
+def forces_of(target: Any) -> Any:
+    """What a section ``target`` was given as its forces."""
+    if isinstance(target, Settings):
+        return getattr(target, "forces", None)
+    return settings.section(target, "target").get("forces")
+
+
+def with_attack_target(acquire: dict[str, Any], target: Any) -> dict[str, Any]:
+    """A section ``acquire``, ``target.forces`` beneath its ``attack.target`` where that is one
+    force for all atoms."""
+    attack, forces = acquire.get("attack"), forces_of(target)
+    if not isinstance(forces, str) or isinstance(attack, Settings):
+        return acquire
+    return acquire | {"attack": {"target": forces} | settings.section(attack, "acquire.attack")}
+
+
 def require_committee(calibrate: Any, sampler: Any) -> None:
     """Raise `ConfigError` where error bars are to be calibrated as given and there are none."""
     usual = settings.build(Settings, with_belief({})["calibrate"], "calibrate")

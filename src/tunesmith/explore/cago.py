@@ -74,7 +74,7 @@ class Filter(Settings):
         largest = _largest(forces)
         if largest <= self._parsed("max_label_force", "force"):
             return None
-        return f"a force of {largest:.3g} eV/Å is over explore.filter.max_label_force"
+        return f"a force of {largest:.3g} eV/Å is over {self.max_label_force}"
 
 
 def _largest(forces: np.ndarray) -> float:

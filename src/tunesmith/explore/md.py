@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase import units as u
-from ase.constraints import dict2constraint
 
 from tunesmith.errors import DataError
 from tunesmith.explore import integrators
@@ -92,10 +91,7 @@ class MD(MDSettings):
 
     def _bound(self, walker: Walker) -> Atoms:
         """The structure with its constraints."""
-        atoms = walker.atoms()
-        if walker.constraints:
-            atoms.set_constraint([dict2constraint(c) for c in walker.constraints])
-        return atoms
+        return walker.constrained(walker.atoms())
 
     def _with_momenta(self, walker: Walker) -> Walker:
         """Momenta drawn at the target temperature, from the walker's own generator."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import dict2constraint
 
 from tunesmith.errors import CheckpointError
 
@@ -67,6 +68,12 @@ class Walker:
         atoms.set_masses(self.masses)
         atoms.set_momenta(self.momenta)
         return atoms
+
+    def constrained(self, atoms: Atoms) -> Atoms:
+        """A copy of a structure with this trajectory's constraints."""
+        found: Atoms = atoms.copy()
+        found.set_constraint([dict2constraint(c) for c in self.constraints])
+        return found
 
 
 @dataclass(frozen=True)

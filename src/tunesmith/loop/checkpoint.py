@@ -16,7 +16,7 @@ import torch
 from tunesmith import files
 from tunesmith.core import Members, Settings
 from tunesmith.errors import CheckpointError
-from tunesmith.loop.standing import PLAIN, Record, Standing
+from tunesmith.loop.standing import PLAIN, AttackRecord, Record, Standing
 from tunesmith.settings import build, plain
 from tunesmith.tune import members as members_file
 
@@ -46,6 +46,7 @@ def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> N
         "explorer": infos,
         "calibration": plain(at.calibration),
         "records": [asdict(record) for record in at.records],
+        "attacks": [asdict(record) for record in at.attacks],
         "seconds": seconds,
     }
     files.write_tensors(folder / STATE, tensors, info)
@@ -97,6 +98,7 @@ def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, 
                 for name, value in info["calibration"].items()
             },
             records=tuple(Record(**record) for record in info["records"]),
+            attacks=tuple(AttackRecord(**record) for record in info.get("attacks", ())),
             **values,
         )
         seconds = {k: float(v) for k, v in info["seconds"].items()}

@@ -10,7 +10,7 @@ from rich.console import Console
 from tunesmith.config import CagoConfig, PoolConfig, RunConfig
 from tunesmith.engines.processes import executor
 from tunesmith.explore.state import Answer
-from tunesmith.loop import begin, rounds
+from tunesmith.loop import adversaries, begin, rounds
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.job import may_change, prepared
 from tunesmith.loop.labels import Labels
@@ -20,6 +20,7 @@ from tunesmith.loop.standing import Standing
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
 from tunesmith.tune import folder
+from tunesmith.uncertainty.adversary import COST
 from tunesmith.uncertainty.ensemble import Ensemble
 
 #: MD steps timed; steps of each chain timed, after as many to warm up
@@ -33,7 +34,8 @@ def estimate(
 ) -> dict[str, Any]:
     """Check a run as a real one would, label its start, and time its parts; seconds.
 
-    The label is kept in the run's store, where the run will find it; of rounds none is made.
+    The label is kept in the run's store, where the run will find it; of rounds none is made. With
+    attacks every label that is asked for costs one attack and one label more.
     Raises what a run would.
     """
     known = folder.stored(out, config, may_change(config))
@@ -65,10 +67,14 @@ def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     walkers = len(ready.state.walkers)
     md = step * config.explore.total_steps * walkers
     label = seconds[-1] if seconds else None
-    per_label = update + (label or 0.0)
+    per_label, attack = update + (label or 0.0), None
+    if adversaries.on(config):  # at most
+        attack = COST * step * config.acquire.attack.evaluations
+        per_label += attack + (label or 0.0)
     return {
         "step_s": step,
         "label_s": label,
+        "attack_s": attack,
         "update_s": update,
         "md_s": md,
         "total_s": {str(n): md + n * per_label for n in LABELS},
@@ -121,8 +127,12 @@ def show(cost: dict[str, Any], screen: Console) -> None:
     screen.print(f"one MD step {duration_or_ms(cost['step_s'])}, in all {duration(cost['md_s'])}")
     screen.print(f"one label {said}")
     screen.print(f"one update {duration_or_ms(cost['update_s'])}")
+    asked = ""
+    if (attack := cost["attack_s"]) is not None:
+        screen.print(f"one attack at most {duration_or_ms(attack)}, and one label more")
+        asked = " asked for"
     for n, total in cost["total_s"].items():
-        screen.print(f"with {n} labels the run takes about {duration(total)}")
+        screen.print(f"with {n} labels{asked} the run takes about {duration(total)}")
     screen.print(f"labels made by now are kept in {cost['labels_kept_in']}", markup=False)
 
 

@@ -31,22 +31,20 @@ class Asked:
     label: Label
     limits: Limits
     decision: Decision
+    origin: str
 
 
-def learnt(
+def noted(
     config: RunConfig,
-    problem: Problem,
     at: Standing,
-    frames: list[Frame],
     asked: Asked,
     posterior: Ensemble | Tangent,
     foundation: Ensemble,
     tools: Tools,
 ) -> Standing:
-    """Where a run stands after one more label.
+    """Where a run stands once one more label is known, and before it is learnt.
 
-    problem: what the members learn. frames: all, the new one last. posterior: the one that asked;
-    its error *as it was* goes into the record and the calibration; then all members learn.
+    posterior: the one that asked; its error *as it is* goes into the record and the calibration.
     foundation: the untuned model, to compare with.
     """
     before = posterior.predict([asked.atoms], spread="all")
@@ -65,15 +63,12 @@ def learnt(
     at = replace(
         at,
         calibration=_calibrated(at.calibration, before, asked.label),
-        keys=(*at.keys, asked.key),
         records=(*at.records, record),
         labelled_at=at.clock,
         failures=0,
         owed=False,
     )
-    at = _answer_lock_out(config, at, asked.limits, tools)
-    tools.screen.busy(f"learning {len(frames)} labels")
-    return updated(config, problem, at, frames, tools)
+    return _answer_lock_out(config, at, asked.limits, tools)
 
 
 def updated(

@@ -19,12 +19,12 @@ from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits, needs_forces_spread
 from tunesmith.config import RunConfig
 from tunesmith.core import Failure, Frame, Label, Prediction
-from tunesmith.errors import LabellingError, MissingDependencyError, TunesmithError
+from tunesmith.errors import LabellingError, MissingDependencyError
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.state import Answer
-from tunesmith.loop import checkpoint
+from tunesmith.loop import adversaries, checkpoint, explosions
 from tunesmith.loop.labels import Labels, bare
-from tunesmith.loop.learning import Asked, learnt
+from tunesmith.loop.learning import Asked, noted, updated
 from tunesmith.loop.standing import Standing
 from tunesmith.loop.tools import Tools
 from tunesmith.loop.trajectory import Trajectory
@@ -70,8 +70,7 @@ class Loop:
         self._wrong = np.zeros(0)
         self.posterior = self._posterior()
         self.trajectory = Trajectory(out / "trajectory.extxyz", at.written)
-        known = len(at.keys) - len(at.records)
-        self._known = {_fingerprint(f.atoms): f.label for f in self.frames[:known]}
+        self._known = {_fingerprint(f.atoms): f.label for f in self.frames[: at.given]}
         self._decision: Decision | None = None
         self._saved, self._learnt = time.monotonic(), len(at.keys)
 
@@ -106,7 +105,7 @@ class Loop:
             )
         if self.explorer.finished(at.explorer):
             return End("the time asked for is simulated")
-        if loop.max_labels is not None and len(at.records) >= loop.max_labels:
+        if loop.max_labels is not None and at.made >= loop.max_labels:
             return End(f"loop.max_labels = {loop.max_labels} labels are made")
         rare = _fs(loop.rare)
         if rare is not None and at.clock - at.labelled_at >= rare * (1 - 1e-9):
@@ -120,7 +119,7 @@ class Loop:
             with self.tools.watch.part("md"):
                 after = self.explorer.step(before, self.answer)
         except ExplosionError as explosion:
-            self._exploded(explosion)
+            explosions.recover(self, explosion)
             return
         at, moved = self.at, after.walkers[before.turn]
         passed = self.explorer.time_of(moved) - self.explorer.time_of(before.walkers[before.turn])
@@ -214,9 +213,12 @@ class Loop:
         if isinstance(outcome, Failure):
             self._failed(outcome, origin)
             return None
-        asked = time.monotonic()
-        self._learn(walker, atoms, outcome, limits, decision, origin)
-        self.tools.screen.label(self.at.records[-1], asked - began, time.monotonic() - asked)
+        seconds, before = time.monotonic() - began, len(self.at.attacks)
+        one = self.asked(walker, atoms, outcome, limits, decision, origin)
+        learning = self.learn(one, attacked=True)
+        self.tools.screen.label(self.at.records[-1], seconds, learning)
+        for record in self.at.attacks[before:]:
+            self.tools.screen.attack(record)
         return outcome
 
     @property
@@ -244,7 +246,7 @@ class Loop:
             owed=loop.on_failure == "retry",
         )
 
-    def _learn(
+    def asked(
         self,
         walker: int,
         atoms: Atoms,
@@ -252,81 +254,41 @@ class Loop:
         limits: Limits,
         decision: Decision,
         origin: str,
-    ) -> None:
-        """Teach the posterior a label."""
+    ) -> Asked:
+        """A structure that a walker has come to, with its label."""
         moment = self.explorer.time_at(self.at.explorer.walkers[walker], atoms)
-        asked = Asked(self.labels.key(atoms), walker, moment, atoms, label, limits, decision)
-        self.frames.append(Frame(bare(atoms), label, origin))
-        self.at = learnt(
-            self.config,
-            self.problem,
-            self.at,
-            self.frames,
-            asked,
-            self.posterior,
-            self.foundation,
-            self.tools,
-        )
+        key = self.labels.key(atoms)
+        return Asked(key, walker, moment, atoms, label, limits, decision, origin)
+
+    def learn(self, one: Asked, *, attacked: bool) -> float:
+        """Teach the posterior a label, and with it that of an attack on the structure; the seconds
+        that learning took."""
+        at = noted(self.config, self.at, one, self.posterior, self.foundation, self.tools)
+        frames = [Frame(bare(one.atoms), one.label, one.origin)]
+        if attacked and adversaries.wanted(self.config, at):
+            start = self.at.explorer.walkers[one.walker].constrained(one.atoms)
+            more = adversaries.beside(
+                self.config, at, self.members, start, one.origin, self.labels, self.tools
+            )
+            at = replace(at, attacks=(*at.attacks, more.record))
+            frames = [*more.frames, *frames]  # what the dynamics is at stays the newest
+        keys = (self.labels.key(frame.atoms) for frame in frames)
+        at = replace(at, keys=(*at.keys, *keys))
+        self.frames += frames
+        began = time.monotonic()
+        self.tools.screen.busy(f"learning {len(self.frames)} labels")
+        self.at = updated(self.config, self.problem, at, self.frames, self.tools)
         self.posterior = self._posterior()
+        return time.monotonic() - began
 
     def _posterior(self) -> Ensemble | Tangent:
         """The members, with the spread that the criteria are told to judge by."""
-        members = Ensemble.of(self.problem.potential, self.at.members)
+        self.members = Ensemble.of(self.problem.potential, self.at.members)
         if self.config.acquire.spread == "members":
-            return members
+            return self.members
         new = residuals(self.foundation, self.frames[len(self._wrong) :])
         self._wrong = np.append(self._wrong, new)
-        return Tangent(members, self.frames, self._wrong)
-
-    # ------------------------------------------------------------------------- explosions
-
-    def _exploded(self, explosion: ExplosionError) -> None:
-        """Learn from the structure where it can be labelled, and go back to a good one."""
-        at, loop = self.at, self.config.loop
-        if at.explosions + 1 > loop.max_explosions:
-            raise TunesmithError(
-                f"walker {explosion.walker}: {explosion.reason}, and that was explosion "
-                f"{at.explosions + 1} in a row; a shorter explore.timestep, a lower temperature or "
-                "a tighter target may help."
-            )
-        learnt = "not labelled"
-        if loop.max_labels is None or len(at.records) < loop.max_labels:
-            learnt = self._learn_from_explosion(explosion)
-        at = self.at
-        self.at = replace(
-            at,
-            explorer=self.explorer.restart(at.explorer, explosion.walker, at.good[0]),
-            since_good=0,
-            explosions=at.explosions + 1,
-            exploded=at.exploded + 1,
-        )
-        back = self.explorer.time_of(self.at.explorer.walkers[explosion.walker])
-        self.tools.screen.say(
-            f"walker {explosion.walker}: {explosion.reason}; {learnt}; back to {back:.0f} fs with "
-            "new velocities"
-        )
-        self.save()
-
-    def _learn_from_explosion(self, explosion: ExplosionError) -> str:
-        atoms, walker = explosion.atoms, explosion.walker
-        if not np.isfinite(atoms.positions).all():
-            return "no structure to label"
-        prediction = self.posterior.predict([atoms], spread="all")
-        if not np.isfinite(prediction.mean.energy).all():
-            return "no prediction to learn from"
-        config, at = self.config, self.at
-        limits = config.acquire.limits(config.target, atoms, len(at.records))
-        decision = config.acquire.decide(limits, prediction, at.calibration)
-        decision = replace(decision, label=True, reason=f"explosion: {explosion.reason}")
-        origin = f"walker {walker}, explosion {at.exploded + 1}"
-        with self.tools.interrupts.at_once():
-            outcome = self.labels.get(
-                atoms, origin=origin, extra={"why": decision.reason}, failures_count=True
-            )
-        if isinstance(outcome, Failure):
-            return f"the reference cannot label it ({outcome.kind})"
-        self._learn(walker, atoms, outcome, limits, decision, origin)
-        return "labelled and learnt"
+        return Tangent(self.members, self.frames, self._wrong)
 
 
 def _fs(text: str | None) -> float | None:

@@ -1,7 +1,7 @@
 """What a run leaves behind: the tuned model, its committee, labels, a summary, a picture."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tunesmith import files
 from tunesmith.data.formats import write_frames
+from tunesmith.loop import adversaries
 from tunesmith.loop.loop import End, Loop
 from tunesmith.loop.prepare import Prepared
 from tunesmith.loop.records import statistics
@@ -69,7 +70,9 @@ def _k(ready: Prepared) -> float | None:
 def _summary(ready: Prepared, loop: Loop, end: End, chosen: str) -> dict[str, Any]:
     at, config = loop.at, ready.config
     seconds = loop.tools.watch.read()
-    parts = ("reference", "update", "md", "store", "checkpoint", "other")
+    parts = ["reference", "update", "md", "store", "checkpoint", "other"]
+    if adversaries.on(config):
+        parts.insert(2, "attack")
     return {
         "model": config.model.source,
         "reference": config.reference.kind,
@@ -80,6 +83,7 @@ def _summary(ready: Prepared, loop: Loop, end: End, chosen: str) -> dict[str, An
         "labels": len(at.keys),
         "threshold_eV": _k(ready),
         **statistics(at.records, config.target.probability),
+        "attacks": [asdict(record) for record in at.attacks],
         "reference_calls": loop.labels.calls(),
         "failed_calls": at.failed,
         "explosions": at.exploded,
@@ -126,6 +130,8 @@ def _rows(s: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if s["coverage_95"] is not None:
         rows.append(("errors within the 95 % interval", f"{100 * s['coverage_95']:.0f} %"))
+    if s.get("attacks"):
+        rows += _attack_rows(s["attacks"])
     if s["explosions"] or s["failed_calls"]:
         rows.append(("explosions, failed calls", f"{s['explosions']}, {s['failed_calls']}"))
     times = ", ".join(f"{k} {v:.0f} s" for k, v in s["wall_time_s"].items())
@@ -138,3 +144,13 @@ def _rows(s: dict[str, Any]) -> list[tuple[str, str]]:
         ("picture", str(folder / "onthefly.png")),
         *powerlaw.row(folder),
     ]
+
+
+def _attack_rows(attacks: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    s = adversaries.totals(attacks)
+    counts = f"{s['attacked']}, {s['on_target']} on target, {s['labelled']} labelled"
+    rows = [("attacks on them", counts + (f", {s['failed']} failed" if s["failed"] else ""))]
+    if s["error"] is not None:
+        said = f"{1e3 * s['error']:.1f} meV/Å, of the mean {1e3 * s['mean_error']:.1f} meV/Å"
+        rows.append((f"their force error, {1e3 * attacks[0]['target']:.4g} meV/Å wanted", said))
+    return rows

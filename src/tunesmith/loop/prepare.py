@@ -17,7 +17,8 @@ from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
 from tunesmith.data.images import read_images
 from tunesmith.data.rows import canonical
-from tunesmith.errors import ConfigError
+from tunesmith.errors import ConfigError, DataError
+from tunesmith.loop import adversaries
 from tunesmith.loop.learning import resolved_loss
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
@@ -68,6 +69,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     state = config.explore.init(structures, derived_seed(config.seed, "explore"))
     for atoms in structures:
         config.acquire.limits(config.target, atoms, 0)
+    _check_attack(config, frames, structures)
     initial, isolated = _initial(config, potential, say)
     reference = config.reference.identity()  # an engine that is missing says so here
     _check_resolution(config, foundation, structures)
@@ -111,6 +113,17 @@ def _starts(config: RunConfig, potential: Potential) -> tuple[list[Frame], list[
             structures.append(atoms)
     checks.check_structures(frames, potential.elements)
     return frames, structures
+
+
+def _check_attack(config: RunConfig, frames: list[Frame], structures: list[Atoms]) -> None:
+    """An attack must be able to keep to what a structure is bound to."""
+    if not adversaries.on(config):
+        return
+    for frame, atoms in zip(frames, structures, strict=True):
+        try:
+            config.acquire.attack.space(atoms)
+        except DataError as error:
+            raise DataError(f"explore.start: {frame.origin}: {error}") from None
 
 
 def _initial(

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tunesmith.acquire.threshold import Decision
-from tunesmith.loop.standing import Record, Standing
+from tunesmith.loop.standing import AttackRecord, Record, Standing
 
 #: s between lines where there is no terminal, and between changes of the live line
 _QUIET, _LIVE = 15.0, 0.25
@@ -55,6 +55,23 @@ class Screen:
         )
         self._shown = time.monotonic()
 
+    def attack(self, record: AttackRecord) -> None:
+        """A structure that was labelled was attacked."""
+        parts = [f"attack: {record.stopped}"]
+        if record.std is not None and record.start_std is not None:
+            before, after = 1e3 * record.start_std, 1e3 * record.std
+            parts.append(f"expected force error {before:.0f} → {after:.0f} meV/Å")
+            parts.append(f"moved {record.displacement:.2f} Å")
+        if record.error is not None and record.mean_error is not None:
+            parts.append(
+                f"real error {1e3 * record.error:.0f} meV/Å, of the mean "
+                f"{1e3 * record.mean_error:.0f}"
+            )
+        if record.outcome != "learnt":
+            parts.append(f"{record.outcome} ({record.why})")
+        self.say(f"{1e-3 * record.time:8.4f} ps  {'; '.join(parts)}")
+        self._shown = time.monotonic()
+
     def step(self, explorer: Any, at: Standing, decision: Decision | None) -> None:
         """A step was made."""
         now = time.monotonic()
@@ -86,7 +103,7 @@ def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | 
     walkers = at.explorer.walkers
     now, steps = sum(map(explorer.time_of, walkers)), sum(w.steps for w in walkers)
     whole = now / max(steps, 1) * explorer.total_steps * len(walkers)
-    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{len(at.records)} labels"]
+    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{at.made} labels"]
     if decision is not None:
         parts.append(
             f"σ {1e3 * decision.energy_std:.2f} meV, P(over) {100 * decision.probability:.2g} %"

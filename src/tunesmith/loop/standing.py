@@ -1,7 +1,7 @@
 """Where a run stands: everything its next step depends on, as one frozen value."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tunesmith.core import Members
 
@@ -41,17 +41,53 @@ class Record:
 
 
 @dataclass(frozen=True)
+class AttackRecord:
+    """One attack on a structure that was labelled on the way, by the posterior that had asked.
+
+    walker, time, clock: as of `Record`. target: the error wanted; start_std, std: that expected
+    before and after, rms over atoms (None where the attack could not start); displacement, strain,
+    evaluations: as of `Attacked`; stopped: its reason. calibration: `holds`, or why the target is
+    beyond it; aim: the error aimed at instead, None where it is the target. outcome: what came of
+    it; why: in words, empty where it was learnt. key: of the label in the store. error: the real
+    one, rms over members and atoms; mean_error: that of the members' mean; both before anything was
+    learnt; None without a label. eV/Å, Å, fs.
+    """
+
+    walker: int
+    time: float
+    clock: float
+    target: float
+    outcome: Literal["learnt", "not learnt", "failed", "not labelled"]
+    why: str = ""
+    key: str | None = None
+    start_std: float | None = None
+    std: float | None = None
+    displacement: float = 0.0
+    strain: float = 0.0
+    evaluations: int = 0
+    stopped: str = "could not start"
+    calibration: str = ""
+    aim: float | None = None
+    error: float | None = None
+    mean_error: float | None = None
+
+    @property
+    def labelled(self) -> bool:
+        return self.error is not None
+
+
+@dataclass(frozen=True)
 class Standing:
     """The state of a run between two steps.
 
     explorer: the explorer's own state; good: two earlier ones to go back to, the older first.
     updates: of the members, so far. calibration: by quantity. keys: of every label learnt from,
-    in order, in the label store. records: of those labelled on the way. steps: of all walkers;
-    since_good: those since ``good`` changed, or something went back to it; clock: time they
-    simulated together, fs, what was thrown away after an explosion included. labelled_at,
-    silent_until: on that clock, the last label and the end of the pause after a failed call.
-    owed: the pause was made to try again afterwards (policy retry). failures, explosions: in a
-    row; failed, exploded: in all. longer: how much longer sampling is; locked: labels in a row at
+    in order, in the label store. records: of those labelled on the way; attacks: on them. steps:
+    of all walkers; since_good: those since ``good`` changed, or something went back to it; clock:
+    time they simulated together, fs, what was thrown away after an explosion included.
+    labelled_at, silent_until: on that clock, the last label and the end of the pause after a failed
+    call. owed: the pause was made to try again afterwards (policy retry). failures, explosions: in
+    a row; failed, exploded: in all. longer: how much longer sampling is; locked: labels in a row at
     which it was at its longest and did not help. written: bytes of the trajectory.
     """
 
@@ -62,6 +98,7 @@ class Standing:
     calibration: dict[str, Any] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     records: tuple[Record, ...] = ()
+    attacks: tuple[AttackRecord, ...] = ()
     steps: int = 0
     since_good: int = 0
     clock: float = 0.0
@@ -75,6 +112,17 @@ class Standing:
     longer: float = 1.0
     locked: int = 0
     written: int = 0
+
+    @property
+    def made(self) -> int:
+        """Labels made on the way, those of adversaries included."""
+        return len(self.records) + sum(a.labelled for a in self.attacks)
+
+    @property
+    def given(self) -> int:
+        """How many of ``keys`` the run started from."""
+        beside = sum(a.outcome == "learnt" for a in self.attacks)
+        return len(self.keys) - len(self.records) - beside
 
 
 #: fields of a `Standing` that JSON holds as they are

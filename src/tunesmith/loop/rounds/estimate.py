@@ -15,11 +15,10 @@ from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.by_size import BySize
 from tunesmith.tune.committee import Committee
+from tunesmith.uncertainty.adversary import COST
 
 #: structures of each kind that are timed; predictions of each start structure
 _SOME, _CALLS = 16, 3
-#: what an objective with its exact gradient costs, in units of the forces (bench/attack.py)
-_SECOND_ORDER = 3.0
 
 
 def estimate(ready: Prepared) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def _of_dynamics(ready: Prepared) -> dict[str, Any]:
     if hasattr(acquire, "attack"):
         several = acquire.several(explore.rounds, explore) or members
         each = explore.wanted(explore.rounds, systems) * acquire.attack.evaluations
-        attack_s = _SECOND_ORDER * several * each * sum(call)
+        attack_s = COST * several * each * sum(call)
     epoch = _epoch(ready, [Frame(a, _nothing(a), "start") for a in starts], one=True)
     sampler = config.tune.sampler
     fit = None if epoch is None else members * epoch * _structures(sampler, asked)

@@ -18,8 +18,8 @@ from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
 from tunesmith.explore.scaled import projectors
+from tunesmith.loop.aim import said_of, within_reach
 from tunesmith.loop.rounds import proposing
-from tunesmith.loop.rounds.aim import said_of, within_reach
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
@@ -83,7 +83,7 @@ class FromDynamics:
     def refuses(self, label: Label) -> str | None:
         """Where its forces are over what is learnt."""
         why: str | None = self.explore.filter.after(label.forces)
-        return why
+        return why and f"{why} (explore.filter.max_label_force)"
 
     def judged(
         self, known: Known, about: dict[str, Any], labelled: list[tuple[Candidate, Label]]

@@ -1,4 +1,4 @@
-"""What attacks of a round aim at: the target, as far as the calibration reaches."""
+"""What attacks aim at: the target, as far as the calibration reaches."""
 
 import numpy as np
 
