@@ -179,7 +179,7 @@ def _against_target(ax: Axes, records: list[Record]) -> None:
 
 
 def _distributions(ax: Axes, records: list[Record], committee: Record) -> None:
-    most, bins = max(r["calibrators"] for r in records), np.geomspace(10, 4000, 32)
+    most, bins = max(r["calibrators"] for r in records), np.geomspace(40, 4000, 28)
     series = [("plain dynamics", 1e3 * np.array(committee["errors"]), GREY)]
     for law, colour in zip((PLAIN, NONE), COLOURS, strict=False):
         for r in records:
@@ -200,7 +200,7 @@ def _distributions(ax: Axes, records: list[Record], committee: Record) -> None:
         )
     ax.axvline(LARGE, ls="--", color=GREY)
     ax.set(xscale="log", xlabel="real error of a structure (meV/Å)", ylabel="share of structures")
-    ticks = [10, 30, 100, 300, 1000, 3000]
+    ticks = [50, 100, 200, 500, 1000, 2000]
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.minorticks_off()
     ax.set_title(f"target {LARGE} meV/Å")
@@ -228,8 +228,10 @@ def _sizes(ax: Axes, records: list[Record]) -> None:
         )
     ax.axhline(LARGE, ls="--", color=GREY)
     sizes = sorted({r["calibrators"] for r in records if r["law"] != NONE})
-    ax.set(xscale="log", ylim=(0, None), xlabel="members that calibrate")
+    ax.set(xscale="log", yscale="log", xlabel="members that calibrate")
     ax.set_xticks(sizes, [str(s) for s in sizes])
+    ticks = [100, 200, 500, 1000, 2000]
+    ax.set_yticks(ticks, [str(t) for t in ticks])
     ax.minorticks_off()
     ax.set_ylabel("real error (meV/Å)")
     ax.set_title(f"target {LARGE} meV/Å")
