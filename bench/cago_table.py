@@ -235,7 +235,7 @@ def _sizes(ax: Axes, records: list[Record]) -> None:
     ax.minorticks_off()
     ax.set_ylabel("real error (meV/Å)")
     ax.set_title(f"target {LARGE} meV/Å")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def _learning(ax: Axes, records: list[Record]) -> None:
