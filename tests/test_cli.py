@@ -42,6 +42,17 @@ def waters(n: int = WATERS) -> list[Atoms]:
     return frames
 
 
+def drops(n: int) -> list[Atoms]:
+    """Of 27 molecules each."""
+    frames = []
+    for atoms in waters(n):
+        atoms.set_cell([3.1] * 3)
+        drop = atoms.repeat(3)
+        drop.set_cell(None)
+        frames.append(drop)
+    return frames
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with frames.xyz; trusted files of this machine's user do not count."""
@@ -105,8 +116,10 @@ def test_failures_are_listed_and_the_rest_is_written(
 
 def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> None:
     """A real Ctrl-C to a real process."""
-    n = 150  # seconds of work: it must not be done before the signal, however busy the machine
-    write("frames.xyz", waters(n))
+    # a tenth of a second each, so that the store is seldom locked when this looks into it, and
+    # the work is not done before the signal, however busy the machine
+    n = 60
+    write("frames.xyz", drops(n))
     command = [sys.executable, "-m", "tunesmith", *TBLITE, "--out", "labels.xyz"]
     # a test run in the background may have been started deaf to Ctrl-C; a user's shell is not
     process = subprocess.Popen(

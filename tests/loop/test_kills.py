@@ -440,6 +440,9 @@ def test_sigterm_saves_and_leaves(
     assert (program.out / "checkpoint" / "state.safetensors").exists()
     assert not (program.out / "summary.json").exists()
     if Path("/proc/self/environ").exists():
+        # at once; but multiprocessing's tracker sees the end of its pipe only after ours
+        tracker = set(program.relatives("resource_tracker"))
+        assert not set(program.relatives()) - tracker
         assert not program.left_alone()
     at = position(program.out)
     if moment.startswith("frame"):

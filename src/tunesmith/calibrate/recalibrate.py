@@ -190,7 +190,7 @@ def _learnt(
     e0s = getattr(posterior, "e0s", None)
     counts, every = fewer or ([0] * len(frames), 0)
     energies = [
-        (_points(energy, 0.0), members)
+        (_points(energy, None), members)
         for frame, (energy, _), members in zip(frames, found, counts, strict=True)
         if e0s is None or e0s.fixes(frame.atoms.numbers)
     ]
@@ -213,10 +213,10 @@ def _learnt(
     return laws
 
 
-def _points(record: _Record, floor: float) -> _Record:
-    """Those with a spread over the floor, as vectors."""
+def _points(record: _Record, floor: float | None) -> _Record:
+    """As vectors; those with a spread over the floor, where there is one."""
     parts = [np.atleast_1d(part) for part in (record.std, record.error, record.member)]
-    return _Record(*(part[parts[0] > floor] for part in parts))
+    return _Record(*(part if floor is None else part[parts[0] > floor] for part in parts))
 
 
 def _fitted(records: list[_Record], law: Any) -> Any:

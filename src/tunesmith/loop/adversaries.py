@@ -21,7 +21,7 @@ from tunesmith.core import Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import Filter
-from tunesmith.loop.aim import said_of, within_reach
+from tunesmith.loop.aim import aimed, said_of
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.standing import AttackRecord, Standing
 from tunesmith.loop.tools import Tools
@@ -67,9 +67,9 @@ def beside(
     last, law = at.records[-1], law_of(config, at)
     about = AttackRecord(last.walker, last.time, last.clock, settings.error, "not labelled")
     about = replace(about, calibration=said_of(law, settings.error))
-    if (aim := within_reach(settings.error, law)) != settings.error:
-        settings = settings.model_copy(update={"target": f"{aim!r} eV/Å"})
-        about = replace(about, aim=aim)
+    settings = aimed(settings, law)
+    if settings.error != about.target:
+        about = replace(about, aim=settings.error)
     tools.screen.busy("attacking the structure")
     try:
         with tools.watch.part("attack"), tools.interrupts.at_once():

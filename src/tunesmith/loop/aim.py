@@ -1,5 +1,7 @@
 """What attacks aim at: the target, as far as the calibration reaches."""
 
+from typing import Any
+
 import numpy as np
 
 from tunesmith.core import Calibration
@@ -14,6 +16,14 @@ def within_reach(target: float, law: Calibration | None) -> float:
     if reach is None or (ends := reach()) is None:
         return target
     return float(np.clip(target, *ends))
+
+
+def aimed(settings: Any, law: Calibration | None) -> Any:
+    """An attack's settings, with the error to aim at as its target."""
+    aim = within_reach(settings.error, law)
+    if aim == settings.error:
+        return settings
+    return settings.model_copy(update={"target": f"{aim!r} eV/Å"})
 
 
 def said_of(law: Calibration | None, target: float) -> str:

@@ -281,9 +281,13 @@ class Loop:
         self.posterior = self._posterior()
         return time.monotonic() - began
 
+    @property
+    def members(self) -> Ensemble:
+        """The members, whatever the criteria judge by."""
+        return Ensemble.of(self.problem.potential, self.at.members)
+
     def _posterior(self) -> Ensemble | Tangent:
         """The members, with the spread that the criteria are told to judge by."""
-        self.members = Ensemble.of(self.problem.potential, self.at.members)
         if self.config.acquire.spread == "members":
             return self.members
         new = residuals(self.foundation, self.frames[len(self._wrong) :])

@@ -28,7 +28,7 @@ SKIN = 0.2
 #: structures are taken in turn
 AT_ONCE = 600
 #: of an objective with its gradient, in units of the members' forces (bench/attack.py)
-COST = 3.0
+COST = 3.5
 
 
 @dataclass(frozen=True)

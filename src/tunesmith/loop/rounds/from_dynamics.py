@@ -18,7 +18,7 @@ from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
 from tunesmith.explore.scaled import projectors
-from tunesmith.loop.aim import said_of, within_reach
+from tunesmith.loop.aim import aimed, said_of
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare import Prepared
@@ -168,11 +168,10 @@ class FromDynamics:
             return self._most_uncertain(frames, known), about
         if not isinstance(self.acquire, ByAttack):
             return frames, about
-        settings = self.acquire.attack
-        able = [one for one in frames if _can_start(settings, one.atoms)]
         law = known.posterior.calibration.get("forces")
-        aim = within_reach(self.target, law)
-        found = self._attacked(able, known, law, aim)
+        settings = aimed(self.acquire.attack, law)
+        able = [one for one in frames if _can_start(settings, one.atoms)]
+        found = self._attacked(able, known, law, settings)
         moved = [
             _Seen(
                 result.atoms,
@@ -190,18 +189,15 @@ class FromDynamics:
             "on_target": stopped["on target"],
             "stopped": dict(stopped),
             "calibration": said_of(law, self.target),
-            "aim": aim,
+            "aim": settings.error,
         }
 
     def _attacked(
-        self, frames: list[_Seen], known: Known, law: Calibration | None, aim: float
+        self, frames: list[_Seen], known: Known, law: Calibration | None, settings: Any
     ) -> list[Attacked]:
-        """All together by all members, or each by some of them, drawn for it. aim: eV/Å."""
+        """All together by all members, or each by some of them, drawn for it."""
         number, members = known.number, len(known.posterior)
         several = self.acquire.several(number, self.explore) or members
-        settings = self.acquire.attack
-        if aim != self.target:
-            settings = settings.model_copy(update={"target": f"{aim!r} eV/Å"})
         objective = settings.objective(followed(law, members))
         done = 0
 
