@@ -8,14 +8,13 @@ import copy
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from torch.func import functional_call, vmap
 
 from tunesmith.core import Base, Tensor, Weights
-from tunesmith.errors import DataError, ModelError
+from tunesmith.errors import ModelError
 from tunesmith.potentials import mace_files, mace_multihead
 from tunesmith.potentials.base import (
     Batch,
@@ -23,6 +22,14 @@ from tunesmith.potentials.base import (
     Evaluation,
     Graph,
     one_by_one,
+)
+from tunesmith.potentials.graphs import (
+    batch_of,
+    evaluated,
+    graph_of,
+    moving,
+    placed,
+    stress_of,
 )
 from tunesmith.potentials.mace_contraction import join
 from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
@@ -71,7 +78,6 @@ class MACEPotential:
             parameter.requires_grad_(False)
         self.names = weight_names(self._module)
         self.linears = tuple(linears(self._module))
-        self._species = {z: i for i, z in enumerate(self.elements)}
         self._path = EnergyPath(self._module).to(device=self.device, dtype=dtype)
         self._stacks = self._path.takes_stacks()
         self._joins = False  # not known yet
@@ -87,52 +93,21 @@ class MACEPotential:
         return fresh(self._native, self.names.trainable(), self.weights(), generator)
 
     def graph(self, atoms: Atoms, skin: float = 0.0) -> Graph:
-        numbers = atoms.get_atomic_numbers()
-        if unknown := sorted(set(numbers.tolist()) - set(self.elements)):
-            raise DataError(mace_files.unknown_elements(unknown, self.elements, self.base.source))
-        # what is fused takes edges longer than the cutoff for padding
-        reach = self.cutoff + (skin if self._fused else 0.0)
-        edges, unit_shifts, cell = mace_files.neighbours(atoms, reach)
-        receivers = np.argsort(edges[1], kind="stable")
-        # float64 until the batch is formed: float32 coordinates far from the origin lose digits
-        return Graph(
-            positions=torch.from_numpy(np.array(atoms.positions, float)),
-            species=torch.tensor([self._species[int(z)] for z in numbers]),
-            edges=torch.from_numpy(edges[:, receivers]).long(),
-            unit_shifts=torch.from_numpy(unit_shifts[receivers]).to(self.dtype),
-            cell=torch.from_numpy(cell),
-            periodic=bool(atoms.pbc.all()),
-            numbers=numbers,
-            reach=reach,
+        return graph_of(
+            atoms,
+            elements=self.elements,
+            source=self.base.source,
+            # what is fused takes edges longer than the cutoff for padding
+            reach=self.cutoff + (skin if self._fused else 0.0),
+            dtype=self.dtype,
         )
 
     def batch(self, graphs: list[Graph]) -> Batch:
-        counts = torch.tensor([len(g) for g in graphs])
-        offsets = (counts.cumsum(0) - counts).tolist()
-        edges = torch.cat([g.edges + o for g, o in zip(graphs, offsets, strict=True)], dim=1)
-        unit_shifts = torch.cat([g.unit_shifts for g in graphs])
-        padding = torch.zeros(len(unit_shifts), dtype=self.dtype)
-        if self._fused:
-            edges, unit_shifts, padding = regular_layout(edges, unit_shifts, int(counts.sum()))
-        return Batch(
-            positions=torch.cat([g.positions for g in graphs]).to(self.device, self.dtype),
-            species=torch.cat([g.species for g in graphs]).to(self.device),
-            edges=edges.to(self.device),
-            unit_shifts=unit_shifts.to(self.device),
-            padding=padding.to(self.device),
-            cell=torch.stack([g.cell for g in graphs]).to(self.device, self.dtype),
-            index=torch.repeat_interleave(torch.arange(len(graphs)), counts).to(self.device),
-            counts=counts.to(self.device),
-            periodic=torch.tensor([g.periodic for g in graphs], device=self.device),
-        )
+        layout = regular_layout if self._fused else None
+        return batch_of(graphs, self.device, self.dtype, layout)
 
     def _inputs(self, batch: Batch, positions: Tensor, strain: Tensor | None) -> dict[str, Tensor]:
-        cell = batch.cell
-        if strain is not None:
-            symmetric = 0.5 * (strain + strain.transpose(1, 2))
-            positions = positions + (positions[:, None] @ symmetric[batch.index])[:, 0]
-            cell = cell + cell @ symmetric
-        images = (batch.unit_shifts[:, None] @ cell[batch.index[batch.edges[0]]])[:, 0]
+        positions, images = placed(batch, positions, strain)
         return {
             "positions": positions,
             "species": batch.species,
@@ -154,23 +129,13 @@ class MACEPotential:
         create_graph: bool = False,
     ) -> Evaluation:
         """Energy without E0s, forces, stress, features of a batch from the given weights."""
-        with torch.enable_grad():
-            positions = _moving(batch, create_graph)
-            strain = torch.zeros_like(batch.cell).requires_grad_() if stress else None
-            energy, described = self._call(weights, batch, positions, strain, features)
-            wanted = [positions] * forces + ([strain] if strain is not None else [])
-            gradients = (
-                torch.autograd.grad(
-                    energy.sum(), wanted, create_graph=create_graph, materialize_grads=True
-                )
-                if wanted
-                else ()
-            )
-        if not create_graph and wanted:
-            energy = energy.detach()
-            described = None if described is None else described.detach()
-        tensor = None if strain is None else _stress(gradients[-1], batch)
-        return Evaluation(energy, -gradients[0] if forces else None, tensor, described)
+        return evaluated(
+            lambda positions, strain: self._call(weights, batch, positions, strain, features),
+            batch,
+            forces=forces,
+            stress=stress,
+            create_graph=create_graph,
+        )
 
     def evaluate_members(
         self,
@@ -202,7 +167,7 @@ class MACEPotential:
         create_graph: bool,
     ) -> Evaluation:
         """All members at once; members: how many, None for the gradient of their mean energy."""
-        moved = {"positions": _moving(batch, create_graph)}
+        moved = {"positions": moving(batch, create_graph)}
         if stress:
             moved["strain"] = torch.zeros_like(batch.cell)
         if members:
@@ -224,7 +189,7 @@ class MACEPotential:
             )
         if not create_graph:
             energy, described = energy.detach(), described.detach()
-        tensor = _stress(gradients[1], batch) if stress else None
+        tensor = stress_of(gradients[1], batch) if stress else None
         return Evaluation(energy, -gradients[0], tensor, described if features else None)
 
     def _is_small(self, batch: Batch) -> bool:
@@ -301,17 +266,3 @@ class MACEPotential:
         if not self._joins:
             mace_multihead.check(self._native, self.names)
             self._joins = True
-
-
-def _moving(batch: Batch, create_graph: bool) -> Tensor:
-    """Positions that energies are differentiated in; with a graph, what they came from stays."""
-    if create_graph and batch.positions.requires_grad:
-        return batch.positions
-    return batch.positions.detach().requires_grad_()
-
-
-def _stress(gradient: Tensor, batch: Batch) -> Tensor:
-    """dE/d(strain) (…, B, 3, 3) over volume, eV/Å³; NaN where the structure is not periodic."""
-    volume = torch.linalg.det(batch.cell).abs()[..., None, None]
-    # molecules live in a box of mace's own choosing: no stress there
-    return torch.where(batch.periodic[:, None, None], gradient / volume, torch.nan)

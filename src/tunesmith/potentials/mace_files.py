@@ -1,4 +1,4 @@
-"""Reading and writing MACE's own files, and its neighbour list.
+"""Reading and writing MACE's own files, and an embedded one's network.
 
 Three habits of mace-torch 0.3.16 are contained here. Importing mace switches torch's safe loading
 off for the whole process (an environment variable): it is put back after the import. Its model
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
+from tunesmith.potentials.graphs import neighbours
 from tunesmith.potentials.trust import require_trusted, trust
 
 #: a torch.nn.Module of mace or e3nn, whose attributes torch's types do not know
@@ -247,21 +247,6 @@ def save(model: NativeModule, path: Path) -> None:
     trust(path)
 
 
-def neighbours(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edges (2, e) sender and receiver, unit shifts (e, 3), and the cell (3, 3) Å mace works with.
-
-    mace replaces cell vectors of non-periodic directions by long ones of its own.
-    """
-    neighborhood = module("mace.data.neighborhood")
-    edges, _, unit_shifts, cell = neighborhood.get_neighborhood(
-        positions=atoms.positions,
-        cutoff=cutoff,
-        pbc=tuple(bool(p) for p in atoms.pbc),
-        cell=np.array(atoms.cell.array),
-    )
-    return edges, unit_shifts.astype(float), cell
-
-
 @functools.cache
 def _calculators() -> ModuleType:
     """mace.calculators for our own use.
@@ -283,13 +268,3 @@ def calculator(path: Path, device: str = "cpu") -> Any:
     native = _calculators()
     with unsafe_loading(), quiet():
         return native.MACECalculator(model_paths=str(path), device=device, default_dtype="float64")
-
-
-def unknown_elements(unknown: list[int], known: tuple[int, ...], source: str) -> str:
-    """The sentence for elements a model was not made for."""
-    names = ", ".join(chemical_symbols[z] for z in unknown)
-    have = ", ".join(chemical_symbols[z] for z in known)
-    return (
-        f"{source} does not know {names}; it covers {have}: "
-        "choose a foundation model that covers your elements."
-    )
