@@ -153,7 +153,7 @@ def test_evaluate_shows_tables_and_draws(trusted: Path, capfd: pytest.CaptureFix
 
 def test_models_lists_the_embedded_one(capfd: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capfd, "models", "--json")
-    entries = {entry["name"]: entry for entry in json.loads(out)}
+    entries = {name: entry for entry in json.loads(out) for name in entry["names"]}
     assert (code, entries["organic-xs"]["licence"]) == (0, "MIT")
     code, out, _ = run(capfd, "models")
     assert (code, "organic-xs" in out) == (0, True)

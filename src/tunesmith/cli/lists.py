@@ -40,10 +40,12 @@ def models(json: Json = False) -> None:
     entries = zoo.known()
 
     def show(screen: Console) -> None:
-        table = Table("name", "package", "elements", "domain", "licence", "here")
+        columns = [Column(n, overflow="fold") for n in ("made for", "licence", "here")]
+        table = Table(Column("name", no_wrap=True), *columns, box=SIMPLE_HEAD)
         for e in entries:
             here = "yes" if e.available else e.how_to_get
-            table.add_row(e.name, e.package, e.elements, e.domain, e.licence, here)
+            made_for = f"{e.domain}; {e.elements}"
+            table.add_row("\n".join(e.names), made_for, e.licence, here)
         screen.print(table)
 
     terminal.give([asdict(e) for e in entries], json, show)

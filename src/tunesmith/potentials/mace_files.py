@@ -262,6 +262,12 @@ def _calculators() -> ModuleType:
     return found
 
 
+def foundations() -> ModuleType:
+    """mace-torch's table of models and its download."""
+    _calculators()
+    return module("mace.calculators.foundations_models")
+
+
 def calculator(path: Path, device: str = "cpu") -> Any:
     """mace's own ASE calculator for a file tunesmith wrote (float64)."""
     require_trusted(path)

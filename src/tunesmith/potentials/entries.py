@@ -1,0 +1,68 @@
+"""What a backend says of its models before it is asked to load one."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from tunesmith.potentials.base import Potential
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A model, or several of one kind, in words for a table.
+
+    names: by which it is asked for; "FILE": as a file. how_to_get: what to do where it is not here.
+    """
+
+    names: tuple[str, ...]
+    package: str
+    elements: str
+    domain: str
+    licence: str
+    available: bool
+    how_to_get: str
+
+
+@dataclass(frozen=True)
+class Compute:
+    """In which precision and where a potential computes."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+
+class Backend(Protocol):
+    """The module ``<package>_zoo`` of a backend; importing it needs nothing of the package.
+
+    PACKAGE: what `Base.package` is for its potentials. IMPORTED: the Python package they need.
+    """
+
+    PACKAGE: str
+    IMPORTED: str
+
+    def entries(self) -> list[ZooEntry]:
+        """Every model that can be asked for by name, and whether it can be loaded here."""
+        ...
+
+    def answers(self, name: str) -> bool:
+        """Whether a name is of this backend's families, known or not."""
+        ...
+
+    def named(self, name: str, head: str | None, compute: Compute) -> Potential:
+        """A model by name. Raises `ModelError` for one that is not known, or not here."""
+        ...
+
+    def from_file(
+        self, path: Path, head: str | None, default: str | None, compute: Compute
+    ) -> Potential:
+        """A model of a file. default: which of several heads is meant where ``head`` names none;
+        None: one must be named."""
+        ...
+
+
+def installed(package: str) -> bool:
+    """Whether a Python package can be imported here."""
+    return find_spec(package) is not None
