@@ -269,11 +269,15 @@ def test_every_check_has_a_fault() -> None:
 
 
 def test_skips_are_listed_with_their_reason() -> None:
-    poor = Capabilities(float64=False, stress=False, needs_cell=True, embedding=False)
+    poor = Capabilities(
+        float64=False, stress=False, needs_cell=True, embedding=False, native_float64=False
+    )
     listed = contract.checks(poor)
     assert len(listed) == len(contract.CHECKS)
     reasons = {p.id: p.marks[0].kwargs["reason"] for p in listed if p.marks}
     assert set(reasons) == {"stress", "no_stress_without_cell", "embedding_gradient"}
     assert "no stress" in reasons["stress"]
-    rich = Capabilities(float64=True, stress=True, needs_cell=False, embedding=True)
+    rich = Capabilities(
+        float64=True, stress=True, needs_cell=False, embedding=True, native_float64=True
+    )
     assert not any(p.marks for p in contract.checks(rich))

@@ -11,7 +11,8 @@ import yaml
 from tunesmith import settings
 from tunesmith.core import Settings, Weights
 from tunesmith.potentials import mace_files, zoo
-from tunesmith.potentials.mace_weights import linears, weight_names
+from tunesmith.potentials.linears import linears
+from tunesmith.potentials.mace_weights import weight_names
 from tunesmith.tune.lora import LoRA
 
 DOCS = (Path(__file__).parents[2] / "docs" / "tune.md").read_text()

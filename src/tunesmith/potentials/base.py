@@ -43,13 +43,15 @@ class Capabilities:
 
     float64: computes in double precision when asked. stress: predicts it. needs_cell: cannot take
     a structure without a cell. embedding: every atom enters by its element's row of a matrix of
-    weights, so that `Potential.embedding_gradient` has a meaning.
+    weights, so that `Potential.embedding_gradient` has a meaning. native_float64: exported files
+    and the package's own calculator compute in double precision.
     """
 
     float64: bool
     stress: bool
     needs_cell: bool
     embedding: bool
+    native_float64: bool
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,14 @@ from tunesmith.potentials.graphs import (
     placed,
     stress_of,
 )
+from tunesmith.potentials.linears import linears
 from tunesmith.potentials.mace_contraction import join
 from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
 from tunesmith.potentials.mace_radial import fold
 from tunesmith.potentials.mace_untaught import fresh
-from tunesmith.potentials.mace_weights import linears, weight_names
+from tunesmith.potentials.mace_weights import weight_names
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
 #: (measured: 8 members of 32 and 64 channels; above, their arrays no longer fit its caches)
@@ -51,7 +52,9 @@ class MACEPotential:
     from. E0s are taken in the file's precision before that.
     """
 
-    capabilities = Capabilities(float64=True, stress=True, needs_cell=False, embedding=True)
+    capabilities = Capabilities(
+        float64=True, stress=True, needs_cell=False, embedding=True, native_float64=True
+    )
 
     def __init__(
         self,

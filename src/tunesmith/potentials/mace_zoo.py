@@ -112,7 +112,7 @@ def _entry(name: str, lacking: str) -> ZooEntry:
     if got and len(got) < len(family.variants):
         how = f"{', '.join(got)}: here; mace-torch downloads the others at first use"
     return ZooEntry(
-        names=_names(name),
+        names=tuple(_names(name)),
         package=PACKAGE,
         elements=family.elements,
         domain=family.domain,
@@ -122,13 +122,13 @@ def _entry(name: str, lacking: str) -> ZooEntry:
     )
 
 
-def _names(*families: str) -> tuple[str, ...]:
+def _names(*families: str) -> list[str]:
     """Of all models of some families, or of all."""
-    return tuple(
+    return [
         f"{name}:{variant or 'HEAD'}"
         for name in families or FAMILIES
         for variant in FAMILIES[name].variants
-    )
+    ]
 
 
 def answers(name: str) -> bool:

@@ -24,11 +24,18 @@ class Tolerance:
     step: float
 
 
+DOUBLE = Tolerance(same=1e-9, derivative=1e-6, step=2e-4)
+SINGLE = Tolerance(same=3e-5, derivative=5e-3, step=1e-2)
+
+
 def tolerance(potential: Potential) -> Tolerance:
     """The tolerance that the precision a potential computes in allows."""
-    if potential.dtype == torch.float64:
-        return Tolerance(same=1e-9, derivative=1e-6, step=2e-4)
-    return Tolerance(same=3e-5, derivative=5e-3, step=1e-2)
+    return DOUBLE if potential.dtype == torch.float64 else SINGLE
+
+
+def file_tolerance(potential: Potential) -> Tolerance:
+    """The same, of what has been through a file of the package."""
+    return tolerance(potential) if potential.capabilities.native_float64 else SINGLE
 
 
 def predict(

@@ -57,7 +57,8 @@ def crystal(
     The orthorhombic cell has three different lengths, the triclinic one no right angle.
     """
     numbers = species(potential, n**3, rng)
-    spacing = 2.3 * float(_bond(numbers).max())
+    # of large atoms, still close enough to see each other
+    spacing = min(2.3 * float(_bond(numbers).max()), 0.7 * potential.cutoff)
     shape = _TRICLINIC if triclinic else np.diag([1.0, 1.08, 1.17])
     sites = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1).reshape(-1, 3) / n
     atoms = Atoms(numbers, cell=n * spacing * shape, pbc=True, scaled_positions=sites)

@@ -1,0 +1,100 @@
+"""SevenNet's way from positions to energies: its own layers, without its forces and its E0s.
+
+sevenn's layers hand a dictionary on. What comes before them (edge vectors, one-hot species) and
+after them (scale, sum over atoms) is done here, since there every tensor keeps the precision and
+the graph of what it came from.
+"""
+
+import torch
+
+from tunesmith.core import Tensor
+from tunesmith.potentials.sevennet_files import RESCALE, NativeModule, module
+
+#: layers whose work is done here
+_OURS = {
+    "onehot_idx_to_onehot",
+    "one_hot_modality",
+    RESCALE,
+    "reduce_total_enegy",  # as sevenn spells it
+    "force_output",
+}
+EMBEDDING = "onehot_to_feature_x"
+
+
+class EnergyPath(torch.nn.Module):
+    """Energies without E0s, and invariant features, of a batch.
+
+    model: sevenn's. head: place of the modality among ``heads`` of them, None where there is one.
+    """
+
+    def __init__(self, model: NativeModule, head: int | None, heads: int) -> None:
+        super().__init__()
+        self.model = model
+        self._keys = module("sevenn._keys")
+        self._layers = [n for n in model._modules if n not in _OURS]
+        self._readout = next(n for n in self._layers if n.startswith(("reduce_", "readout_")))
+        self._elements = int(model.onehot_idx_to_onehot.num_classes)
+        self._head, self._heads = head, heads
+        self.cutoff = float(model.cutoff)
+
+    def forward(
+        self,
+        positions: Tensor,
+        images: Tensor,
+        edges: Tensor,
+        species: Tensor,
+        index: Tensor,
+        count: int,
+        embeddings: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (B,) and features (A, d).
+
+        positions (A, 3) Å; images (e, 3) Å, added to the second atom of an edge; edges (2, e);
+        species (A,); index (A,), the structure of each atom; count: B. embeddings (B, Z·c): the
+        species' weights once for every structure, to be differentiated.
+        """
+        keys = self._keys
+        vectors = positions[edges[1]] - positions[edges[0]] + images
+        # a list with a skin: longer edges count for nothing, which sevenn's cutoffs do not say
+        near = (vectors.detach().square().sum(1) < self.cutoff**2).nonzero()[:, 0]
+        one_hot = torch.nn.functional.one_hot(species, self._elements).to(positions.dtype)
+        data = {
+            keys.EDGE_VEC: vectors[near],
+            keys.EDGE_IDX: edges[:, near],
+            keys.NODE_FEATURE: one_hot,
+            keys.NODE_ATTR: one_hot,
+            keys.ATOM_TYPE: species,
+            keys.BATCH: index,
+        }
+        if self._head is not None:
+            chosen = torch.full((count,), self._head, device=species.device)
+            data[keys.MODAL_ATTR] = torch.nn.functional.one_hot(chosen, self._heads)
+        features = None
+        for name in self._layers:
+            if name == self._readout:
+                features = data[keys.NODE_FEATURE]
+            data = getattr(self.model, name)(data)
+            if name == EMBEDDING and embeddings is not None:
+                data[keys.NODE_FEATURE] = data[keys.NODE_FEATURE] + self._moved(
+                    embeddings, species, index
+                )
+        assert features is not None
+        scale = getattr(self.model, RESCALE).scale
+        atoms = data[keys.SCALED_ATOMIC_ENERGY][:, 0] * self._of(scale, species)
+        return atoms.new_zeros(count).index_add(0, index, atoms), features
+
+    def _of(self, values: Tensor, species: Tensor) -> Tensor:
+        """Numbers of every element, perhaps for every modality, for each atom."""
+        return (values if values.dim() == 1 else values[self._head])[species]
+
+    def _moved(self, embeddings: Tensor, species: Tensor, index: Tensor) -> Tensor:
+        """What a structure's own weights add to the first features of its atoms: nothing, but
+        with their gradient. Scaled as e3nn does."""
+        path = self.embedding()
+        rows = (embeddings - embeddings.detach()).view(len(embeddings), *path.path_shape)
+        return rows[index, species] * path.path_weight
+
+    def embedding(self) -> NativeModule:
+        """The matrix (Z, c) inside the embedding layer's weight, where it comes first: rows of a
+        modality may follow."""
+        return getattr(self.model, EMBEDDING).linear.instructions[0]
