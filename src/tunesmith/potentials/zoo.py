@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 
 from tunesmith.errors import ModelError
-from tunesmith.potentials import mace_zoo, sevennet_zoo
+from tunesmith.potentials import chgnet_zoo, mace_zoo, sevennet_zoo
 from tunesmith.potentials.base import MAIN_HEAD, Potential
 from tunesmith.potentials.entries import Backend, Compute, ZooEntry
 from tunesmith.potentials.file_kind import package_of
 from tunesmith.registry import nearest
 
 #: in the order of the table
-BACKENDS: tuple[Backend, ...] = (mace_zoo, sevennet_zoo)
+BACKENDS: tuple[Backend, ...] = (mace_zoo, sevennet_zoo, chgnet_zoo)
 
 
 def known() -> list[ZooEntry]:
