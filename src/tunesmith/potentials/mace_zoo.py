@@ -74,8 +74,8 @@ FAMILIES = {
         {"": "mh-1"},
         "89 elements",
         "crystals, surfaces, molecules: a head each",
-        "ASL (academic)",
-        True,
+        "see its release",
+        heads=True,
     ),
 }
 
