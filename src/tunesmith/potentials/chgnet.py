@@ -48,7 +48,12 @@ class CHGNetPotential:
     """
 
     capabilities = Capabilities(
-        float64=True, stress=True, needs_cell=False, embedding=True, native_float64=False
+        float64=True,
+        stress=True,
+        needs_cell=False,
+        embedding=True,
+        native_float64=False,
+        native_needs_cell=True,
     )
 
     def __init__(
