@@ -1,4 +1,4 @@
-"""CHGNet's energy and features from its own layers, without what chgnet computes beside them.
+"""CHGNet's energy and features, without what chgnet computes beside them.
 
 chgnet's own forward pass starts from graphs of its own making, adds E0s, and computes magnetic
 moments and, after the last bond convolution, angle features that no energy depends on.
@@ -11,6 +11,7 @@ import torch
 from tunesmith.core import Tensor
 from tunesmith.potentials.chgnet_files import NativeModule
 from tunesmith.potentials.chgnet_graph import BondBatch
+from tunesmith.potentials.chgnet_layers import angle_update, atom_convolution, bond_convolution
 
 
 class EnergyPath(torch.nn.Module):
@@ -78,14 +79,14 @@ class EnergyPath(torch.nn.Module):
         else:
             atoms = embeddings[batch.index, batch.species]
         turned = self._angles(batch, vectors, lengths) if len(self.bond_conv_layers) else None
-        graph = batch.edges.flip(0).T
         described = []
         for i, layer in enumerate(self.atom_conv_layers):
-            atoms = layer(atoms, bonds, weights, graph, batch.bond_of)
+            atoms = atom_convolution(layer, atoms, bonds, weights, batch.edges, batch.bond_of)
             if turned is not None and i < len(self.bond_conv_layers):
                 bonds = self._convolved(i, atoms, bonds, turned)
                 if i < len(self.angle_layers):
-                    features = self.angle_layers[i](atoms, bonds, turned.features, turned.graph)
+                    update = self.angle_layers[i]
+                    features = angle_update(update, atoms, bonds, turned.features, turned.graph)
                     turned = replace(turned, features=features)
             described.append(atoms)
         described[-1] = self.readout_norm(atoms)
@@ -110,22 +111,21 @@ class EnergyPath(torch.nn.Module):
             turns = bent[batch.index[batch.edges[1][batch.edge_of]]][:, None]
         return _Angles(
             self.angle_embedding(self.angle_basis_expansion(units[one], units[other])),
-            torch.stack([centre, bond_one, bond_other], dim=1),
+            torch.stack([centre, bond_one, bond_other]),
             self.bond_weights_bg(basis),
             turns,
         )
 
     def _convolved(self, i: int, atoms: Tensor, bonds: Tensor, angles: "_Angles") -> Tensor:
-        moved = self.bond_conv_layers[i](
-            atoms, bonds, angles.weights, angles.features, angles.graph
-        )
+        layer = self.bond_conv_layers[i]
+        moved = bond_convolution(layer, atoms, bonds, angles.weights, angles.features, angles.graph)
         # chgnet leaves this step out for a structure without angles: so in a batch as alone
         return moved if angles.turns is None else torch.where(angles.turns, moved, bonds)
 
 
 @dataclass(frozen=True)
 class _Angles:
-    """Of a batch: features (a, c), graph (a, 3) atom and two bonds, weights of bonds (u, c), and
+    """Of a batch: features (a, c), graph (3, a) atom and two bonds, weights of bonds (u, c), and
     which bonds are of a structure with an angle (u, 1), None where that does not matter."""
 
     features: Tensor
