@@ -117,6 +117,26 @@ def test_points_that_are_closer_are_never_left_out(offset: float) -> None:
     assert left < 0.3 * 60 * 1500
 
 
+@pytest.mark.parametrize("rows", [60, 400])
+def test_leading_directions_of_wide_points_are_those_of_the_columns_that_are_used(
+    rows: int,
+) -> None:
+    """More columns than rows, or than are not zero: against a singular value decomposition."""
+    rng = np.random.default_rng(rows)
+    x = np.zeros((rows, 1200))
+    used = rng.choice(1200, 200, replace=False)
+    x[:, used] = rng.standard_normal((rows, 200)) * 0.7 ** np.arange(200)
+    points = Points(x.astype(np.float32), "linear")
+    found = leading_coordinates(points)
+    assert found is not None
+    directions = found._directions[:-1, :-2].astype(float)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(14), atol=1e-6)
+    exact = np.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:14]
+    np.testing.assert_allclose(
+        np.linalg.svd(exact @ directions).S, np.ones(14), atol=1e-5, err_msg="another subspace"
+    )
+
+
 def test_members_are_kept_in_order_as_they_leave() -> None:
     rng = np.random.default_rng(0)
     owner, distance = rng.integers(0, 5, 300).astype(np.int32), rng.random(300)

@@ -59,7 +59,26 @@ def leading_coordinates(points: Points) -> LeadingCoordinates | None:
         return None
     x = points.vectors(np.arange(0, len(points), -(-len(points) // _SAMPLE)))
     origin = x.mean(0)
-    variance, directions = np.linalg.eigh((x - origin).T @ (x - origin))
-    if variance[-_LEADING:].sum() <= _WORTH * variance.sum():
+    x = x - origin
+    # tangent kernels of a model of 89 elements have thousands of columns, most of them zero
+    used = np.flatnonzero(x.any(0))
+    share, directions = _principal(x[:, used])
+    if share <= _WORTH:
         return None
-    return LeadingCoordinates(len(points), origin, directions[:, -_LEADING:])
+    whole = np.zeros((points.width, directions.shape[1]), x.dtype)
+    whole[used] = directions
+    return LeadingCoordinates(len(points), origin, whole)
+
+
+def _principal(x: np.ndarray) -> tuple[float, np.ndarray]:
+    """Share of the variance along the leading principal directions, and those, orthonormal."""
+    if not x.size:
+        return 0.0, np.zeros((x.shape[1], 0), x.dtype)
+    if len(x) >= x.shape[1]:
+        variance, found = np.linalg.eigh(x.T @ x)
+        directions = found[:, -_LEADING:]
+    else:
+        # of fewer rows than columns the same by inner products of rows
+        variance, rows = np.linalg.eigh(x @ x.T)
+        directions = np.linalg.qr(x.T @ rows[:, -_LEADING:]).Q
+    return float(variance[-_LEADING:].sum() / variance.sum()), directions

@@ -32,6 +32,8 @@ from tunesmith.potentials.trust import require_trusted, trust
 #: a torch.nn.Module of mace or e3nn, whose attributes torch's types do not know
 NativeModule = Any
 
+#: MACE pins another e3nn than SevenNet
+INSTALL = "`make env`, or `pip install 'tunesmith[mace]'` in an environment without sevenn"
 _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 #: beginnings of warnings, and of a printed line, that tell a user of tunesmith nothing
 _REMARKS = (
@@ -79,8 +81,8 @@ def module(name: str) -> ModuleType:
             return importlib.import_module(name)
         except ImportError as error:
             raise MissingDependencyError(
-                f"MACE models need mace-torch ({error}); install it with "
-                "`pip install 'tunesmith[mace]'`."
+                f"MACE models need mace-torch ({error}); use {INSTALL}, or name another model of "
+                "`tunesmith models`."
             ) from None
 
 
