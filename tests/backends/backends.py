@@ -25,7 +25,7 @@ E0S = {1: -10.5, 6: -48.5, 8: -106.0}
 def _mace() -> Potential:
     import networks
 
-    return networks.potential(networks.build())
+    return networks.potential(networks.build(hidden_irreps="4x0e+4x1o", max_ell=1))
 
 
 def _sevennet() -> Potential:
