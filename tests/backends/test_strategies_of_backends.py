@@ -37,7 +37,7 @@ def asked(strategy: str, source: str, folder: Path) -> TuneConfig:
     """A short run of a strategy; what replay needs is a file, as these models ship none."""
     parts = STRATEGIES[strategy].settings
     # random forces point anywhere, which the doctor takes for labels in another order of atoms
-    more = ["data.accept=[forces-shuffled]"]
+    more = ["data.accept=[forces-shuffled]", "execute.processes=1"]
     more += [f"tune.sampler.{setting}" for setting in FAST[parts["sampler"]["kind"]]]
     if parts.get("anchor", {}).get("kind") in ("multihead", "pseudolabel"):
         write_frames(folder / "old.xyz", frames(4, seed=5))
