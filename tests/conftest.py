@@ -1,8 +1,39 @@
-"""For all tests: the user's own list of trusted files is never read or written."""
+"""For all tests: the user's own list of trusted files is never read or written; and what an
+environment without MACE leaves out."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+HERE = Path(__file__).parent
+#: tests that start from organic-xs or another MACE. What they are about does not depend on the
+#: model package; that every backend can do it is in backends/, which runs wherever there is one
+WITH_MACE = (
+    *("check/*", "doctor/*", "loop/*", "tune/*", "uncertainty/*"),
+    *("potentials/test_mace*", "potentials/test_organic_xs.py", "potentials/test_trust.py"),
+    *("potentials/test_contract_sees.py", "acquire/test_greedy_bmdal.py"),
+    *("calibrate/test_scores.py", "test_attack_command.py", "test_bench_*", "test_cli_models.py"),
+    *("test_config.py", "test_examples.py", "test_select.py"),
+)
+
+
+def _left_out() -> set[Path]:
+    return {path for pattern in WITH_MACE for path in HERE.glob(pattern)}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if find_spec("mace") is None and collection_path in _left_out():
+        return True
+    return None
+
+
+def pytest_report_header() -> list[str]:
+    if find_spec("mace") is not None:
+        return []
+    number = sum(path.name.startswith("test_") for path in _left_out())
+    return [f"without mace-torch: {number} files of tests that start from a MACE are left out"]
 
 
 @pytest.fixture(autouse=True, scope="session")

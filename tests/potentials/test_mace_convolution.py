@@ -9,7 +9,8 @@ import torch
 
 import networks
 from tunesmith.potentials import mace, mace_files
-from tunesmith.potentials.mace_convolution import Convolution, can_fuse, regular_layout
+from tunesmith.potentials.convolution import Convolution, regular_layout
+from tunesmith.potentials.mace_interactions import can_fuse
 from tunesmith.testing import compute, interface, structures
 
 FUSED: dict[str, Callable[[], torch.nn.Module]] = {
@@ -149,7 +150,7 @@ def test_convolution_is_product_and_sum() -> None:
         messages = product(x[edges[0]], y, w)
         return torch.zeros(n, messages.shape[1], dtype=x.dtype).index_add(0, edges[1], messages)
 
-    fused = Convolution(product)
+    fused = Convolution(product, mace_files.module("e3nn.o3").wigner_3j)
     for a, b in zip(everything(lambda *x: fused(*x, edges)), everything(plain), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 

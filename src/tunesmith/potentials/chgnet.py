@@ -29,7 +29,7 @@ from tunesmith.potentials.base import (
 from tunesmith.potentials.chgnet_calculator import BoxedCalculator
 from tunesmith.potentials.chgnet_energy import EnergyPath
 from tunesmith.potentials.chgnet_files import Checkpoint, NativeModule
-from tunesmith.potentials.chgnet_graph import BondBatch, BondGraph, bond_batch_of, bond_graph_of
+from tunesmith.potentials.chgnet_graph import BondGraph, bond_batch_of, bond_graph_of
 from tunesmith.potentials.chgnet_weights import linears, weight_names
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
 
@@ -191,8 +191,9 @@ class CHGNetPotential:
         """
         if others:
             self.check_heads()
-        table = self._checkpoint.module.atom_embedding.embedding.weight.to(weights[EMBEDDING])
-        table[self._rows] = weights[EMBEDDING]
+        own = weights[EMBEDDING].detach().cpu()
+        table = self._checkpoint.module.state_dict()[EMBEDDING].to(own.dtype, copy=True)
+        table[self._rows] = own
         chgnet_files.write(self._checkpoint, path, {**weights, EMBEDDING: table}, e0s)
 
     def check_heads(self) -> None:

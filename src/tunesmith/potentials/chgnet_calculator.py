@@ -1,5 +1,6 @@
 """The package's own calculator, which takes crystals only, for molecules and slabs too."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,10 @@ class BoxedCalculator(Calculator):
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
-        self.native.calculate(boxed(self.atoms, self._span))
+        with warnings.catch_warnings():
+            # of torch, on how chgnet reads the volume
+            warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad")
+            self.native.calculate(boxed(self.atoms, self._span))
         results: dict[str, Any] = dict(self.native.results)
         if not self.atoms.pbc.all():
             results.pop("stress", None)

@@ -20,6 +20,16 @@ class EnergyPath(torch.nn.Module):
     count; its other parts are shared, not copied.
     """
 
+    atom_embedding: torch.nn.ModuleDict
+    atom_conv_layers: torch.nn.ModuleList
+    bond_basis_expansion: NativeModule
+    bond_embedding: NativeModule
+    bond_weights_ag: NativeModule
+    bond_weights_bg: NativeModule
+    angle_basis_expansion: NativeModule
+    angle_embedding: NativeModule
+    mlp: NativeModule
+
     def __init__(self, model: NativeModule, rows: Tensor) -> None:
         super().__init__()
         table = model.atom_embedding.embedding.weight[rows].detach().clone()
@@ -93,7 +103,9 @@ class EnergyPath(torch.nn.Module):
         centre, bond_one, bond_other = batch.edges[1][one], batch.bond_of[one], batch.bond_of[other]
         turns = None
         if self.shifts_all:
-            short = (lengths[bond_one] < self.bond_cutoff) & (lengths[bond_other] < self.bond_cutoff)
+            short = (lengths[bond_one] < self.bond_cutoff) & (
+                lengths[bond_other] < self.bond_cutoff
+            )
             bent = short.new_zeros(len(batch)).index_fill(0, batch.index[centre[short]], True)
             turns = bent[batch.index[batch.edges[1][batch.edge_of]]][:, None]
         return _Angles(

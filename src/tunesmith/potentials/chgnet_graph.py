@@ -45,9 +45,12 @@ def bond_graph_of(graph: Graph, reach: float) -> BondGraph:
     vectors = ends[1] + shifts @ graph.cell.numpy() - ends[0]
     short = np.linalg.norm(vectors, axis=1) < reach
     angles = pairs(edges[1], np.flatnonzero(short))
-    own = {f.name: getattr(graph, f.name) for f in fields(Graph)}
-    found = (torch.from_numpy(a).long() for a in (bond_of, edge_of, angles))
-    return BondGraph(**own, **dict(zip(("bond_of", "edge_of", "angles"), found, strict=True)))
+    return BondGraph(
+        **{f.name: getattr(graph, f.name) for f in fields(Graph)},
+        bond_of=torch.from_numpy(bond_of).long(),
+        edge_of=torch.from_numpy(edge_of).long(),
+        angles=torch.from_numpy(angles).long(),
+    )
 
 
 def bonds(edges: np.ndarray, shifts: np.ndarray, atoms: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,14 +62,13 @@ def bonds(edges: np.ndarray, shifts: np.ndarray, atoms: int) -> tuple[np.ndarray
     # one integer for an edge: its ends and its image as the digits of a number
     base = 2 * int(np.abs(shifts).max(initial=0)) + 1
 
-    def number(sender: np.ndarray, receiver: np.ndarray, image: np.ndarray) -> np.ndarray:
-        digits = image + base // 2
-        found = sender * atoms + receiver
-        for axis in range(3):
-            found = found * base + digits[:, axis]
+    def number(edges: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        found = edges[0] * atoms + edges[1]
+        for image in shifts.T:
+            found = found * base + image + base // 2
         return found
 
-    both = np.minimum(number(*edges, shifts), number(*edges[::-1], -shifts))
+    both = np.minimum(number(edges, shifts), number(edges[::-1], -shifts))
     _, edge_of, bond_of = np.unique(both, return_index=True, return_inverse=True)
     return bond_of, edge_of
 
@@ -87,14 +89,12 @@ def pairs(centres: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 def bond_batch_of(batch: Batch, graphs: list[BondGraph]) -> BondBatch:
     """A batch of such graphs, from the plain batch of them."""
-    edges = np.cumsum([0, *(len(g.bond_of) for g in graphs)])
-    found = np.cumsum([0, *(len(g.edge_of) for g in graphs)])
-    joined = {
-        "bond_of": torch.cat([g.bond_of + int(o) for g, o in zip(graphs, found[:-1], strict=True)]),
-        "edge_of": torch.cat([g.edge_of + int(o) for g, o in zip(graphs, edges[:-1], strict=True)]),
-        "angles": torch.cat(
-            [g.angles + int(o) for g, o in zip(graphs, edges[:-1], strict=True)], dim=1
-        ),
-    }
-    own = {f.name: getattr(batch, f.name) for f in fields(Batch)}
-    return BondBatch(**own, **{k: v.to(batch.edges.device) for k, v in joined.items()})
+    edges = np.cumsum([0] + [len(g.bond_of) for g in graphs]).tolist()[:-1]
+    bonds = np.cumsum([0] + [len(g.edge_of) for g in graphs]).tolist()[:-1]
+    device = batch.edges.device
+    return BondBatch(
+        **{f.name: getattr(batch, f.name) for f in fields(Batch)},
+        bond_of=torch.cat([g.bond_of + o for g, o in zip(graphs, bonds, strict=True)]).to(device),
+        edge_of=torch.cat([g.edge_of + o for g, o in zip(graphs, edges, strict=True)]).to(device),
+        angles=torch.cat([g.angles + o for g, o in zip(graphs, edges, strict=True)], 1).to(device),
+    )

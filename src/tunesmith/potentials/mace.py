@@ -23,6 +23,7 @@ from tunesmith.potentials.base import (
     Graph,
     one_by_one,
 )
+from tunesmith.potentials.convolution import regular_layout
 from tunesmith.potentials.graphs import (
     batch_of,
     evaluated,
@@ -33,9 +34,9 @@ from tunesmith.potentials.graphs import (
 )
 from tunesmith.potentials.linears import linears
 from tunesmith.potentials.mace_contraction import join
-from tunesmith.potentials.mace_convolution import can_fuse, fuse, regular_layout
 from tunesmith.potentials.mace_energy import EnergyPath
 from tunesmith.potentials.mace_files import NativeModule
+from tunesmith.potentials.mace_interactions import can_fuse, fuse
 from tunesmith.potentials.mace_radial import fold
 from tunesmith.potentials.mace_untaught import fresh
 from tunesmith.potentials.mace_weights import weight_names

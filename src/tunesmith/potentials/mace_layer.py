@@ -2,7 +2,7 @@
 
 e3nn lays features out irrep by irrep, so that every step of a layer cuts them apart and turns
 them. Here they are x[k, c, n] throughout (components, channels, atoms sorted by element), and
-edges are in the regular layout of `mace_convolution`, D per atom. The paths of the convolution
+edges are in the regular layout of `convolution`, D per atom. The paths of the convolution
 that start from one irrep are computed together, outputs padded to the longest; all constants
 (paths, neighbours) are in one small matrix that adds paths up after the linear layer.
 """
@@ -10,8 +10,8 @@ that start from one irrep are computed together, outputs padded to the longest; 
 import torch
 
 from tunesmith.core import Tensor
+from tunesmith.potentials.convolution import Convolution
 from tunesmith.potentials.mace_contraction import Contraction
-from tunesmith.potentials.mace_convolution import Convolution
 from tunesmith.potentials.mace_files import NativeModule
 from tunesmith.potentials.mace_linear import Channels, ElementChannels, Elements, channels
 

@@ -24,6 +24,7 @@ from tunesmith.potentials.base import (
     WeightNames,
     one_by_one,
 )
+from tunesmith.potentials.convolution import regular_layout
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
 from tunesmith.potentials.linears import linears
 from tunesmith.potentials.sevennet_energy import EMBEDDING, EnergyPath
@@ -70,7 +71,8 @@ class SevenNetPotential:
         self.linears = tuple(layer for layer in linears(self._module) if layer.weight in known)
         heads = checkpoint.heads
         place = None if head is None else int(checkpoint.config["_modal_map"][head])
-        self._path = EnergyPath(self._module, place, len(heads))
+        path = EnergyPath(self._module, place, len(heads))
+        self._path = path.to(device=self.device, dtype=dtype)
 
     def _shift(self, state: Weights) -> Tensor:
         """E0s of a state by element, eV: the modality's own where it has its own; a view."""
@@ -106,7 +108,7 @@ class SevenNetPotential:
         )
 
     def batch(self, graphs: list[Graph]) -> Batch:
-        return batch_of(graphs, self.device, self.dtype)
+        return batch_of(graphs, self.device, self.dtype, regular_layout)
 
     def evaluate(
         self,
@@ -165,6 +167,8 @@ class SevenNetPotential:
     ) -> tuple[Tensor, Tensor]:
         """Energies (B,) and features from weights and moved positions."""
         positions, images = placed(batch, positions, strain)
+        # padding leads from an atom to itself; made longer than the cutoff
+        images = images + 2 * self.cutoff * batch.padding[:, None]
         edges, species, index = batch.edges, batch.species, batch.index
         inputs = (positions, images, edges, species, index, len(batch), embeddings)
         named = {f"model.{name}": value for name, value in weights.items()}

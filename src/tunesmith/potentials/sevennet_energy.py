@@ -2,12 +2,15 @@
 
 sevenn's layers hand a dictionary on. What comes before them (edge vectors, one-hot species) and
 after them (scale, sum over atoms) is done here, since there every tensor keeps the precision and
-the graph of what it came from.
+the graph of what it came from; and messages are passed by `convolution`, which takes edges in its
+regular layout.
 """
 
 import torch
 
 from tunesmith.core import Tensor
+from tunesmith.errors import ModelError
+from tunesmith.potentials.convolution import Convolution
 from tunesmith.potentials.sevennet_files import RESCALE, NativeModule, module
 
 #: layers whose work is done here
@@ -36,6 +39,19 @@ class EnergyPath(torch.nn.Module):
         self._elements = int(model.onehot_idx_to_onehot.num_classes)
         self._head, self._heads = head, heads
         self.cutoff = float(model.cutoff)
+        self._convolutions = self._fused()
+
+    def _fused(self) -> torch.nn.ModuleDict:
+        """The fast convolution of every layer, under the name of sevenn's."""
+        wigner = module("e3nn.o3").wigner_3j
+        found = torch.nn.ModuleDict()
+        for name in self._layers:
+            if name.endswith("_convolution"):
+                product = getattr(self.model, name).convolution
+                if not Convolution.fits(product):
+                    raise ModelError(f"{name} is not a convolution of sevenn 0.13's form.")
+                found[name] = Convolution(product, wigner)
+        return found
 
     def forward(
         self,
@@ -49,18 +65,19 @@ class EnergyPath(torch.nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Energies (B,) and features (A, d).
 
-        positions (A, 3) Å; images (e, 3) Å, added to the second atom of an edge; edges (2, e);
-        species (A,); index (A,), the structure of each atom; count: B. embeddings (B, Z·c): the
-        species' weights once for every structure, to be differentiated.
+        positions (A, 3) Å; images (e, 3) Å, added to the receiver of an edge; edges (2, e), sender
+        and receiver, in the regular layout of `convolution`; species (A,); index (A,), the
+        structure of each atom; count: B. embeddings (B, Z·c): the species' weights once for every
+        structure, to be differentiated.
         """
         keys = self._keys
-        vectors = positions[edges[1]] - positions[edges[0]] + images
-        # a list with a skin: longer edges count for nothing, which sevenn's cutoffs do not say
-        near = (vectors.detach().square().sum(1) < self.cutoff**2).nonzero()[:, 0]
+        # from the receiver, as sevenn has it
+        vectors = positions[edges[0]] - positions[edges[1]] - images
+        # longer edges, of a skin or of padding, count for nothing, as no cutoff of sevenn's says
+        near = vectors.detach().square().sum(1) < self.cutoff**2
         one_hot = torch.nn.functional.one_hot(species, self._elements).to(positions.dtype)
         data = {
-            keys.EDGE_VEC: vectors[near],
-            keys.EDGE_IDX: edges[:, near],
+            keys.EDGE_VEC: vectors,
             keys.NODE_FEATURE: one_hot,
             keys.NODE_ATTR: one_hot,
             keys.ATOM_TYPE: species,
@@ -73,7 +90,15 @@ class EnergyPath(torch.nn.Module):
         for name in self._layers:
             if name == self._readout:
                 features = data[keys.NODE_FEATURE]
-            data = getattr(self.model, name)(data)
+            layer = getattr(self.model, name)
+            if name in self._convolutions:
+                weights = layer.weight_nn(data[keys.EDGE_EMBEDDING]) * near[:, None]
+                passed = self._convolutions[name](
+                    data[keys.NODE_FEATURE], data[keys.EDGE_ATTR], weights, edges
+                )
+                data[keys.NODE_FEATURE] = passed / layer.denominator
+                continue
+            data = layer(data)
             if name == EMBEDDING and embeddings is not None:
                 data[keys.NODE_FEATURE] = data[keys.NODE_FEATURE] + self._moved(
                     embeddings, species, index

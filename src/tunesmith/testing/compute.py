@@ -96,12 +96,15 @@ def move(start: Weights, direction: Weights, amount: float) -> Weights:
 
 
 def random_direction(potential: Potential, seed: int) -> Weights:
-    """A direction in the space of trainable weights, of the size of each weight's spread."""
+    """A direction in the space of trainable weights, as large as each weight is spread, at most 1.
+
+    Frequencies of a basis are large numbers, but act as phases.
+    """
     generator = torch.Generator().manual_seed(seed)
     weights = potential.weights()
     found = {}
     for name in potential.names.trainable():
         noise = torch.randn(weights[name].shape, generator=generator, dtype=torch.float64)
-        size = weights[name].double().square().mean().sqrt().item() or 0.1
+        size = min(weights[name].double().square().mean().sqrt().item(), 1.0) or 0.1
         found[name] = (size * noise).to(weights[name])
     return found

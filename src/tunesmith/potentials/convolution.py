@@ -1,4 +1,4 @@
-"""MACE's message passing as batched matrix products: the same function, a few times as fast.
+"""Equivariant message passing as batched matrix products: the same function, times as fast.
 
 e3nn forms every message edge by edge (E × channels × (l+1)²), then adds them up, and its backward
 passes fill and add a full array for every slice. Here the edges come in a *regular layout*: D per
@@ -10,22 +10,26 @@ whose radial weights are exactly zero. The sum over edges is then a matrix produ
 with C the Wigner 3j symbol of the path; its derivatives of any order are matrix products too.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import NativeModule, module
+
+#: Wigner 3j symbol of three angular momenta, as e3nn's o3.wigner_3j
+Wigner = Callable[..., Tensor]
 
 
 class Convolution(torch.nn.Module):
     """Takes the place of an interaction block's tensor product *and* its sum over edges.
 
-    mace calls it through its own hook for fused kernels (``conv_fusion``). product: the e3nn
-    tensor product, all of whose paths must be 'uvu' with weights given per edge.
+    product: the e3nn tensor product, all of whose paths must be 'uvu' with weights given per edge.
+    wigner: the installed e3nn's, whose signs the product has.
     """
 
-    def __init__(self, product: NativeModule) -> None:
+    def __init__(self, product: Any, wigner: Wigner) -> None:
         super().__init__()
-        o3 = module("e3nn.o3")
         self.irreps_in = [(m, ir.dim) for m, ir in product.irreps_in1]
         self.harmonics = [ir.dim for _, ir in product.irreps_in2]
         self.paths: list[tuple[int, int, int]] = []
@@ -36,14 +40,14 @@ class Convolution(torch.nn.Module):
                 product.irreps_in2[path.i_in2].ir,
                 product.irreps_out[path.i_out].ir,
             )
-            coupling = o3.wigner_3j(*(ir.l for ir in irreps), dtype=torch.float64)
+            coupling = wigner(*(ir.l for ir in irreps), dtype=torch.float64)
             self.register_buffer(f"coupling_{k}", coupling * path.path_weight, persistent=False)
             self.paths.append((path.i_in1, path.i_in2, product.irreps_in1[path.i_in1].mul))
             slots.append(path.i_out)
         self.order = [slots.index(i) for i in range(len(slots))]
 
     @staticmethod
-    def fits(product: NativeModule) -> bool:
+    def fits(product: Any) -> bool:
         """Whether a tensor product is of the form this class computes."""
         paths = getattr(product, "instructions", ())
         outputs = sorted(p.i_out for p in paths)
@@ -83,40 +87,6 @@ class Convolution(torch.nn.Module):
             )
             messages.append(message.reshape(n, -1))
         return torch.cat([messages[k] for k in self.order], dim=1)
-
-
-def fuse(model: NativeModule) -> NativeModule:
-    """Give every interaction block of a MACE module this convolution, in place."""
-    for block in model.interactions:
-        block.conv_tp = Convolution(block.conv_tp)
-        block.conv_fusion = True
-    return model
-
-
-#: blocks whose edge weights and densities are bias-free functions of the radial features alone,
-#: so that a padded edge adds exactly nothing, whatever the weights
-_PADDABLE = {
-    "RealAgnosticInteractionBlock",
-    "RealAgnosticResidualInteractionBlock",
-    "RealAgnosticDensityInteractionBlock",
-    "RealAgnosticDensityResidualInteractionBlock",
-}
-
-
-def can_fuse(model: NativeModule) -> bool:
-    """Whether `fuse` and padded edges leave the function that a MACE module computes unchanged.
-
-    All blocks must use e3nn tensor products of the known form and no fused kernel yet. A padded
-    edge must count for nothing: its radial features vanish with the cutoff, or (``apply_cutoff``
-    off) mace multiplies its weights and its density by the cutoff instead.
-    """
-    masked = not getattr(model.radial_embedding, "apply_cutoff", True)
-    return all(
-        not hasattr(block, "conv_fusion")
-        and Convolution.fits(getattr(block, "conv_tp", None))
-        and (masked or type(block).__name__ in _PADDABLE)
-        for block in model.interactions
-    )
 
 
 def regular_layout(edges: Tensor, unit_shifts: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
