@@ -5,6 +5,7 @@ from dataclasses import asdict
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from tunesmith import terminal
 from tunesmith.cli.options import Json
@@ -40,12 +41,15 @@ def models(json: Json = False) -> None:
     entries = zoo.known()
 
     def show(screen: Console) -> None:
-        columns = [Column(n, overflow="fold") for n in ("made for", "licence", "here")]
-        table = Table(Column("name", no_wrap=True), *columns, box=SIMPLE_HEAD)
-        for e in entries:
-            here = "yes" if e.available else e.how_to_get
-            made_for = f"{e.domain}; {e.elements}"
-            table.add_row("\n".join(e.names), made_for, e.licence, here)
-        screen.print(table)
+        # those that are here first, the others by what would bring them
+        for how in sorted({e.how_to_get for e in entries}):
+            title = f"Not here; to have them: {how}" if how else "Here"
+            columns = [Column(n, overflow="fold") for n in ("made for", "licence")]
+            table = Table(Column("name", no_wrap=True), *columns, box=SIMPLE_HEAD)
+            for e in entries:
+                if e.how_to_get == how:
+                    table.add_row("\n".join(e.names), f"{e.domain}; {e.elements}", e.licence)
+            # as it is written: brackets are no markup
+            screen.print(Text(title), table)
 
     terminal.give([asdict(e) for e in entries], json, show)

@@ -44,7 +44,8 @@ class Capabilities:
     float64: computes in double precision when asked. stress: predicts it. needs_cell: cannot take
     a structure without a cell. embedding: every atom enters by its element's row of a matrix of
     weights, so that `Potential.embedding_gradient` has a meaning. native_float64: exported files
-    and the package's own calculator compute in double precision.
+    and the package's own calculator compute in double precision. native_needs_cell: that calculator
+    takes only structures with a cell, which `Potential.native` gives them.
     """
 
     float64: bool
@@ -52,6 +53,7 @@ class Capabilities:
     needs_cell: bool
     embedding: bool
     native_float64: bool
+    native_needs_cell: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from tunesmith.potentials.chgnet_calculator import BoxedCalculator
 from tunesmith.potentials.chgnet_energy import EnergyPath
 from tunesmith.potentials.chgnet_files import Checkpoint, NativeModule
 from tunesmith.potentials.chgnet_graph import BondGraph, bond_batch_of, bond_graph_of
-from tunesmith.potentials.chgnet_weights import linears, weight_names
+from tunesmith.potentials.chgnet_weights import weight_names
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
+from tunesmith.potentials.linears import linears
 
 #: elements that have a row in every CHGNet and were in no training data: Po, At, Rn, Fr, Ra
 _UNTRAINED = range(84, 89)
@@ -47,7 +48,12 @@ class CHGNetPotential:
     """
 
     capabilities = Capabilities(
-        float64=True, stress=True, needs_cell=False, embedding=True, native_float64=False
+        float64=True,
+        stress=True,
+        needs_cell=False,
+        embedding=True,
+        native_float64=False,
+        native_needs_cell=True,
     )
 
     def __init__(

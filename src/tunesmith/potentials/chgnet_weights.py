@@ -1,8 +1,6 @@
-"""Which weights a CHGNet's energy depends on: by part, and the linear layers among them."""
+"""Which weights a CHGNet's energy depends on, by part."""
 
-import torch
-
-from tunesmith.potentials.base import Block, Linear, WeightNames
+from tunesmith.potentials.base import WeightNames
 from tunesmith.potentials.chgnet_energy import EnergyPath
 
 _EMBEDDING = (
@@ -36,14 +34,3 @@ def weight_names(path: EnergyPath) -> WeightNames:
         readouts=under("readout_norm.", "mlp."),
         scale=(),
     )
-
-
-def linears(path: EnergyPath) -> list[Linear]:
-    """All linear layers; everything in a CHGNet is invariant."""
-    found = []
-    for name, layer in path.named_modules():
-        if isinstance(layer, torch.nn.Linear):
-            outputs, inputs = layer.weight.shape
-            block = Block(0, (inputs, outputs), "0e", transposed=True)
-            found.append(Linear(f"{name}.weight", (block,)))
-    return found

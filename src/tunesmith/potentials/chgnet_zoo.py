@@ -62,7 +62,7 @@ def entries() -> list[ZooEntry]:
     file = ZooEntry(
         ("FILE",),
         PACKAGE,
-        "its elements",
+        "its own elements",
         "any CHGNet checkpoint; runs no code, needs no trust",
         "its own",
         here,

@@ -74,8 +74,8 @@ FAMILIES = {
         {"": "mh-1"},
         "89 elements",
         "crystals, surfaces, molecules: a head each",
-        "ASL (academic)",
-        True,
+        "see its release",
+        heads=True,
     ),
 }
 
@@ -96,39 +96,39 @@ def entries() -> list[ZooEntry]:
     file = ZooEntry(
         names=("FILE",),
         package=PACKAGE,
-        elements="its elements",
+        elements="its own elements",
         domain="any MACE energy model, after `tunesmith trust FILE`",
         licence="its own",
         available=here,
         how_to_get=lacking,
     )
-    return [embedded, *[_entry(name, lacking) for name in FAMILIES], file]
+    found = [entry for name in FAMILIES for entry in _downloadable(name, lacking)]
+    return [embedded, *found, file]
 
 
-def _entry(name: str, lacking: str) -> ZooEntry:
+def _downloadable(name: str, lacking: str) -> list[ZooEntry]:
+    """A family's models that were downloaded already, and those that were not."""
     family = FAMILIES[name]
     got = [] if lacking else [v for v, path in _cached(family).items() if path.is_file()]
-    how = lacking or "mace-torch downloads it at first use"
-    if got and len(got) < len(family.variants):
-        how = f"{', '.join(got)}: here; mace-torch downloads the others at first use"
-    return ZooEntry(
-        names=tuple(_names(name)),
-        package=PACKAGE,
-        elements=family.elements,
-        domain=family.domain,
-        licence=family.licence,
-        available=len(got) == len(family.variants),
-        how_to_get="" if len(got) == len(family.variants) else how,
-    )
-
-
-def _names(*families: str) -> list[str]:
-    """Of all models of some families, or of all."""
+    left = [v for v in family.variants if v not in got]
+    how = lacking or "name one, with a network: mace-torch downloads it"
     return [
-        f"{name}:{variant or 'HEAD'}"
-        for name in families or FAMILIES
-        for variant in FAMILIES[name].variants
+        ZooEntry(
+            names=tuple(f"{name}:{v or 'HEAD'}" for v in variants),
+            package=PACKAGE,
+            elements=family.elements,
+            domain=family.domain,
+            licence=family.licence,
+            available=variants is got,
+            how_to_get="" if variants is got else how,
+        )
+        for variants in (got, left)
+        if variants
     ]
+
+
+def _names() -> list[str]:
+    return [f"{name}:{v or 'HEAD'}" for name, own in FAMILIES.items() for v in own.variants]
 
 
 def answers(name: str) -> bool:

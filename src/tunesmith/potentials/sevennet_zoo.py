@@ -73,7 +73,7 @@ def entries() -> list[ZooEntry]:
     file = ZooEntry(
         names=("FILE",),
         package=PACKAGE,
-        elements="its elements",
+        elements="its own elements",
         domain="any SevenNet checkpoint, after `tunesmith trust FILE`",
         licence="its own",
         available=here,

@@ -77,6 +77,12 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
             f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} "
             "or more: give a file as data.valid, or a larger data.valid_fraction."
         )
+    if potential.capabilities.native_needs_cell and not all(f.atoms.pbc.all() for f in train):
+        remarks.append(
+            f"structures without a cell need none here; the calculator of {potential.base.package} "
+            "itself wants a periodic box around them, wider than twice its cutoff of "
+            f"{potential.cutoff:g} Å."
+        )
     for remark in remarks:
         console.print(remark)
     replayed = config.tune.anchor.select(potential, train, config.seed)
