@@ -77,7 +77,7 @@ def test_select_takes_what_is_different(
         pool.append(Frame(atoms, None, name))
     write_frames(tmp_path / "pool.xyz", pool)
     out = tmp_path / "chosen.xyz"
-    code, found, err = run(
+    code, _, err = run(
         capfd, "select", tmp_path / "pool.xyz", "--n", 4, "--out", out,
         "--model", model(backend, tmp_path), "--representation", method,
     )  # fmt: skip

@@ -146,7 +146,10 @@ def test_ntk_is_the_gradient_by_the_embedding(backend: str, tmp_path: Path) -> N
 def test_ntk_of_named_weights(backend: str, method: str, tmp_path: Path) -> None:
     """Undone the projection, which is a matrix with as many rows as there are weights."""
     potential, some = load(backend, tmp_path), structures(3)
-    parts = {"readouts": potential.names.readouts, "interactions.1": potential.names.interactions[1]}
+    parts = {
+        "readouts": potential.names.readouts,
+        "interactions.1": potential.names.interactions[1],
+    }
     own, names = potential.weights(), parts[method]
     posterior = Ensemble(potential, [own], E0s(potential.e0s))
     kind = NTK(weights=method, columns=50, seed=3)

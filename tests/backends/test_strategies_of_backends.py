@@ -8,7 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from backends import SMALL, cells, frames, labelled, load, model, structures
+from backends import SMALL, cells, frames, labelled, model, structures
 from tunesmith import files
 from tunesmith.config import TuneConfig
 from tunesmith.config import load as configured
