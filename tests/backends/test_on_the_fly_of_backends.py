@@ -28,12 +28,12 @@ def test_learning_on_the_fly(backend: str, tmp_path: Path) -> None:
     """At least one label, a posterior and a model file; the same call with more time goes on."""
     out = tmp_path / "run"
     seldom = ("target.energy=3 eV", "acquire.max_gap=1 fs")
-    first = run(asked(backend, tmp_path, "explore.time=1 fs", *seldom), out)
+    first = run(asked(backend, tmp_path, "explore.time=2 fs", *seldom), out)
     assert first["interventions"] >= 1
     entries = LabelStore(out / "labels.db").entries()
     assert first["labels"] == len(entries) == 1 + first["interventions"]
-    second = run(asked(backend, tmp_path, "explore.time=2 fs", *seldom), out)
-    assert second["steps"] == 2 * first["steps"]
+    second = run(asked(backend, tmp_path, "explore.time=3 fs", *seldom), out)
+    assert 2 * second["steps"] == 3 * first["steps"]
     assert len(LabelStore(out / "labels.db")) >= len(entries)
     posterior = open_model(out)
     assert len(posterior) == second["members"] == 2
