@@ -14,6 +14,7 @@ from tunesmith.config import TuneConfig
 from tunesmith.config import load as configured
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
+from tunesmith.errors import DataError
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.tune import fixed
@@ -88,7 +89,7 @@ def test_a_strategy(
     as_the_package_says(tuned, final, out)
 
 
-@cells(SMALL, tuple(STRATEGIES), slow=lambda _, strategy: strategy not in ("lora", "bayesian"))
+@cells(SMALL, tuple(STRATEGIES), slow=lambda _, strategy: strategy != "lora")
 def test_a_run_again_ends_the_same(
     backend: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,15 @@ def test_a_run_again_ends_the_same(
         found.append(open_model(tmp_path / name).weights)
     for mine, its in zip(*found, strict=True):
         assert all(torch.equal(mine[name], its[name]) for name in mine)
+
+
+@cells(SMALL)
+def test_a_model_that_ships_nothing_to_replay_says_so(backend: str, tmp_path: Path) -> None:
+    given = {"model.source": model(backend, tmp_path), "strategy": "pseudolabel"}
+    config = configured(TuneConfig, None, [], given | labelled(tmp_path))
+    with pytest.raises(DataError, match="ships no structures to replay; name files"):
+        fine_tune(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def misfit(posterior: Ensemble, learnt: list[Frame]) -> float:
