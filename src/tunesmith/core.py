@@ -290,7 +290,8 @@ class Point:
 class Base:
     """The model that members are differences to: how to find it and how to know it again.
 
-    source: zoo name or path; sha256: of the file (weights); package: "mace"; head: or None.
+    source: zoo name or path; sha256: of the file (weights); package: as its backend says; head: or
+    None.
     """
 
     source: str
