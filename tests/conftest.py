@@ -30,10 +30,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_report_header() -> list[str]:
-    if find_spec("mace") is not None:
-        return []
-    number = sum(path.name.startswith("test_") for path in _left_out())
-    return [f"without mace-torch: {number} files of tests that start from a MACE are left out"]
+    here = [name for name in ("mace", "sevenn", "chgnet") if find_spec(name) is not None]
+    said = [f"model packages here: {', '.join(here)}"]
+    if "mace" not in here:
+        number = sum(path.name.startswith("test_") for path in _left_out())
+        said.append(f"{number} files of tests that start from a MACE are left out")
+    return said
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -69,7 +69,10 @@ def killed_at(write: int, config: TuneConfig, out: Path, monkeypatch: pytest.Mon
     monkeypatch.undo()
 
 
-@cells(SMALL, tuple(STRATEGIES), slow=lambda _, strategy: strategy not in COMMON)
+# of MACE test_product.py does much the same in every run
+@cells(
+    SMALL, tuple(STRATEGIES), slow=lambda name, strategy: name == "mace" or strategy not in COMMON
+)
 def test_a_strategy(
     backend: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
