@@ -142,6 +142,14 @@ def test_more_epochs_continue_a_finished_run(files):
     assert longer["after"] == whole["after"]
 
 
+def test_fewer_epochs_than_done_are_refused(files):
+    fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+    before = (files / "run" / "config.yaml").read_text()
+    with pytest.raises(RunFolderError, match="6 epochs behind it; set"):
+        fine_tune(settings(files, "tune.sampler.epochs=5"), files / "run")
+    assert (files / "run" / "config.yaml").read_text() == before
+
+
 def test_a_folder_of_something_else_is_left_alone(files):
     (files / "mine").mkdir()
     (files / "mine" / "thesis.txt").write_text("precious")

@@ -15,6 +15,7 @@ from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, re
 from tunesmith.config import TuneConfig
 from tunesmith.core import Members
 from tunesmith.engines.processes import executor
+from tunesmith.errors import RunFolderError
 from tunesmith.report import powerlaw
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
@@ -84,7 +85,13 @@ def _problem(given: Intake, out: Path, console: Console) -> Problem:
     e0s = align(tune.e0, start, given.train, given.isolated, fresh=fresh)
     console.print(e0s.reason)
     for state in (out / CHECKPOINT).rglob(STATE):
-        files.read_tensors(state)  # a damaged one is refused before anything is written
+        # a damaged one is refused before anything is written, and so are fewer epochs than done
+        done = len(files.read_tensors(state)[1].get("history", ()))
+        if done > getattr(tune.sampler, "epochs", done):
+            raise RunFolderError(
+                f"{out} has {done} epochs behind it; set tune.sampler.epochs to as many or more, "
+                "or choose another folder."
+            )
     anchor, replayed = tune.anchor, given.replayed
     # so is a rank or a block that the model does not have, and replay that would hold nothing
     at = pretrained(start.potential, tune.subspace, config.seed)
