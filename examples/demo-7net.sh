@@ -3,22 +3,10 @@
 # `make demo-7net` runs it in its own environment; a second run finds everything done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec 3>&1 # the screen, also where a command's result goes to a file
+. examples/steps.sh
 
 data=examples/data
 run=runs/ethanol-7net
-
-step() { printf '\n== %s\n' "$*" >&3; }
-show() {
-    printf '$ %s\n' "$*" >&3
-    "$@"
-}
-no_tune() { # $1: the exit code
-    if [ "$1" = 2 ]; then
-        echo "If $run is of an older demo, model or data set, remove it (rm -r $run) and run the demo again." >&2
-    fi
-    exit "$1"
-}
 
 cat <<'TEXT'
 SevenNet-0 is a public foundation model of 89 elements, trained on crystals (MPtrj, PBE). It has

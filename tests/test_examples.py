@@ -109,7 +109,8 @@ def shown(name: str) -> list[list[str]]:
     return commands(text)
 
 
-ALL = [(name, line) for name in ("README.md", "examples/demo.sh") for line in shown(name)]
+SHOW = ("README.md", "examples/demo.sh", "examples/demo-7net.sh")
+ALL = [(name, line) for name in SHOW for line in shown(name)]
 
 
 @pytest.mark.parametrize(("name", "words"), ALL, ids=[f"{n}: {' '.join(w[1:4])}" for n, w in ALL])

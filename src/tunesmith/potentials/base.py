@@ -22,7 +22,7 @@ structures without three periodic directions.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -222,7 +222,7 @@ class Potential(Protocol):
         (M, A, 3) and stress (M, B, 3, 3), or, without ``each``, those of the mean energy: (A, 3)
         and (B, 3, 3). With ``create_graph`` differentiable in ``shared``, ``stacked`` and what
         `evaluate` is.
-        `one_by_one` will do for any backend.
+        `OneByOne` will do for any backend.
         """
         ...
 
@@ -294,6 +294,25 @@ def one_by_one(
         together([o.stress for o in outs], mean=not each),
         together([o.features for o in outs], mean=False),
     )
+
+
+class OneByOne:
+    """What a backend that has no faster way inherits: `Potential.evaluate_members`."""
+
+    def evaluate_members(
+        self,
+        shared: Weights,
+        stacked: Weights,
+        batch: Batch,
+        *,
+        each: bool = True,
+        stress: bool = False,
+        features: bool = False,
+        create_graph: bool = False,
+    ) -> Evaluation:
+        """One member after the other."""
+        options = {"stress": stress, "features": features, "create_graph": create_graph}
+        return one_by_one(cast(Potential, self), shared, stacked, batch, each=each, **options)
 
 
 def stack(members: list[Weights]) -> tuple[Weights, Weights]:

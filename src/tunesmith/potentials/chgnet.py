@@ -23,8 +23,8 @@ from tunesmith.potentials.base import (
     Capabilities,
     Evaluation,
     Graph,
+    OneByOne,
     WeightNames,
-    one_by_one,
 )
 from tunesmith.potentials.chgnet_calculator import BoxedCalculator
 from tunesmith.potentials.chgnet_energy import EnergyPath
@@ -40,7 +40,7 @@ _UNTRAINED = range(84, 89)
 EMBEDDING = "atom_embedding.embedding.weight"
 
 
-class CHGNetPotential:
+class CHGNetPotential(OneByOne):
     """A CHGNet behind the `Potential` protocol.
 
     checkpoint: read by `chgnet_files.load`; it is copied to ``dtype`` and ``device``. base: where
@@ -129,21 +129,6 @@ class CHGNetPotential:
             stress=stress,
             create_graph=create_graph,
         )
-
-    def evaluate_members(
-        self,
-        shared: Weights,
-        stacked: Weights,
-        batch: Batch,
-        *,
-        each: bool = True,
-        stress: bool = False,
-        features: bool = False,
-        create_graph: bool = False,
-    ) -> Evaluation:
-        """One by one: chgnet's layers sum in a way that cannot take several sets of weights."""
-        options = {"stress": stress, "features": features, "create_graph": create_graph}
-        return one_by_one(self, shared, stacked, batch, each=each, **options)
 
     def features(self, weights: Weights, batch: Batch) -> Tensor:
         """Atom features after every layer, concatenated (A, layers × 64 in the published models).

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import importlib
 import io
-import os
 import pickle
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,8 @@ from typing import Any
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
+from tunesmith.errors import MissingDependencyError, ModelError
+from tunesmith.potentials.saving import save
 
 #: a torch.nn.Module of chgnet, whose attributes torch's types do not know
 NativeModule = Any
@@ -141,12 +141,4 @@ def write(
         # either is overwritten by the weights; they differ in what they are summed to
         args["composition_model"] = "MPtrj" if source.module.is_intensive else "MPF"
     held = {"model": {"state_dict": state | {_E0S: table[None]}, "model_args": args}}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(held, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
-        ) from None
+    save(held, path)

@@ -25,7 +25,8 @@ import torch
 from ase import Atoms
 
 from tunesmith.core import Weights
-from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
+from tunesmith.errors import MissingDependencyError, ModelError
+from tunesmith.potentials import saving
 from tunesmith.potentials.graphs import neighbours
 from tunesmith.potentials.trust import require_trusted, trust
 
@@ -235,17 +236,9 @@ def filled(source: NativeModule, weights: Weights, e0s: list[float]) -> NativeMo
 
 
 def save(model: NativeModule, path: Path) -> None:
-    """Written beside its place and moved there whole; remembered as trusted, since it is ours."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with quiet():
-            torch.save(model, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
-        ) from None
+    """A whole file, remembered as trusted, since it is ours."""
+    with quiet():
+        saving.save(model, path)
     trust(path)
 
 

@@ -21,8 +21,8 @@ from tunesmith.potentials.base import (
     Capabilities,
     Evaluation,
     Graph,
+    OneByOne,
     WeightNames,
-    one_by_one,
 )
 from tunesmith.potentials.convolution import regular_layout
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
@@ -33,7 +33,7 @@ from tunesmith.potentials.sevennet_files import RESCALE, Checkpoint, NativeModul
 _LAYER = re.compile(r"(\d+)_")
 
 
-class SevenNetPotential:
+class SevenNetPotential(OneByOne):
     """A SevenNet model, with one of its modalities, behind the `Potential` protocol.
 
     checkpoint: as read; the model is built of it in ``dtype`` on ``device``. head: the modality,
@@ -127,21 +127,6 @@ class SevenNetPotential:
             return energy, described if features else None
 
         return evaluated(energies, batch, forces=forces, stress=stress, create_graph=create_graph)
-
-    def evaluate_members(
-        self,
-        shared: Weights,
-        stacked: Weights,
-        batch: Batch,
-        *,
-        each: bool = True,
-        stress: bool = False,
-        features: bool = False,
-        create_graph: bool = False,
-    ) -> Evaluation:
-        """One member after the other."""
-        options = {"stress": stress, "features": features, "create_graph": create_graph}
-        return one_by_one(self, shared, stacked, batch, each=each, **options)
 
     def features(self, weights: Weights, batch: Batch) -> Tensor:
         """What the readout reads, (A, channels): scalars after the last interaction."""

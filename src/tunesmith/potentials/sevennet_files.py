@@ -9,7 +9,6 @@ import copy
 import hashlib
 import importlib
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ import torch
 from ase.calculators.calculator import Calculator
 
 from tunesmith.core import Weights
-from tunesmith.errors import MissingDependencyError, ModelError, RunFolderError
+from tunesmith.errors import MissingDependencyError, ModelError
+from tunesmith.potentials.saving import save
 from tunesmith.potentials.trust import require_trusted, trust
 
 #: a torch.nn.Module of sevenn or e3nn, whose attributes torch's types do not know
@@ -133,7 +133,7 @@ def choose_head(checkpoint: Checkpoint, head: str | None, source: str) -> str | 
 def write(checkpoint: Checkpoint, path: Path, state: Weights, head: str | None) -> None:
     """A checkpoint with other weights that sevenn loads, float32 as sevenn's own.
 
-    Written beside its place and moved there whole; remembered as trusted, since it is ours.
+    Remembered as trusted, since it is ours.
     """
     state = {k: v.detach().cpu().float() for k, v in state.items()}
     # nothing of the moment in it: a run that was killed and resumed writes the same bytes
@@ -150,15 +150,7 @@ def write(checkpoint: Checkpoint, path: Path, state: Weights, head: str | None) 
         "hash": digest.hexdigest()[:32],
         _TUNED: head,
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
-        ) from None
+    save(content, path)
     trust(path)
 
 
