@@ -13,7 +13,8 @@ trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log" "$log7"' EXIT
 seven() { "$sevennet" -m pytest -p no:cacheprovider "$@" >"$log7" 2>&1; }
 
 beside=
-if [ "$(nproc 2>/dev/null || echo 1)" -gt 1 ]; then
+# (nproc would tell the threads that OpenMP may use)
+if [ "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -gt 1 ]; then
     beside=1
     seven "$@" &
 fi
