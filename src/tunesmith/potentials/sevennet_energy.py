@@ -49,7 +49,10 @@ class EnergyPath(torch.nn.Module):
             if name.endswith("_convolution"):
                 product = getattr(self.model, name).convolution
                 if not Convolution.fits(product):
-                    raise ModelError(f"{name} is not a convolution of sevenn 0.13's form.")
+                    raise ModelError(
+                        f"{name} is no convolution as sevenn 0.13 makes it; use a checkpoint of "
+                        "its own layers."
+                    )
                 found[name] = Convolution(product, wigner)
         return found
 
