@@ -121,24 +121,14 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
     n = 60
     write("frames.xyz", drops(n))
     command = [sys.executable, "-m", "tunesmith", *TBLITE, "--out", "labels.xyz"]
-    # a test run in the background may have been started deaf to Ctrl-C; a user's shell is not
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while _rows(folder / "labels.db") < 5:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
+    for _ in range(3):
+        code, err = _interrupted_after_five(command, folder / "labels.db")
+        if code:
+            break
+        # done before the signal came: on a machine that stood still meanwhile, once in a while
+        for path in folder.glob("labels*"):
+            path.unlink()
+    assert code == 130, err
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     kept = len(read("labels.xyz", ":"))
@@ -150,9 +140,31 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
     assert len(read("labels.xyz", ":")) == n
 
 
+def _interrupted_after_five(command: list[str], store: Path) -> tuple[int, str]:
+    """Exit code and stderr of a command that is sent Ctrl-C once its store has five labels."""
+    # a test run in the background may have been started deaf to Ctrl-C; a user's shell is not
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while _rows(store) < 5:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, err
+
+
 def _rows(path: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.1) as db:
             return int(db.execute("SELECT count(*) FROM systems").fetchone()[0])
     except sqlite3.Error:
         return 0
