@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ase.io import read, write
 
 from tunesmith import terminal
 from tunesmith.cli import app
+from tunesmith.data.store import LabelStore
 
 WATERS = 3
 
@@ -138,6 +140,38 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["n_new"] == n - stored
     assert len(read("labels.xyz", ":")) == n
+
+
+def test_ctrl_c_that_a_library_swallows_is_heard_after_the_label(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is raised in a destructor is dropped."""
+
+    class Freed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # where it is raised, and lost
+
+    plain = LabelStore.label
+    calls = []
+
+    def label(self: LabelStore, *arguments: Any, **options: Any) -> Any:
+        found = plain(self, *arguments, **options)
+        calls.append(found)
+        if len(calls) == 2:
+            freed = Freed()
+            del freed
+        return found
+
+    monkeypatch.setattr(LabelStore, "label", label)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, _, err = run(capfd, *TBLITE, "--out", "labels.xyz")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, len(calls)) == (130, 2)
+    assert err.splitlines()[-1] == "interrupted"
+    assert _rows(folder / "labels.db") == len(read("labels.xyz", ":")) == 2
 
 
 def _interrupted_after_five(command: list[str], store: Path) -> tuple[int, str]:

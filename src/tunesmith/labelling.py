@@ -1,5 +1,9 @@
 """Label a file of structures: what `tunesmith label` does, step by step."""
 
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,21 +89,60 @@ def run(job: Labelling, reference: Reference, bar: Progress) -> None:
     try:
         store = LabelStore(job.store)
         before = len(store)
-        for frame in bar.track(job.frames, description=reference.kind):
-            answer = store.label(
-                frame.atoms,
-                reference,
-                origin=frame.origin,
-                config_type=frame.config_type,
-                weight=frame.weight,
-            )
-            if isinstance(answer, Label):
-                job.labelled.append(replace(frame, label=answer))
-            elif answer.kind == "engine-missing":
-                raise MissingDependencyError(answer.reason)
-            else:
-                job.failures.append((frame, answer))
+        with _heard() as again:
+            _label(job, reference, bar, store, again)
         job.n_new = len(store) - before
     finally:
         if job.labelled:
             write_frames(job.out, job.labelled)
+
+
+def _label(
+    job: Labelling,
+    reference: Reference,
+    bar: Progress,
+    store: LabelStore,
+    again: Callable[[], None],
+) -> None:
+    for frame in bar.track(job.frames, description=reference.kind):
+        again()
+        answer = store.label(
+            frame.atoms,
+            reference,
+            origin=frame.origin,
+            config_type=frame.config_type,
+            weight=frame.weight,
+        )
+        if isinstance(answer, Label):
+            job.labelled.append(replace(frame, label=answer))
+        elif answer.kind == "engine-missing":
+            raise MissingDependencyError(answer.reason)
+        else:
+            job.failures.append((frame, answer))
+
+
+@contextmanager
+def _heard() -> Iterator[Callable[[], None]]:
+    """Ctrl-C that is not lost: where it comes while a destructor or a library's callback runs, what
+    it raises is dropped there. The function given raises it again; to be called between labels."""
+    came = False
+
+    def handle(*_: Any) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    def again() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    # who started us deaf to it meant it, and who has a handler of his own too
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield again
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield again
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
