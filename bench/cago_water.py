@@ -34,10 +34,16 @@ def start(system: str) -> Atoms:
 
 
 def label(atoms: Atoms) -> Label:
-    """Energy and forces by GFN1-xTB, computed afresh."""
+    """Energy, forces and, of the box, stress by GFN1-xTB, computed afresh."""
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     bare.calc = TBLite(method="GFN1-xTB", verbosity=0)
-    return Label(float(bare.get_potential_energy()), bare.get_forces())
+    return _told(bare)
+
+
+def _told(atoms: Atoms) -> Label:
+    """What a structure's calculator says."""
+    stress = atoms.get_stress(voigt=False) if atoms.pbc.all() else None
+    return Label(float(atoms.get_potential_energy()), atoms.get_forces(), stress)
 
 
 def label_or_none(atoms: Atoms) -> Label | None:
@@ -66,8 +72,7 @@ def dynamics(system: str, frames: int, every: int, temperature: float, seed: int
     for i in range(frames):
         moved.run(every)
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        known = Label(float(atoms.get_potential_energy()), atoms.get_forces())
-        found.append(Frame(bare, known, f"{system} {temperature:g} K, seed {seed}, frame {i}"))
+        found.append(Frame(bare, _told(atoms), f"{system} {temperature:g} K, seed {seed}, frame {i}"))
     return found
 
 

@@ -1,14 +1,19 @@
-"""The losses against loops written out and against mace's own."""
+"""The losses against scipy's and numpy's functions and against mace's own."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
+from scipy.special import huber
 
 from tiny import crystals, e0s, molecules, potential
 from tunesmith.core import Frame
 from tunesmith.potentials import mace_files
 from tunesmith.potentials.base import Evaluation
 from tunesmith.tune.examples import collate, examples
+from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber, MACEUniversal
 
 
@@ -28,12 +33,9 @@ def prediction(batch, targets, scale: float, stress: bool) -> Evaluation:
     return Evaluation(near(targets.energy), near(targets.forces), near(zero) if stress else None)
 
 
-def huber(x: float, delta: float) -> float:
-    return 0.5 * x * x if abs(x) < delta else delta * (abs(x) - 0.5 * delta)
-
-
 @pytest.mark.parametrize("scale", [0.003, 0.05, 1.0])
-def test_huber_is_the_sum_written_out(scale):
+def test_huber_is_eqs_8_to_11_by_scipy_and_numpy(scale):
+    """Per-atom energy beside; norms by numpy, Huber's function by scipy."""
     frames = molecules(4) + crystals(2)
     frames[1] = Frame(frames[1].atoms, frames[1].label, "w", weight=3.0)
     batch, targets = batch_of(frames)
@@ -42,16 +44,36 @@ def test_huber_is_the_sum_written_out(scale):
     expected, start = 0.0, 0
     for b, frame in enumerate(frames):
         n = len(frame.atoms)
-        energy = huber(float(out.energy[b] - targets.energy[b]) / n, 0.02)
+        energy = huber(0.02, float(out.energy[b] - targets.energy[b]) / n)
         errors = (out.forces - targets.forces)[start : start + n].numpy()
-        force = np.mean([huber(float(np.linalg.norm(e)), 0.02) for e in errors])
+        force = np.mean(huber(0.02, np.linalg.norm(errors, axis=1)))
         stress = 0.0
         if frame.label.stress is not None:
             error = (out.stress[b] - targets.stress[b]).numpy()
-            stress = np.mean([huber(float(x), 0.02) for x in error.ravel()])
+            stress = huber(0.02, np.linalg.norm(error, "fro"))
         expected += frame.weight * (7 * energy + 11 * force + 2 * stress)
         start += n
     assert float(loss(out, batch, targets)) == pytest.approx(expected / len(frames), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Huber, GaussianLikelihood])
+@pytest.mark.parametrize("scale", [0.003, 0.05])
+def test_no_axis_is_preferred(kind, scale):
+    """Every error turned by one rotation is the same error: a loss that takes components apart, or
+    averages over them where the paper takes a norm, sees another one."""
+    batch, targets = batch_of(crystals(2))
+    targets = replace(targets, stress=torch.nan_to_num(targets.stress))
+    out = prediction(batch, targets, scale, stress=True)
+    turn = torch.from_numpy(Rotation.random(random_state=3).as_matrix())
+    turned = Evaluation(
+        out.energy,
+        targets.forces + (out.forces - targets.forces) @ turn.T,
+        targets.stress + turn @ (out.stress - targets.stress) @ turn.T,
+    )
+    loss = kind() if kind is Huber else kind(energy="10 meV")
+    assert float(loss(turned, batch, targets)) == pytest.approx(
+        float(loss(out, batch, targets)), rel=1e-12
+    )
 
 
 def test_gradient_is_finite_where_a_prediction_is_exact():

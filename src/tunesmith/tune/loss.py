@@ -35,8 +35,9 @@ class Huber(Settings):
     """Huber loss of fine-tuning strategies, appendix A.1 (Batatia et al.).
 
     L = mean over structures b of w_b [ λ_E h(ΔE_b / n_b) + λ_F mean over atoms h(|ΔF_i|)
-    + λ_S mean over components h(ΔS) ], h Huber's function with δ in eV, eV/Å, eV/Å³. The stress
-    term counts only structures that have a stress label.
+    + λ_S h(‖ΔS‖) ], h Huber's function (eq. 8) with δ in eV, eV/Å, eV/Å³, ‖ΔS‖ the Frobenius norm
+    of the 3×3 stress error (eq. 11). The stress term counts only structures with a stress label.
+    The paper's energy term (eq. 9) is of the total energy; ours is of that per atom.
     """
 
     kind: ClassVar[str] = "huber"
@@ -58,7 +59,7 @@ class Huber(Settings):
         if out.stress is not None:
             labelled = ~targets.stress.isnan().any(-1).any(-1)
             error = torch.where(labelled[:, None, None], out.stress - targets.stress, 0.0)
-            loss = loss + self.stress * huber(error.abs(), self.delta).mean((-1, -2))
+            loss = loss + self.stress * huber(_norm(error.flatten(1)), self.delta)
         return (targets.weight * loss).mean()
 
 
