@@ -29,18 +29,30 @@ def hypergeometric(a, b, n, m, std, k):
     return front * special.hyp2f1(0.5, half, 1.5, -(k**2) / (2 * std**2 * rate))
 
 
-def exact_any(calibration, std, threshold):
-    """1 − E Π F by adaptive quadrature in ln λ, scipy's distributions throughout."""
+def in_ball(std, radius):
+    """P(e ~ N(0, diag(std²)) is shorter than radius): Cartesian slices, x then y, z by erf."""
+    nodes, shares = np.polynomial.legendre.leggauss(80)
+    sine, cosine = np.sin(nodes * np.pi / 2), np.cos(nodes * np.pi / 2) * shares * np.pi / 2
+    far = np.minimum(radius, 9 * std[0])
+    x, dx = far * sine, far * cosine
+    left = np.sqrt(radius**2 - x**2)[:, None]
+    far = np.minimum(left, 9 * std[1])
+    y, dy = far * sine, far * cosine
+    column = special.erf(np.sqrt(left**2 - y**2) / (std[2] * np.sqrt(2)))
+    slices = np.sum(stats.norm.pdf(y, scale=std[1]) * dy * column, axis=1)
+    return np.sum(stats.norm.pdf(x, scale=std[0]) * dx * slices)
+
+
+def exact_any(calibration, std, threshold, inside_of):
+    """1 − E Π P(inside) by adaptive quadrature in ln λ. inside_of: of every atom at a λ, (n,)."""
     a, b = calibration.posterior
     law = stats.gamma(a, scale=1 / b)
-    variance = np.mean(std**2, axis=1)
 
     def integrand(log):
-        inside = np.prod(stats.chi2.cdf(threshold**2 * np.exp(log) / variance, 3))
-        return (1 - inside) * law.pdf(np.exp(log)) * np.exp(log)
+        return (1 - np.prod(inside_of(np.exp(log)))) * law.pdf(np.exp(log)) * np.exp(log)
 
     ends = np.log([law.ppf(1e-12), law.isf(1e-13)])
-    return integrate.quad(integrand, *ends, epsabs=1e-10, limit=500)[0]
+    return integrate.quad(integrand, *ends, epsabs=1e-8, limit=500)[0]
 
 
 # ------------------------------------------------------------------------------ one number
@@ -196,26 +208,47 @@ def test_values_of_any_shape_in_any_unit():
 
 @pytest.mark.parametrize("records", [[], RECORDS, RECORDS * 40])
 @pytest.mark.parametrize("n_atoms", [1, 9, 200])
-def test_any_atom_against_adaptive_quadrature(records, n_atoms):
+def test_any_atom_of_even_spreads_against_the_chi_square_law(records, n_atoms):
     rng = np.random.default_rng(n_atoms)
     calibration = after(GammaCalibration(), records)
-    std, relative = rng.uniform(0.5, 1.5, (n_atoms, 3)), rng.uniform(0.8, 1.2, n_atoms)
+    std, relative = rng.uniform(0.5, 1.5, n_atoms), rng.uniform(0.8, 1.2, n_atoms)
     for width in (1, 3, 6, 12):
         threshold = width * relative * np.sqrt(calibration.posterior[1] / calibration.posterior[0])
-        expected = exact_any(calibration, std, threshold)
-        assert calibration.exceedance_any(std, threshold) == pytest.approx(expected, abs=1e-5)
+
+        def inside(lam, threshold=threshold):
+            return stats.chi2.cdf(threshold**2 * lam / std**2, 3)
+
+        expected = exact_any(calibration, std, threshold, inside)
+        found = calibration.exceedance_any(np.repeat(std[:, None], 3, 1), threshold)
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_any_atom_against_monte_carlo():
+@pytest.mark.parametrize("records", [[], RECORDS * 40])
+def test_any_atom_of_uneven_spreads_against_slices_of_the_ball(records):
+    std = np.array([[0.1, 0.4, 1.0], [0.9, 0.1, 0.06]])
+    calibration = after(GammaCalibration(), records)
+    for width in (1.5, 3, 6):
+        threshold = np.array([1.0, 1.2]) * width
+        threshold *= np.sqrt(calibration.posterior[1] / calibration.posterior[0])
+
+        def inside(lam, threshold=threshold):
+            return [in_ball(s, k * np.sqrt(lam)) for s, k in zip(std, threshold, strict=True)]
+
+        expected = exact_any(calibration, std, threshold, inside)
+        assert calibration.exceedance_any(std, threshold) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("unevenness", [0.0, 0.7, 2.0])
+def test_any_atom_against_monte_carlo(unevenness):
     rng, draws = np.random.default_rng(5), 40_000
     calibration = after(GammaCalibration(3, 10), RECORDS)
-    sigma = rng.uniform(0.02, 0.06, 12)
+    std = rng.uniform(0.02, 0.06, (12, 1)) * np.exp(unevenness * rng.uniform(-1, 0.5, (12, 3)))
     threshold = rng.uniform(0.3, 0.6, 12)
     lam = rng.gamma(3 + 2.5, 1 / calibration.posterior[1], draws)
-    errors = rng.normal(size=(draws, 12, 3)) * (sigma / np.sqrt(lam)[:, None])[..., None]
+    errors = rng.normal(size=(draws, 12, 3)) * std / np.sqrt(lam)[:, None, None]
     over = np.mean(np.any(np.linalg.norm(errors, axis=2) > threshold, axis=1))
-    found = calibration.exceedance_any(np.repeat(sigma[:, None], 3, 1), threshold)
-    assert 0.05 < found < 0.95
+    found = calibration.exceedance_any(std, threshold)
+    assert 0.02 < found < 0.98
     assert abs(over - found) < 4 * np.sqrt(found * (1 - found) / draws)
 
 

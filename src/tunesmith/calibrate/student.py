@@ -4,15 +4,18 @@ The predictive law of an error is then Student's t with 2A degrees of freedom an
 ``posterior`` is (A, B) throughout, ``std`` is σ.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy import special
+from scipy.integrate import lebedev_rule
 
 from tunesmith.errors import DataError
 
 _NODES = 64  # of the quadrature over λ; absolute error of a probability near 1e-6
 _TAIL = 1e-7  # posterior mass of λ left out on either side
+_DEGREE = 23  # of the rule over directions
 
 
 def exceedance(posterior: tuple[float, float], std: Any, threshold: Any) -> Any:
@@ -29,14 +32,17 @@ def exceedance(posterior: tuple[float, float], std: Any, threshold: Any) -> Any:
 def exceedance_any(posterior: tuple[float, float], std: Any, threshold: Any) -> float:
     """P(the error vector of any atom is longer than the atom's threshold).
 
-    std: (n, 3), of force components; threshold: (n,), atoms with an infinite one are left out. An
-    atom's variance σ_i² is the mean of its three. Given λ the atoms are independent and
-    |e_i|² λ/σ_i² ~ χ² of 3, so that
+    std: (n, 3), of force components; threshold: (n,), atoms with an infinite one are left out.
+    Given λ the atoms are independent, and e = r S u with S = diag(σ_x, σ_y, σ_z), r² λ ~ χ² of 3
+    and u uniform on the sphere, so that
 
-        P = 1 − E_λ[ Π_i F(K_i² λ/σ_i²) ],   F the χ²₃ distribution function.
+        P = 1 − E_λ[ Π_i E_u F(K_i² λ / w_i(u)) ],   w_i(u) = Σ_c σ_ic² u_c²,
 
-    All atoms share λ, so P is less than for independent Student-t's. The mean over λ is a
-    trapezoidal sum in ln λ, where the integrand is analytic and falls off on both sides.
+    F the χ²₃ distribution function. All atoms share λ, so P is less than for independent
+    Student-t's. The mean over λ is a trapezoidal sum in ln λ, where the integrand is analytic and
+    falls off on both sides; that over u is Lebedev's rule of degree 23, by the symmetry of w 31
+    directions. Where σ_c are as unequal as 1 : 90 that is wrong by 2e-4 of P for P under 0.3, by
+    3e-2 at most for larger ones; for equal σ_c not at all.
     Raises `DataError` where a std that counts is NaN or not positive.
     """
     limit = np.asarray(threshold, float)
@@ -44,14 +50,26 @@ def exceedance_any(posterior: tuple[float, float], std: Any, threshold: Any) -> 
     if not judged.any():
         return 0.0
     refuse_bad(s := np.asarray(std, float)[judged], infinite=True)
+    if np.isinf(s).any():
+        return 1.0
     shape, rate = posterior
     low, high = special.gammaincinv(shape, _TAIL), special.gammainccinv(shape, _TAIL)
     scaled = np.geomspace(low, high, _NODES)  # rate·λ
     weights = np.exp(shape * np.log(scaled / shape) - scaled + shape)
-    ratio = limit[judged] / np.sqrt(np.mean(s**2, axis=1))
-    radius = np.sqrt(scaled / rate)[:, None] * ratio
-    inside = np.prod(_inside_ball(radius), axis=1)
+    directions, shares = _directions()
+    ratio = limit[judged] / np.sqrt(s**2 @ directions.T).T  # (directions, n)
+    inside = np.ones(_NODES)
+    for k, scale in enumerate(np.sqrt(scaled / rate)):
+        inside[k] = np.prod(shares @ _inside_ball(scale * ratio))
     return float(np.sum(weights * (1 - inside)) / np.sum(weights))
+
+
+@cache
+def _directions() -> tuple[np.ndarray, np.ndarray]:
+    """Squares of the components of directions u (k, 3) and their shares of the sphere (k,)."""
+    points, weights = lebedev_rule(_DEGREE)
+    squares, at = np.unique(np.round(points.T**2, 14), axis=0, return_inverse=True)
+    return squares, np.bincount(at.ravel(), weights) / weights.sum()
 
 
 def _inside_ball(radius: np.ndarray) -> np.ndarray:
