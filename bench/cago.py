@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import cago_table
+import cago_water
 import measure
 from cago_attacks import Attacks, cells
-from cago_learning import METHODS, Course
+from cago_learning import LEARNERS, METHODS, TIMES, Course
 from resumable import Lines, child, needed, run_cells
 
 HERE = Path(__file__).resolve().parent
@@ -35,16 +36,17 @@ def main() -> None:
     found: dict[str, Any] = {"machine": measure.machine(PACKAGES)}
     wrong: list[str] = []
     if "attacks" in options.parts:
-        lines = Lines(path, {"part": "attacks"}, Attacks)
+        lines = Lines(path, {"part": "attacks", "stop": "shape"}, Attacks)
         kept = folder / f"committee{'-quick' if quick else ''}.json"
         if not kept.exists():
             about = needed(ATTACKS, "prepare", folder=place, quick=quick)
             kept.write_text(json.dumps(about))
+        plain = json.loads(kept.read_text())["error"]
         wrong += run_cells(
             cells(quick),
             lines,
             options.jobs,
-            lambda cell: child(ATTACKS, "cell", folder=place, cell=asdict(cell)),
+            lambda cell: child(ATTACKS, "cell", folder=place, cell=asdict(cell), plain=plain),
             lambda: None,
             work=lambda cell: cell.attackers + 3,
             told=_attacked,
@@ -52,8 +54,14 @@ def main() -> None:
         found["committee"] = json.loads(kept.read_text())
         found["attacks"] = [asdict(c) | lines.found[c] for c in cells(quick) if c in lines.found]
     if "learning" in options.parts:
-        courses = [Course(m, s, quick) for s in options.seeds for m in options.methods]
-        done = Lines(path, {"part": "learning"}, Course)
+        courses = [
+            Course(m, learner, system, seed, quick)
+            for system in options.systems
+            for learner in options.learners
+            for seed in options.seeds
+            for m in options.methods
+        ]
+        done = Lines(path, {"part": "learning", "aim": TIMES}, Course)
         wrong += run_cells(
             courses,
             done,
@@ -82,7 +90,9 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="a little of everything, minutes")
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    add("--seeds", nargs="+", type=int, default=[0, 1], help="of the courses of learning")
+    add("--seeds", nargs="+", type=int, default=list(range(5)), help="of the courses of learning")
+    add("--systems", nargs="+", choices=cago_water.SYSTEMS, default=list(cago_water.SYSTEMS))
+    add("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     add("--methods", nargs="+", choices=METHODS, default=METHODS, help="of learning")
     add("--jobs", type=int, default=1, help="cells side by side")
     add("--out", type=Path, help="file of finished cells, which is gone on with")

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import strategies_table
-from cago_attacks import LARGE, MENDED, NONE, PLAIN, TARGETS
+from cago_attacks import MENDED, NONE, PLAIN, TWICE
+from cago_learning import METHODS
 from cago_water import SYSTEMS
 from strategies_table import markdown
 from tunesmith.report.plots import COLOURS, GREY, save
@@ -35,10 +36,11 @@ def page(found: Record) -> str:
     about = ", ".join(f"{k} {v}" for k, v in found["machine"].items())
     parts = [f"{about}; one thread per cell."]
     if found.get("attacks"):
-        parts += ["## Attacks", _committee(found["committee"]), attacks(found["attacks"])]
+        parts += ["## Attacks", _committee(found["committee"]), held_out(found["committee"])]
+        parts.append(attacks(found["attacks"]))
     if found.get("learning"):
-        parts += ["## Learning from one structure", learning(found["learning"])]
-        parts.append(proposals(found["learning"]))
+        parts += ["## Learning from one structure", against(found["learning"])]
+        parts += [learning(found["learning"]), proposals(found["learning"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -51,10 +53,20 @@ def _committee(c: Record) -> str:
         f"The committee learnt {n['train']} frames of dynamics at 300 and 400 K, half of them "
         f"of the box, half of the cluster, and was calibrated on {n['calibrate']} others; "
         f"{n['attack']} more are attacked. On those it was calibrated on, a member errs by "
-        f"{1e3 * c['error']:.0f} meV/Å and members spread by {1e3 * c['spread']:.0f} (rms over "
-        f"atoms): errors over spread have a standard deviation of {c['ratio_raw']:.2f}, over "
-        f"calibrated spread of {c['ratio']:.2f}. The law is {c['a']:.3g} · spread^{c['b']:.2f} "
+        f"{1e3 * c['error']:.0f} meV/Å, the plain error, and members spread by "
+        f"{1e3 * c['spread']:.0f} (rms over atoms). The law is {c['a']:.3g} · spread^{c['b']:.2f} "
         f"(eV/Å), seen to hold for {1e3 * low:.0f} to {1e3 * high:.0f} meV/Å."
+    )
+
+
+def held_out(c: Record) -> str:
+    """Of every quantity error over error bar on frames that no law has seen."""
+    rows = [
+        [name, str(r["frames"]), f"{r['raw']:.2f}", f"{r['calibrated']:.2f}", f"{r['b']:.2f}"]
+        for name, r in c["held_out"].items()
+    ]
+    return markdown(
+        ["", "frames", "error / spread, rms", "error / calibrated spread", "exponent"], rows
     )
 
 
@@ -62,77 +74,144 @@ def attacks(records: list[Record]) -> str:
     """A row for every set of attacks; errors are of all of them, whether on target or not."""
     rows = []
     for r in records:
-        asked = r["structures"]
+        asked, target = r["structures"], 1e3 * r["target"]
         structures = [s for s in asked if s["error"] is not None]
         error, sure = (1e3 * x for x in rms(s["error"] for s in structures))
         of = [[s["error"] for s in structures if s["system"] == name] for name in SYSTEMS]
         on = sum(s["reason"] == "on target" for s in asked)
         rows.append(
             [
-                f"{r['target']}",
+                f"{r['times']:g}",
+                f"{target:.0f}",
                 LAWS[r["law"]],
                 "–" if r["law"] == NONE else str(r["calibrators"]),
                 str(r["attackers"]),
                 f"{error:.0f} ± {sure:.0f}",
-                f"{error / r['target']:.2f}",
+                f"{error / target:.2f} ± {sure / target:.2f}",
                 *(f"{1e3 * rms(o)[0]:.0f}" if o else "–" for o in of),
                 f"{1e3 * rms(s['before'] for s in structures)[0]:.0f}",
                 f"{on} of {len(asked)}",
+                f"{np.median([s['off'] for s in asked]) / r['target']:.3f}",
+                f"{np.median([s['largest_std'] for s in asked]) / r['target']:.2f}",
                 str(len(asked) - len(structures)),
                 f"{np.median([s['displacement'] for s in structures]):.2f}",
                 f"{max(s['largest_force'] for s in structures):.0f}",
                 f"{np.median([s['evaluations'] for s in structures]):.0f}",
             ]
         )
-    headings = ["target", "", "calibrated by", "attacked by", "real error", "/ target"]
-    headings += [
-        *SYSTEMS,
-        "before",
-        "on target",
-        "no label",
-        "moved, Å",
-        "largest force, eV/Å",
-        "calls",
-    ]
+    headings = ["/ plain error", "target", "", "calibrated by", "attacked by", "real error"]
+    headings += ["/ target", *SYSTEMS, "before", "on target", "off by, / target"]
+    headings += ["worst atom, / target", "no label", "moved, Å", "largest force, eV/Å", "calls"]
     return markdown(headings, rows)
 
 
 # ------------------------------------------------------------------------------ learning
 
 
+def courses(records: list[Record]) -> dict[tuple[str, str], dict[str, dict[int, Record]]]:
+    """(learner, system) → method → seed → record."""
+    found: dict[tuple[str, str], dict[str, dict[int, Record]]] = {}
+    for r in records:
+        found.setdefault((r["learner"], r["system"]), {}).setdefault(r["method"], {})[r["seed"]] = r
+    return found
+
+
+def final(record: Record) -> float:
+    """Force error of single members on plain frames after the last round, meV/Å per component."""
+    return 1e3 * record["members"][str(len(record["rounds"]) - 1)]
+
+
+def against(records: list[Record]) -> str:
+    """Of every method and learner the final error of single members, means over seeds with their
+    standard errors; and how much less attacks leave than each other method, seed by seed."""
+    rows = []
+    for (learner, system), by_method in courses(records).items():
+        for method in (m for m in METHODS if m in by_method):
+            own = by_method[method]
+            values = [final(r) for r in own.values()]
+            last = max(next(iter(own.values()))["simulated"], key=int)
+            stable = [
+                (r["simulated"][last]["stable"], r["simulated"][last]["members"])
+                for r in own.values()
+            ]
+            labels = [r["rounds"][-1]["labels"] for r in own.values()]
+            row = [learner, system, method, str(len(own)), f"{min(labels)}–{max(labels)}"]
+            row += [_mean(values), "–" if method == "attack" else _gain(by_method, method)]
+            rows.append([*row, f"{sum(s for s, _ in stable)} of {sum(m for _, m in stable)}"])
+    headings = ["learner", "system", "", "seeds", "labels", "members' force RMSE, meV/Å"]
+    return markdown([*headings, "attack / it, paired", "stable members"], rows)
+
+
+def _mean(values: list[float]) -> str:
+    mean = f"{np.mean(values):.1f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"
+
+
+def _gain(by_method: dict[str, dict[int, Record]], method: str) -> str:
+    """Mean over the seeds both have of ln(error of attacks / error of the method), as a ratio."""
+    attacked, own = by_method.get("attack", {}), by_method[method]
+    logs = [
+        np.log(final(attacked[s]) / final(own[s])) for s in sorted(attacked.keys() & own.keys())
+    ]
+    if not logs:
+        return "–"
+    ratio = float(np.exp(np.mean(logs)))
+    if len(logs) < 2:
+        return f"{ratio:.2f} (1)"
+    return f"{ratio:.2f} ± {ratio * np.std(logs, ddof=1) / np.sqrt(len(logs)):.2f} ({len(logs)})"
+
+
 def learning(records: list[Record]) -> str:
-    """Force errors on plain frames by the number of labels, and how many members are stable."""
+    """Force errors of single members on plain frames by the number of labels, and how many members
+    are stable."""
     rows = []
     for r in records:
-        known = [(x["labels"], x["test"][FORCE]) for x in r["rounds"]]
+        known = [(x["labels"], 1e3 * r["members"][str(i)]) for i, x in enumerate(r["rounds"])]
         stable = ", ".join(
             f"{s['stable']} of {s['members']} ({r['rounds'][int(n)]['labels']})"
             for n, s in r["simulated"].items()
         )
-        cells = [r["method"], str(r["seed"]), ", ".join(f"{e:.0f} ({n})" for n, e in known)]
-        rows.append([*cells, stable])
+        cells = [r["learner"], r["system"], r["method"], str(r["seed"])]
+        rows.append([*cells, ", ".join(f"{e:.0f} ({n})" for n, e in known), stable])
     return markdown(
-        ["", "seed", "force RMSE on plain frames, meV/Å (labels)", "stable members (labels)"], rows
+        [
+            *("learner", "system", "", "seed"),
+            *("members' force RMSE on plain frames, meV/Å (labels)", "stable members (labels)"),
+        ],
+        rows,
     )
 
 
 def proposals(records: list[Record]) -> str:
-    """What rounds asked labels for, and the members' error there before they learnt it."""
+    """What rounds asked labels for, and the members' error there before they learnt it: means over
+    seeds."""
     rows = []
-    for r in records:
-        for x in r["rounds"][1:]:
-            about = x["about"]
-            on = f"{about['on_target']} of {about['attacked']}" if "attacked" in about else "–"
-            aim = f"{1e3 * about['aim']:.0f}" if "aim" in about else "–"
-            error = f"{1e3 * about['error']:.0f}" if "error" in about else "–"
-            each = about.get("errors", [])
-            middle = f"{1e3 * np.median(each):.0f}" if each else "–"
-            broke = sum(run["wrong"] is not None for run in about.get("runs", []))
-            left = sum(about.get("filtered", {}).values())
-            row = [r["method"], r["seed"], x["round"], aim, on, error, middle, left, broke]
-            rows.append([str(cell) for cell in row])
-    headings = ["", "seed", "round", "aim, meV/Å", "on target", "real error, rms"]
-    return markdown([*headings, "median", "filtered", "runs that broke"], rows)
+    for (learner, system), by_method in courses(records).items():
+        for method, own in by_method.items():
+            for i in range(1, max(len(r["rounds"]) for r in own.values())):
+                each = [r["rounds"][i]["about"] for r in own.values() if len(r["rounds"]) > i]
+                aims = [1e3 * a["aim"] for a in each if "aim" in a]
+                errors = [1e3 * a["error"] for a in each if "error" in a]
+                ratios = [a["error"] / a["aim"] for a in each if "aim" in a and "error" in a]
+                on = sum(a.get("on_target", 0) for a in each)
+                row = [learner, system, method, str(i), _mean(aims) if aims else "–"]
+                row.append(f"{on} of {sum(a['attacked'] for a in each)}" if aims else "–")
+                row += [_mean(errors) if errors else "–", _two(ratios)]
+                row.append(str(sum(sum(a.get("filtered", {}).values()) for a in each)))
+                broke = [run for a in each for run in a.get("runs", []) if run["wrong"] is not None]
+                rows.append([*row, str(len(broke))])
+    headings = ["learner", "system", "", "round", "aim, meV/Å", "on target", "real error, rms"]
+    return markdown([*headings, "/ aim", "filtered", "runs that broke"], rows)
+
+
+def _two(values: list[float]) -> str:
+    if not values:
+        return "–"
+    if len(values) < 2:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.2f}"
 
 
 # ------------------------------------------------------------------------------ pictures
@@ -148,104 +227,104 @@ def pictures(found: Record, folder: Path) -> None:
         _sizes(three, records)
         save(figure, folder / "chosen-error.png")
     if records := found.get("learning"):
-        figure = Figure(figsize=(6.0, 4.2), layout="compressed")
-        _learning(figure.subplots(), records)
+        groups = courses(records)
+        figure = Figure(figsize=(5.0 * len(groups), 4.2), layout="compressed")
+        axes = figure.subplots(1, len(groups), squeeze=False)[0]
+        for ax, (group, by_method) in zip(axes, groups.items(), strict=True):
+            _learning(ax, group, by_method)
         save(figure, folder / "chosen-error-learning.png")
+
+
+def _errors(record: Record) -> list[float]:
+    return [1e3 * s["error"] for s in record["structures"] if s["error"] is not None]
+
+
+def _chosen(records: list[Record], **wanted: Any) -> list[Record]:
+    """Those with these values, by target."""
+    own = [r for r in records if all(r[k] == v for k, v in wanted.items())]
+    return sorted(own, key=lambda r: (r["times"], r["calibrators"]))
 
 
 def _against_target(ax: Axes, records: list[Record]) -> None:
     most = max(r["calibrators"] for r in records)
-    for (law, marker), colour in zip(((PLAIN, "o"), (NONE, "s")), COLOURS, strict=False):
-        own = [
-            r
-            for r in records
-            if (r["law"], r["calibrators"], r["attackers"]) == (law, most, 3)
-            and r["target"] in TARGETS
-        ]
-        own.sort(key=lambda r: r["target"])
-        for r in own:
-            errors = [1e3 * s["error"] for s in r["structures"] if s["error"]]
-            ax.plot([r["target"]] * len(errors), errors, marker, color=colour, alpha=0.2, ms=4)
-        means = [1e3 * rms(s["error"] for s in r["structures"] if s["error"])[0] for r in own]
-        ax.plot([r["target"] for r in own], means, f"-{marker}", color=colour, label=LAWS[law])
-    ax.plot([40, 250], [40, 250], "--", color=GREY, label="as chosen")
+    lines = [(PLAIN, 3, "o"), (NONE, 3, "s"), (PLAIN, most, "^")]
+    for (law, by, marker), colour in zip(lines, COLOURS, strict=False):
+        own = _chosen(records, law=law, calibrators=most, attackers=by)
+        targets = [1e3 * r["target"] for r in own]
+        for target, r in zip(targets, own, strict=True):
+            errors = _errors(r)
+            ax.plot([target] * len(errors), errors, marker, color=colour, alpha=0.15, ms=4)
+        means = [rms(_errors(r))[0] for r in own]
+        name = LAWS[law] if by == 3 else f"{LAWS[law]}, attacked by {by}"
+        ax.plot(targets, means, f"-{marker}", color=colour, label=name)
+    ends = [1e3 * f(r["target"] for r in records) for f in (min, max)]
+    ax.plot(ends, ends, "--", color=GREY, label="as chosen")
     ax.set(xscale="log", yscale="log", xlabel="target (meV/Å)", ylabel="real error (meV/Å)")
-    ax.set_xticks(TARGETS, [str(t) for t in TARGETS])
+    known = sorted({round(1e3 * r["target"]) for r in records})
+    _ticks(ax, known, [20, 50, 100, 200, 500, 1000, 2000])
+    ax.set_title(f"by three of {most} members")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _ticks(ax: Axes, x: list[int], y: list[int]) -> None:
+    ax.set_xticks(x, [str(t) for t in x])
+    ax.set_yticks(y, [str(t) for t in y])
     ax.minorticks_off()
-    ticks = [20, 50, 100, 200, 500, 1000]
-    ax.set_yticks(ticks, [str(t) for t in ticks])
-    ax.set_title("by three of twenty members")
-    ax.legend(frameon=False)
 
 
 def _distributions(ax: Axes, records: list[Record], committee: Record) -> None:
     most, bins = max(r["calibrators"] for r in records), np.geomspace(40, 4000, 28)
     series = [("plain dynamics", 1e3 * np.array(committee["errors"]), GREY)]
     for law, colour in zip((PLAIN, NONE), COLOURS, strict=False):
-        for r in records:
-            key = (r["law"], r["calibrators"], r["attackers"], r["target"])
-            if key == (law, most, 3, LARGE):
-                errors = [1e3 * s["error"] for s in r["structures"] if s["error"]]
-                series.append((LAWS[law], np.array(errors), colour))
+        for r in _chosen(records, law=law, calibrators=most, attackers=3, times=TWICE):
+            series.append((LAWS[law], np.array(_errors(r)), colour))
+            ax.axvline(1e3 * r["target"], ls="--", color=GREY)
     for name, values, colour in series:
-        ax.hist(
-            values,
-            bins,
-            density=False,
-            histtype="step",
-            lw=1.8,
-            color=colour,
-            label=name,
-            weights=np.full(len(values), 1 / len(values)),
-        )
-    ax.axvline(LARGE, ls="--", color=GREY)
+        weights = np.full(len(values), 1 / len(values))
+        look: dict[str, Any] = {"histtype": "step", "lw": 1.8, "color": colour}
+        ax.hist(values, bins, label=name, weights=weights, **look)
     ax.set(xscale="log", xlabel="real error of a structure (meV/Å)", ylabel="share of structures")
     ticks = [50, 100, 200, 500, 1000, 2000]
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.minorticks_off()
-    ax.set_title(f"target {LARGE} meV/Å")
+    ax.set_title(f"target {TWICE:g} times the plain error")
     ax.legend(frameon=False)
 
 
 def _sizes(ax: Axes, records: list[Record]) -> None:
-    most = max(r["calibrators"] for r in records)
-    lines = [
-        (f"{LAWS[law]}, attacked by {n}", (law, n), colour)
-        for (law, n), colour in zip(((PLAIN, 3), (MENDED, 3), (PLAIN, most)), COLOURS, strict=False)
-    ]
-    for name, (law, n), colour in lines:
-        own = [r for r in records if (r["law"], r["attackers"], r["target"]) == (law, n, LARGE)]
-        own.sort(key=lambda r: r["calibrators"])
-        found = [rms(s["error"] for s in r["structures"] if s["error"]) for r in own]
-        ax.errorbar(
-            [r["calibrators"] for r in own],
-            [1e3 * f[0] for f in found],
-            [1e3 * f[1] for f in found],
-            fmt="o-",
-            capsize=3,
-            color=colour,
-            label=name,
-        )
-    ax.axhline(LARGE, ls="--", color=GREY)
+    for law, colour in zip((PLAIN, MENDED), COLOURS, strict=False):
+        own = _chosen(records, law=law, attackers=3, times=TWICE)
+        found = [rms(_errors(r)) for r in own]
+        at = [r["calibrators"] for r in own]
+        look: dict[str, Any] = {"fmt": "o-", "capsize": 3, "color": colour}
+        ax.errorbar(at, [f[0] for f in found], [f[1] for f in found], label=LAWS[law], **look)
+    for target in {1e3 * r["target"] for r in records if r["times"] == TWICE}:
+        ax.axhline(target, ls="--", color=GREY)
     sizes = sorted({r["calibrators"] for r in records if r["law"] != NONE})
-    ax.set(xscale="log", yscale="log", xlabel="members that calibrate")
-    ax.set_xticks(sizes, [str(s) for s in sizes])
-    ticks = [100, 200, 500, 1000, 2000]
-    ax.set_yticks(ticks, [str(t) for t in ticks])
-    ax.minorticks_off()
+    ax.set(xscale="log", yscale="log", xlabel="members that calibrate; three attack")
+    _ticks(ax, sizes, [100, 200, 500, 1000, 2000])
     ax.set_ylabel("real error (meV/Å)")
-    ax.set_title(f"target {LARGE} meV/Å")
+    ax.set_title(f"target {TWICE:g} times the plain error")
     ax.legend(frameon=False, fontsize=8, loc="upper right")
 
 
-def _learning(ax: Axes, records: list[Record]) -> None:
-    methods = list(dict.fromkeys(r["method"] for r in records))
-    for method, colour in zip(methods, COLOURS, strict=False):
-        for k, r in enumerate(r for r in records if r["method"] == method):
-            known = [(x["labels"], x["test"][FORCE]) for x in r["rounds"]]
-            style = {"color": colour, "ls": "-" if k == 0 else ":", "label": None if k else method}
-            ax.plot(*zip(*known, strict=True), marker="o", ms=4, **style)
-    ax.set(xlabel="labels", ylabel="force RMSE on plain dynamics (meV/Å)", ylim=(0, None))
+def _learning(ax: Axes, group: tuple[str, str], by_method: dict[str, dict[int, Record]]) -> None:
+    """Mean over seeds, with a band of its standard error."""
+    for method, colour in zip(METHODS, COLOURS, strict=False):
+        own = list(by_method.get(method, {}).values())
+        if not own:
+            continue
+        values = np.array(
+            [[1e3 * r["members"][str(i)] for i in range(len(r["rounds"]))] for r in own]
+        )
+        labels = np.mean([[x["labels"] for x in r["rounds"]] for r in own], axis=0)
+        mean = values.mean(0)
+        ax.plot(labels, mean, "o-", ms=4, color=colour, label=f"{method} ({len(own)})")
+        if len(own) > 1:
+            error = values.std(0, ddof=1) / np.sqrt(len(own))
+            ax.fill_between(labels, mean - error, mean + error, color=colour, alpha=0.15, lw=0)
+    ax.set(xlabel="labels", ylabel="members' force RMSE, plain (meV/Å)", ylim=(0, None))
+    ax.set_title(", ".join(group))
     ax.legend(frameon=False)
 
 

@@ -133,6 +133,7 @@ def test_structures_are_filtered_by_distance_and_force() -> None:
 
 def test_rounds_say_when_their_target_is_beyond_the_calibration() -> None:
     about = {"attacked": 5, "on_target": 5, "calibration": "holds", "target": 0.1, "aim": 0.1}
+    about |= {"wanted": 0.1, "plain": 0.06}
     assert told(about) == ["5 of 5 attacks on target"]
     beyond = "100 meV/Å is outside 46 to 87 meV/Å, where it was seen to hold; choose it within"
     assert told(about | {"calibration": beyond, "aim": 0.087})[1] == (
@@ -142,6 +143,21 @@ def test_rounds_say_when_their_target_is_beyond_the_calibration() -> None:
     assert told(about | {"calibration": unknown})[1] == (
         "calibration: 100 meV/Å is asked for, but no range is known"
     )
+
+
+def test_rounds_may_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_by() -> None:
+    assert cago().acquire.wanted(0.1, 0.3) == 0.1
+    twice = cago("acquire.times=2").acquire
+    assert twice.wanted(0.1, 0.06) == pytest.approx(0.12)
+    assert twice.wanted(0.1, 0.04) == 0.1  # the target is the least
+    about = {"attacked": 5, "on_target": 4, "calibration": "holds", "target": 0.1}
+    about |= {"wanted": 0.12, "aim": 0.11, "plain": 0.06}
+    assert told(about)[1:] == [
+        "aimed at 110 meV/Å where 60 are expected of frames as they are",
+        "aimed at 110 meV/Å, as far as the calibration holds",
+    ]
+    with pytest.raises(ConfigError, match=r"acquire\.times"):
+        cago("acquire.times=1")
 
 
 def test_rounds_aim_no_further_than_the_calibration_holds() -> None:

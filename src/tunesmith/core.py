@@ -250,13 +250,12 @@ class Judged:
 
     std: (n,) eV/Å, the force error each atom is expected to have. slopes: of the value with respect
     to every model's energy (M,), forces (M, n, 3) and stress (M, 3, 3), None where it does not
-    matter. noise_slope: with respect to the noise variance of each atom, (n,), or None.
+    matter.
     """
 
     value: float
     std: np.ndarray
     slopes: Quantities
-    noise_slope: np.ndarray | None = None
 
 
 class Objective(Protocol):
@@ -265,9 +264,8 @@ class Objective(Protocol):
     @property
     def needs_stress(self) -> bool: ...
 
-    def judge(self, members: Quantities, noise: np.ndarray | None = None) -> Judged:
-        """members: energy (M,) eV, forces (M, n, 3), stress (M, 3, 3) or None; noise: (n,) eV²/Å²,
-        the variance that every force component has beside the models' spread, or None."""
+    def judge(self, members: Quantities) -> Judged:
+        """members: energy (M,) eV, forces (M, n, 3), stress (M, 3, 3) or None."""
         ...
 
 
@@ -346,8 +344,9 @@ class Members:
     (M, …). e0s: the isolated-atom energies all members share. replay: name → (M, …), the
     coordinates that the head for replayed structures has of its own. noise: name → (M, …), weights
     of noise heads, apart because they belong to no native model; noise_scale: of the likelihood
-    they were sampled with, None where there was none. calibration: "energy" and "forces" →
-    `Calibration`, where there is one.
+    they were sampled with, None where there was none. calibration: "energy", "forces" and "stress"
+    → `Calibration` of the whole spread, "forces_by_members" → of that over members alone, where
+    there is one.
     """
 
     base: Base

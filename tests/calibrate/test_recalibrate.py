@@ -11,7 +11,14 @@ from tunesmith.calibrate import scores
 from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
-from tunesmith.calibrate.recalibrate import ONE_RECORD, out_of_bag, recalibrated, said_of
+from tunesmith.calibrate.recalibrate import (
+    BY_MEMBERS,
+    ONE_RECORD,
+    facts_of,
+    out_of_bag,
+    recalibrated,
+    said_of,
+)
 from tunesmith.core import E0s, Frame, Label, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
@@ -125,6 +132,126 @@ def test_components_without_any_spread_say_nothing() -> None:
         frames[int(i)] = Frame(frame.atoms + Atoms("H"), label, frame.origin)
     found = recalibrated(posterior, frames)["forces"]
     assert found.posterior == pytest.approx(expected.posterior)
+
+
+@dataclass
+class Crystals:
+    """A committee of crystals, with stress; noise: variance it predicts beside its members'."""
+
+    members: list[list[Quantities]]
+    noise: float | None = None
+
+    def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
+        at = [int(atoms.info["number"]) for atoms in frames]
+        each = [
+            Quantities(
+                np.concatenate([m[i].energy for i in at]),
+                np.concatenate([m[i].forces for i in at]),
+                np.concatenate([m[i].stress for i in at]) if stress else None,  # type: ignore[misc]
+            )
+            for m in self.members
+        ]
+
+        def over(what: str) -> Quantities:
+            parts = [
+                np.array([getattr(q, name) for q in each]) for name in ("energy", "forces")
+            ] + ([np.array([q.stress for q in each])] if stress else [])
+            kept = [p.mean(0) if what == "mean" else p.var(0, ddof=1) for p in parts]
+            return Quantities(*kept)
+
+        variance, noise = over("variance"), None
+        if self.noise is not None:
+            noise = Quantities(*(np.full_like(v, self.noise) for v in _parts(variance)))
+        counts = np.array([len(atoms) for atoms in frames])
+        return Prediction(over("mean"), counts, variance, noise, tuple(each))
+
+
+def _parts(q: Quantities) -> list[np.ndarray]:
+    return [q.energy, q.forces, *([] if q.stress is None else [q.stress])]
+
+
+def crystals(n: int, members: int, seed: int = 0) -> tuple[list[list[Quantities]], list[Frame]]:
+    """Members that err about the labels by 0.1 eV, 0.2 eV/Å and 0.003 eV/Å³ and share another
+    error, three times as large; every other structure is no crystal."""
+    rng = np.random.default_rng(seed)
+    said: list[list[Quantities]] = [[] for _ in range(members)]
+    frames = []
+
+    def symmetric(size: float) -> np.ndarray:
+        upper = np.triu(size * rng.normal(size=(3, 3)))
+        return upper + np.triu(upper, 1).T
+
+    for i in range(n):
+        atoms = Atoms("H4", rng.normal(size=(ATOMS, 3)), cell=[5] * 3, pbc=i % 2 == 0)
+        atoms.info["number"] = i
+        known = Label(float(rng.normal()), rng.normal(size=(ATOMS, 3)), symmetric(0.1))
+        if i % 2:
+            known = Label(known.energy, known.forces)
+        frames.append(Frame(atoms, known, f"crystal#{i}"))
+        common = 0.3 * rng.normal(), 0.6 * rng.normal(size=(ATOMS, 3)), symmetric(0.009)
+        for m in said:
+            stress = np.full((3, 3), np.nan)
+            if known.stress is not None:
+                stress = known.stress + common[2] + symmetric(0.003)
+            m.append(
+                Quantities(
+                    np.array([known.energy + common[0] + 0.1 * rng.normal()]),
+                    known.forces + common[1] + 0.2 * rng.normal(size=(ATOMS, 3)),
+                    stress[None],
+                )
+            )
+    return said, frames
+
+
+def test_stress_is_calibrated_as_forces_are_each_component_once() -> None:
+    """Members' errors over their spread are √10 in all three quantities."""
+    n = 300
+    said, frames = crystals(n, 8)
+    laws = recalibrated(Crystals(said), frames, PowerLaw(width=0.0, rate=0.5))
+    assert list(laws) == ["energy", "forces", "stress"]
+    assert laws["stress"].records == n // 2
+    assert laws["stress"].table
+    assert sum(row[1] for row in laws["stress"].table) == 6 * n // 2
+    for name, points in (("energy", n), ("forces", 12 * n), ("stress", 3 * n)):
+        # the spread of eight is itself uncertain: E[1/σ̂²] = 7/5 of 1/σ²
+        assert laws[name].std(1.0) == pytest.approx(
+            np.sqrt(10 * 7 / 5), rel=5 / np.sqrt(points) + 0.02
+        )
+    line = said_of(laws)[-1]
+    assert line.startswith("stress: ")
+    assert "eV/Å³" in line
+    assert facts_of(laws)["stress"]["records"] == n // 2
+
+
+def test_a_law_is_of_the_spread_that_it_is_applied_to() -> None:
+    """With noise heads there are two spreads; each by its own law, both foretell the error."""
+    said, frames = crystals(300, 8)
+    noisy, plain = Crystals(said, noise=0.5), Crystals(said)
+    laws, own = (recalibrated(p, frames, ONE_RECORD) for p in (noisy, plain))
+    assert BY_MEMBERS not in own
+    assert laws[BY_MEMBERS] == own["forces"]
+    assert laws["forces"] != own["forces"]
+    prediction = noisy.predict([frame.atoms for frame in frames])
+    std, by_members = prediction.std(), prediction.var_model
+    assert std is not None
+    assert by_members is not None
+    labels = np.concatenate([f.label.forces for f in frames if f.label is not None])
+    off = np.sqrt(np.mean((prediction.mean.forces - labels) ** 2))
+    whole = np.sqrt(np.mean(laws["forces"].std(std.forces) ** 2))
+    alone = np.sqrt(np.mean(laws[BY_MEMBERS].std(np.sqrt(by_members.forces)) ** 2))
+    assert whole == pytest.approx(off, rel=0.03)
+    # that of the members' spread is right where it is typical: its square is too large on average
+    assert alone == pytest.approx(off * np.sqrt(7 / 5), rel=0.06)
+    mixed = np.sqrt(np.mean(laws["forces"].std(np.sqrt(by_members.forces)) ** 2))
+    assert mixed < 0.5 * off
+
+
+def test_out_of_the_bag_there_is_no_noise_to_judge() -> None:
+    said, frames = crystals(20, 6)
+    unseen = [list(range(20))] * 6
+    assert "stress" in out_of_bag(Crystals(said), frames, unseen)
+    with pytest.raises(ModelError, match="only the spread of members"):
+        out_of_bag(Crystals(said, noise=0.5), frames, unseen)
 
 
 def test_energies_that_are_left_open_make_no_record() -> None:
@@ -252,5 +379,5 @@ def test_out_of_bag_only_members_that_have_not_seen_a_structure_count() -> None:
     )
     assert out_of_bag(posterior, frames, [[0], [1], [2], [3], [], []]) == {}
     assert "unseen" in said_of({})[0]
-    with pytest.raises(ModelError, match="only members can be judged"):
+    with pytest.raises(ModelError, match="only the spread of members can be judged"):
         out_of_bag(*made(2, 1.0, 1.0), [[0], [0]])

@@ -95,12 +95,40 @@ def test_together_as_alone() -> None:
         assert (one.std, one.evaluations) == (other.std, other.evaluations)
 
 
-def test_a_start_on_target_stays() -> None:
+def test_every_atom_is_on_target_not_their_mean() -> None:
+    """Σ(σ_i − δ)² ≤ N (tolerance · δ)², whatever the mean over atoms says at the start."""
     start = cluster()
-    target = rms(expected_std(start))
-    (found,) = run([start], settings(f"{1.01 * target} eV/Å"))
+    std = expected_std(start)
+    target = rms(std)
+    assert rms(std - target) > 0.09 * target  # its mean is on target, its atoms are not
+    (found,) = run([start], settings(f"{target} eV/Å"))
+    off = rms(expected_std(found.atoms) - target)
+    assert (found.reason, found.displacement > 0) == ("on target", True)
+    assert off <= 0.05 * target
+    assert found.off == pytest.approx(off, rel=1e-6)
+
+
+def test_a_start_on_target_stays() -> None:
+    (reached,) = run([cluster()], settings("6 meV/Å"))
+    (found,) = run([reached.atoms], settings("6 meV/Å"))
     assert (found.reason, found.evaluations, found.displacement) == ("on target", 1, 0.0)
-    assert np.array_equal(found.atoms.positions, start.positions)
+    assert np.array_equal(found.atoms.positions, reached.atoms.positions)
+
+
+def test_where_atoms_cannot_all_be_on_target_the_sum_is_smallest() -> None:
+    """Four of seven atoms are fixed."""
+    start = cluster()
+    start.set_constraint(FixAtoms(range(4)))
+    wanted = settings("20 meV/Å", evaluations=200)
+    (found,) = run([start], wanted, central=True)
+    assert found.reason == "stalled"
+    assert found.off > 0.05 * 0.02
+    assert abs(found.std - 0.02) < 0.05 * 0.02  # the mean alone would have been on target
+    differences = Differences(models, wanted.objective(None), central=True)
+    end, begin = (differences.evaluate({0: atoms})[0] for atoms in (found.atoms, start))
+    assert end.value == pytest.approx(len(start) * found.off**2, rel=1e-6)
+    slopes = [np.abs(point.positions[4:]).max() for point in (end, begin)]
+    assert slopes[0] < 0.05 * slopes[1]
 
 
 def test_a_minimum_off_target_is_a_stall() -> None:

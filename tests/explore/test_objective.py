@@ -57,7 +57,7 @@ def attack(**changes: Any) -> Attack:
 @pytest.mark.parametrize("law", LAWS)
 def test_the_value_is_that_of_the_equation(law: str) -> None:
     """Atom by atom and component by component."""
-    members, noise = said(), np.array([0.0, 0.01, 0.02, 0.3])
+    members = said()
     forces = members.forces
     expected, stds = 0.0, []
     for i in range(N):
@@ -65,12 +65,12 @@ def test_the_value_is_that_of_the_equation(law: str) -> None:
         for c in range(3):
             mean = sum(forces[m, i, c] for m in range(M)) / M
             variance = sum((forces[m, i, c] - mean) ** 2 for m in range(M)) / (M - 1)
-            raw = (variance + noise[i]) ** 0.5
+            raw = variance**0.5
             square += (raw if LAWS[law] is None else float(LAWS[law].std(raw))) ** 2
             expected += 0.4 * mean**2
         stds.append(square**0.5)
         expected += (stds[-1] - DELTA) ** 2
-    found = attack(force_bias=0.4).objective(LAWS[law]).judge(members, noise)
+    found = attack(force_bias=0.4).objective(LAWS[law]).judge(members)
     assert found.value == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(found.std, stds, rtol=1e-12)
 
@@ -98,18 +98,15 @@ def slope(value: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e
 @pytest.mark.parametrize("law", LAWS)
 def test_slopes_are_those_of_the_value(law: str) -> None:
     target, members = attack(**BIAS).objective(LAWS[law]), said(1)
-    noise = np.array([0.02, 0.01, 0.5, 0.1])
     assert target.needs_stress
-    found = target.judge(members, noise)
+    found = target.judge(members)
     for name in ("energy", "forces", "stress"):
         expected = slope(
-            lambda x, name=name: target.judge(replace(members, **{name: x}), noise).value,
+            lambda x, name=name: target.judge(replace(members, **{name: x})).value,
             getattr(members, name),
         )
         assert np.abs(expected).max() > 1e-3
         np.testing.assert_allclose(getattr(found.slopes, name), expected, rtol=1e-6, atol=1e-8)
-    expected = slope(lambda x: target.judge(members, x).value, noise, 1e-6)
-    np.testing.assert_allclose(found.noise_slope, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_members_that_agree_have_no_slope_but_the_bias() -> None:
@@ -117,7 +114,6 @@ def test_members_that_agree_have_no_slope_but_the_bias() -> None:
     found = attack(force_bias=0.5).objective(GAMMA).judge(members)
     assert found.std.tolist() == [0.0] * N
     np.testing.assert_allclose(found.slopes.forces, 1 / M)
-    assert found.noise_slope is None
     assert found.value == pytest.approx(N * DELTA**2 + 0.5 * 3 * N)
 
 

@@ -1,5 +1,6 @@
 """The committee against fits made one by one, interrupted, in other processes."""
 
+import math
 import os
 import subprocess
 import sys
@@ -228,13 +229,38 @@ def test_settings(tmp_path: Path) -> None:
 
     settings = tuned("tune.sampler.learning_rate=0.01", "tune.sampler.members=4")
     assert (settings.kind, settings.members, settings.vary) == ("committee", 4, "bootstraps")
-    assert settings.single == AdamW(learning_rate=0.01)
+    assert settings.single(7) == AdamW(learning_rate=0.01)
     with pytest.raises(ConfigError, match=r"tune.sampler.members: 1 was given"):
         tuned("tune.sampler.members=1")
     with pytest.raises(ConfigError, match=r"tune.sampler.vary: 'seed' was given"):
         tuned("tune.sampler.vary=seed")
     with pytest.raises(ConfigError, match=r"'committee' .* use sghmc"):
         load(RunConfig, overrides=["tune.sampler.kind=committee"])
+    with pytest.raises(ConfigError, match="epochs: steps say how long members learn"):
+        tuned("tune.sampler.steps=[[1, 10]]", "tune.sampler.epochs=3")
+    for wrong in ("[]", "[[2, 10]]", "[[1, 10], [1, 20]]", "[[1, 0]]", "[[1, 5], [9, 7], [4, 8]]"):
+        with pytest.raises(ConfigError, match="steps: rows of a number of structures"):
+            tuned(f"tune.sampler.steps={wrong}")
+
+
+@pytest.mark.parametrize(
+    ("vary", "n", "steps"),
+    [
+        ("bootstraps", 3, 7),  # 4 epochs of two steps
+        ("bootstraps", 4, 12),
+        ("bootstrap-splits", 9, 12),  # eight of them: three epochs of four steps
+        ("seeds", 4, 12),
+    ],
+)
+def test_the_length_of_training_grows_with_the_set(vary: str, n: int, steps: int) -> None:
+    """As many steps as the row says, up to the end of an epoch, whatever validation says."""
+    settings = Committee(members=2, vary=vary, batch_size=2, steps=((1, 7), (4, 12)))
+    fit = settings.fit(problem(molecules(n)))
+    for i, history in enumerate(fit.histories):
+        learnt = member(problem(molecules(n)), vary, i, order(problem(molecules(n)), vary, i)).train
+        done = len(history) * math.ceil(len(learnt) / 2)
+        assert steps <= done < steps + math.ceil(len(learnt) / 2)
+    assert settings.epochs_for(n) == fit.details["epochs"][0]
 
 
 # ------------------------------------------------------------ wherever and however often it runs

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.core import E0s, NoiseScale, Quantities
 from tunesmith.errors import ModelError
 from tunesmith.explore.attack import Attack
@@ -18,7 +19,7 @@ from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Graph
 from tunesmith.tune import noise
 from tunesmith.uncertainty import adversary as module
-from tunesmith.uncertainty.adversary import Adversary
+from tunesmith.uncertainty.adversary import Adversary, by_structure, foretold
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -137,8 +138,9 @@ def test_large_batches_are_taken_in_parts(
         np.testing.assert_allclose(point.positions, whole[number].positions, atol=1e-10)
 
 
-def test_predicted_noise_counts(committee: Ensemble) -> None:
-    """Heads that say how noisy forces are move with the atoms; by differences of `std`."""
+def test_predicted_noise_counts_for_nothing(committee: Ensemble) -> None:
+    """σ̂ of eq. 2 is what members differ by: heads that say how noisy forces are, and move with the
+    atoms, change neither the objective nor where it leads."""
     generator = torch.Generator().manual_seed(3)
     atoms, scale = water(2, TRICLINIC), NoiseScale(1e-3, 0.2, 1e-3)
     potential = committee.potential
@@ -149,28 +151,44 @@ def test_predicted_noise_counts(committee: Ensemble) -> None:
         drawn = {k: torch.randn(v.shape, generator=generator).double() for k, v in head.items()}
         heads.append({k: v + 0.2 * drawn[k] for k, v in head.items()})
     noisy = Ensemble(potential, committee.weights, committee.e0s, noise_scale=scale, noise=heads)
-    objective = Target(0.3, LAW)
+    prediction = noisy.predict([atoms])
+    assert prediction.var_noise is not None
+    assert prediction.members is not None
+    assert prediction.var_noise.forces.std() > 1e-4
+    forces = np.array([m.forces for m in prediction.members])
+    std = np.sqrt((LAW.std(forces.std(axis=0, ddof=1)) ** 2).sum(1))
+    found = Adversary(noisy, Target(0.3, LAW)).evaluate({0: atoms})[0]
+    assert found.value == pytest.approx(((std - 0.3) ** 2).sum(), rel=1e-9)
+    plain = Adversary(committee, Target(0.3, LAW)).evaluate({0: atoms})[0]
+    np.testing.assert_allclose(found.positions, plain.positions, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(foretold(noisy, [atoms], LAW), np.sqrt(np.mean(std**2)), rtol=1e-9)
 
-    def value(positions: np.ndarray) -> float:
-        moved = atoms.copy()
-        moved.positions = positions
-        prediction = noisy.predict([moved])
-        spread = prediction.std()
-        assert spread is not None
-        assert prediction.var_noise is not None
-        assert prediction.var_noise.forces.std() > 1e-4
-        std = np.sqrt((LAW.std(spread.forces) ** 2).sum(1))
-        return float(((std - 0.3) ** 2).sum())
 
-    expected = np.zeros((3, 3))
-    for i in np.ndindex(3, 3):
-        step = np.zeros((3, 3))
-        step[i] = 1e-4
-        expected[i] = (value(atoms.positions + step) - value(atoms.positions - step)) / 2e-4
-    found = Adversary(noisy, objective).evaluate({0: atoms})[0]
-    close(found.positions, expected)
-    plain = Adversary(committee, objective).evaluate({0: atoms})[0]
-    assert np.abs(found.positions - plain.positions).max() > 0.01 * np.abs(expected).max()
+def test_the_law_that_attacks_follow_is_of_what_members_differ_by(committee: Ensemble) -> None:
+    laws = {"forces": LAW, BY_MEMBERS: GammaCalibration(3, 10)}
+    parts = committee.potential, committee.weights, committee.e0s
+    assert Ensemble(*parts, calibration=laws).law_by_members is LAW
+    noisy = Ensemble(*parts, noise_scale=NoiseScale(1e-3, 0.2, 1e-3), calibration=laws)
+    assert noisy.law_by_members is laws[BY_MEMBERS]
+    noisy.calibration.pop(BY_MEMBERS)  # of the whole spread, which is another
+    assert noisy.law_by_members is None
+
+
+def test_all_members_attack_what_has_to_become_surer(committee: Ensemble) -> None:
+    """Each structure as by the members that are to attack it alone, in whatever batch."""
+    frames = [water(3), water(4), water(5)]
+    expected = foretold(committee, frames, LAW)
+    objective = Target(float(np.sort(expected)[1]), LAW)
+    drawn = [(0, 2), (0, 1), (1, 2)]
+    found = by_structure(committee, objective, objective.error, expected, drawn)
+    sure = int(np.argmax(expected))
+    assert found.members == [3 if i == sure else 2 for i in range(3)]
+    points = found.evaluate(dict(enumerate(frames)))
+    for i, atoms in enumerate(frames):
+        few = committee if i == sure else committee.few(drawn[i])
+        [alone] = Adversary(few, objective).evaluate({0: atoms}).values()
+        assert points[i].value == pytest.approx(alone.value, rel=1e-9)
+        np.testing.assert_allclose(points[i].positions, alone.positions, rtol=1e-7, atol=1e-10)
 
 
 def walk(n: int) -> list[Atoms]:

@@ -25,21 +25,19 @@ def opened(config: AttackConfig) -> Ensemble:
     return posterior
 
 
-def attackers(config: AttackConfig, posterior: Ensemble) -> Ensemble:
-    """The members that attack: all, or some drawn by the seed, in their order."""
-    if config.members is None:
-        return posterior
+def attackers(config: AttackConfig, posterior: Ensemble) -> tuple[int, ...]:
+    """Numbers of the members that attack: of all, or of some drawn by the seed, in their order."""
+    count = config.members or len(posterior)
     rng = np.random.default_rng(derived_seed(config.seed, "attackers"))
-    drawn = rng.permutation(len(posterior))[: config.members]
-    return posterior.few(sorted(drawn.tolist()))
+    return tuple(sorted(rng.permutation(len(posterior))[:count].tolist()))
 
 
 def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
-    """The calibration of forces; None where the spread is to be taken as it is.
+    """The calibration of what members' forces differ by; None: the spread is taken as it is.
 
     Raises `ConfigError` where there is none, or where it does not reach the target.
     """
-    law = posterior.calibration.get("forces")
+    law = posterior.law_by_members
     if config.uncalibrated:
         if config.beyond_calibration:
             raise ConfigError(
@@ -49,8 +47,8 @@ def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
         return None
     if law is None:
         raise ConfigError(
-            f"{config.model.source} has no calibration of its forces, so that its spread may be "
-            "any multiple of its error; tune it with one (calibrate.kind=power-law), or say "
+            f"{config.model.source} has no calibration of its members' spread of forces, which "
+            "may be any part of their error; tune it with one (calibrate.kind=power-law), or say "
             "--uncalibrated to take the spread as it is."
         )
     check = getattr(law, "check_target", None)

@@ -22,7 +22,7 @@ from tunesmith.data.images import read_images
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
 from tunesmith.explore.attack import Attacked, attack
-from tunesmith.uncertainty.adversary import Adversary, real_error
+from tunesmith.uncertainty.adversary import by_structure, foretold, real_error
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -30,14 +30,15 @@ from tunesmith.uncertainty.ensemble import Ensemble
 class Job:
     """What is attacked, by what, and where it goes.
 
-    frames: with constraints. posterior: all members; attackers: those that attack. store: of
+    frames: with constraints. posterior: all members; attackers: numbers of those that attack where
+    errors are to grow. store: of
     labels, None without a reference.
     """
 
     config: AttackConfig
     frames: list[Frame]
     posterior: Ensemble
-    attackers: Ensemble
+    attackers: tuple[int, ...]
     law: Calibration | None
     out: Path
     store: Path | None
@@ -87,16 +88,25 @@ def run(job: Job, bar: Progress) -> dict[str, Any]:
     """Attack, write what came of it and, with a reference, label it; the summary."""
     settings = job.config.attack
     law = followed(job.law, len(job.posterior))
-    adversary = Adversary(job.attackers, settings.objective(law))
-    task = bar.add_task("attack", total=len(job.frames))
+    structures = [frame.atoms for frame in job.frames]
+    task = bar.add_task("attack", total=len(structures))
+    adversaries = by_structure(
+        job.posterior,
+        settings.objective(law),
+        settings.error,
+        foretold(job.posterior, structures, law),
+        [job.attackers] * len(structures),
+    )
     found = attack(
-        [frame.atoms for frame in job.frames],
+        structures,
         settings,
-        adversary.evaluate,
+        adversaries.evaluate,
         lambda number, one: bar.advance(task),
     )
-    pairs = zip(job.frames, found, strict=True)
-    rows = [_row(frame, one, settings.error) for frame, one in pairs]
+    rows = [
+        _row(frame, one, settings.error) | {"members": members}
+        for frame, one, members in zip(job.frames, found, adversaries.members, strict=True)
+    ]
     frames = [
         _marked(frame, one, row) for frame, one, row in zip(job.frames, found, rows, strict=True)
     ]
@@ -143,6 +153,7 @@ def _row(frame: Frame, found: Attacked, target: float) -> dict[str, Any]:
         "target": target,
         "std_start": found.start_std,
         "std": found.std,
+        "off": found.off,
         "std_largest": found.largest_std,
         "displacement": found.displacement,
         "strain": found.strain,
@@ -175,6 +186,7 @@ def _summary(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "n_attacking": len(job.attackers),
         "target": job.config.attack.error,
         "std": float(np.sqrt(np.mean([row["std"] ** 2 for row in rows]))),
+        "by_all": sum(row["members"] == len(job.posterior) for row in rows),
         "reasons": dict(Counter(row["reason"] for row in rows)),
         "evaluations": sum(row["evaluations"] for row in rows),
         "error": float(np.sqrt(np.mean(errors**2))) if len(errors) else None,
@@ -188,22 +200,33 @@ def show(summary: Mapping[str, Any], screen: Console) -> None:
     """A row for every structure, and what came of all in a few lines. meV/Å, Å."""
     labelled = summary["store"] is not None
     strained = any(row["strain"] for row in summary["structures"])
-    names = ["start", "end", "largest", "moved", *["strain"] * strained, "calls", "stopped"]
+    names = [
+        "start",
+        "end",
+        "off by",
+        "largest",
+        "moved",
+        *["strain"] * strained,
+        "calls",
+        "stopped",
+    ]
     table = Table(Column("structure", overflow="fold"), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in [*names, *["real error"] * labelled]:
         table.add_column(name, no_wrap=True, min_width=len(name))
     for row in summary["structures"]:
-        cells = [f"{1e3 * row[key]:.1f}" for key in ("std_start", "std", "std_largest")]
+        cells = [f"{1e3 * row[key]:.1f}" for key in ("std_start", "std", "off", "std_largest")]
         cells += [f"{row['displacement']:.2f}", *[f"{row['strain']:.3f}"] * strained]
         error = [f"{1e3 * row['error']:.1f}" if "error" in row else "none"] if labelled else []
         table.add_row(row["origin"], *cells, str(row["evaluations"]), row["reason"], *error)
     screen.print(table)
     counts = ", ".join(f"{n} {reason}" for reason, n in summary["reasons"].items())
     known = summary["calibration"] or "none: the spread as it is"
+    members = f"{summary['n_attacking']} of {summary['n_members']} members"
+    if summary["n_attacking"] < summary["n_members"] and summary["by_all"]:
+        members += f" (all where the error had to fall: {summary['by_all']} structures)"
     screen.print(
         f"target {1e3 * summary['target']:.4g} meV/Å, reached {1e3 * summary['std']:.1f} (rms): "
-        f"{counts}; {summary['n_attacking']} of {summary['n_members']} members, calibration "
-        f"{known}; written to {summary['out']}",
+        f"{counts}; {members}, calibration {known}; written to {summary['out']}",
         markup=False,
     )
     if labelled:

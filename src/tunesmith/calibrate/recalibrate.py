@@ -1,12 +1,12 @@
 """Error bars of a finished posterior, made honest on structures it has not learnt from.
 
-One law for each quantity, as on the fly, but from a fixed validation set and with another belief
-beforehand. On the fly the prior of `gamma` is cautious on purpose (a = 1.5, b = 10: errors a few
-times σ), since over-confidence would stop the labels that could correct it; tens of records
-outweigh it. On a validation set too wide is as wrong as too narrow. The limit a → 1, b → 0 is the
-scale of largest likelihood, the paper's own choice (appendix A), a poor estimate from five
-structures. Between them stands one record's worth of belief that σ is right,
-λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
+One law for each quantity (energy, forces and, of crystals, stress), as on the fly, but from a fixed
+validation set and with another belief beforehand. On the fly the prior of `gamma` is cautious on
+purpose (a = 1.5, b = 10: errors a few times σ), since over-confidence would stop the labels that
+could correct it; tens of records outweigh it. On a validation set too
+wide is as wrong as too narrow. The limit a → 1, b → 0 is the scale of largest likelihood, the
+paper's own choice (appendix A), a poor estimate from five structures. Between them stands one
+record's worth of belief that σ is right, λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
 
 A power law is of the error of a single member, Gamma of that of the mean. The former is fitted to
 all points at once (`PowerLaw.fit`); where they are too few, or errors do not grow with the spread,
@@ -22,11 +22,15 @@ import numpy as np
 from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
-from tunesmith.core import Frame, Posterior, Prediction
+from tunesmith.core import Frame, Posterior, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
 #: λ_MAP = 1 before the first record, and as much weight as one record
 ONE_RECORD = GammaCalibration(1.5, 0.5)
+#: the law of the forces' spread over members alone, where a posterior also predicts noise
+BY_MEMBERS = "forces_by_members"
+#: of every law's errors
+UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³", BY_MEMBERS: "eV/Å"}
 #: of the rms spread of force components; below it members agree to rounding, as where symmetry
 #: makes a force zero, and the ratio of error to spread says nothing
 _ROUNDING = 1e-3
@@ -46,11 +50,14 @@ class _Record:
 def recalibrated(
     posterior: Posterior, frames: list[Frame], law: Any = ONE_RECORD
 ) -> dict[str, Any]:
-    """The calibrations of "energy" and "forces" that labelled frames support.
+    """The calibrations of "energy", "forces" and "stress" that labelled frames support.
 
-    law: before the first of them. Each frame makes one record of either quantity, its force
-    components together one (errors within a structure are alike). An energy that the posterior's
-    ``e0s`` leave open makes none; a quantity without records is absent.
+    law: before the first of them. Each frame makes one record of every quantity, its force
+    components together one (errors within a structure are alike), and so its six components of
+    stress. An energy that the posterior's ``e0s`` leave open makes none, nor a stress that is not
+    labelled; a quantity without records is absent. A posterior that predicts noise also has a law
+    `BY_MEMBERS`, of what its members differ by without it: a law holds for the spread that it was
+    fitted to.
 
     Raises `DataError` where there is no labelled frame, `ModelError` where the posterior has no
     spread.
@@ -75,19 +82,22 @@ def out_of_bag(
     unseen: of every member, the indices of the frames that it has not seen. A frame is judged by
     the mean and the spread of the members that have not seen it, three at least (two, where no
     frame has three); no others make a record. Their spread counts as that which all members would
-    have shown (`fewer`). Raises `ModelError` where the posterior has no members.
+    have shown (`fewer`). Raises `ModelError` where the posterior has no members, or predicts noise
+    beside them.
     """
     fresh = [[m for m, seen in enumerate(unseen) if i in seen] for i in range(len(frames))]
     fewest = 3 if any(len(members) >= 3 for members in fresh) else 2
     found, judged, counts, every = [], [], [], len(unseen)
     for (prediction, at, k, frame), members in zip(_each(posterior, frames), fresh, strict=True):
-        if prediction.members is None:
-            raise ModelError("out of the bag only members can be judged; give validation frames.")
+        if prediction.members is None or prediction.var_noise is not None:
+            raise ModelError(
+                "out of the bag only the spread of members can be judged; give validation frames."
+            )
         if len(members) < fewest:
             continue
-        energy = np.array([prediction.members[m].energy[k] for m in members])
-        forces = np.array([prediction.members[m].forces[at] for m in members])
-        found.append((_of_members(energy, frame, "energy"), _of_members(forces, frame, "forces")))
+        values = _values(prediction.members, at, k, frame)
+        some = {name: value[members] for name, value in values.items()}
+        found.append({name: _of_members(value, frame, name) for name, value in some.items()})
         judged.append(frame)
         counts.append(len(members))
     return _learnt(posterior, judged, found, law, (counts, every))
@@ -95,7 +105,7 @@ def out_of_bag(
 
 def facts_of(laws: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Of each calibration what a summary says: its factor, or a, b, the number of points or records
-    and the calibrated error bars between which it was seen to hold (None: not known); eV, eV/Å."""
+    and the calibrated error bars between which it was seen to hold (None: not known); `UNITS`."""
     return {
         name: {"kind": law.kind, "factor": float(law.std(1.0))}
         if not isinstance(law, PowerLaw)
@@ -118,12 +128,13 @@ def _range(law: PowerLaw) -> list[float] | None:
 
 
 def said_of(laws: Mapping[str, Any]) -> list[str]:
-    """A line on each calibration, for people; energies in eV, forces in eV/Å."""
+    """A line on each calibration, for people, in `UNITS`."""
     if not laws:
         return ["no structure is unseen by two members: error bars are raw spreads"]
     lines = []
     for name, law in laws.items():
-        unit = "eV" if name == "energy" else "eV/Å"
+        unit = UNITS[name]
+        name = "forces, by members alone" if name == BY_MEMBERS else name
         if not isinstance(law, PowerLaw):
             lines.append(f"{name}: error bars are {float(law.std(1.0)):.3g} times the spread")
             continue
@@ -146,32 +157,59 @@ def _each(
     """Of every frame: a prediction that holds it, its atoms and its number there."""
     for i in range(0, len(frames), _BATCH):
         batch = frames[i : i + _BATCH]
-        prediction = posterior.predict([frame.atoms for frame in batch])
+        stress = any(_labelled_stress(frame) for frame in batch)
+        prediction = posterior.predict([frame.atoms for frame in batch], stress=stress)
         ends = np.cumsum(prediction.n_atoms)
         for k, frame in enumerate(batch):
             yield prediction, slice(ends[k] - prediction.n_atoms[k], ends[k]), k, frame
 
 
-def _all_members(
-    prediction: Prediction, at: slice, k: int, frame: Frame
-) -> tuple[_Record, _Record]:
-    """Energy, eV, and forces (n, 3), eV/Å, of one frame."""
+def _labelled_stress(frame: Frame) -> bool:
+    known = frame.label is not None and frame.label.stress is not None
+    return known and bool(frame.atoms.pbc.all())
+
+
+def _values(said: Sequence[Quantities], at: slice, k: int, frame: Frame) -> dict[str, np.ndarray]:
+    """Of one frame what every one of ``said`` says, with a leading axis: energy, forces (n, 3)
+    and, where it is predicted and labelled, the six components of stress."""
+    found = {
+        "energy": np.array([q.energy[k] for q in said]),
+        "forces": np.array([q.forces[at] for q in said]),
+    }
+    if _labelled_stress(frame) and all(q.stress is not None for q in said):
+        found["stress"] = np.array([_six(q.stress[k]) for q in said])  # type: ignore[index]
+    return found
+
+
+def _six(stress: np.ndarray) -> np.ndarray:
+    """The components of a symmetric tensor, each once."""
+    return np.asarray(stress)[np.triu_indices(3)]
+
+
+def _of_label(frame: Frame, name: str) -> Any:
+    assert frame.label is not None
+    known = getattr(frame.label, name)
+    return _six(known) if name == "stress" else known
+
+
+def _all_members(prediction: Prediction, at: slice, k: int, frame: Frame) -> dict[str, _Record]:
+    """Records of one frame by the whole posterior."""
     if (std := prediction.std()) is None:
         raise ModelError("a single fit has no spread to recalibrate; tune two members or more.")
-    assert frame.label is not None
-    members = prediction.members or (prediction.mean,)
-    energy = prediction.mean.energy[k] - frame.label.energy
-    forces = prediction.mean.forces[at] - frame.label.forces
-    return (
-        _Record(std.energy[k], energy, _rms([m.energy[k] - frame.label.energy for m in members])),
-        _Record(std.forces[at], forces, _rms([m.forces[at] - frame.label.forces for m in members])),
-    )
+    both = _values((std, prediction.mean), at, k, frame)
+    records = {}
+    for name, said in _values(prediction.members or (prediction.mean,), at, k, frame).items():
+        known, (own, mean) = _of_label(frame, name), both[name]
+        records[name] = _Record(own, mean - known, _rms(said - known))
+    if prediction.var_noise is not None and prediction.var_model is not None:
+        own = np.sqrt(prediction.var_model.forces[at])
+        records[BY_MEMBERS] = replace(records["forces"], std=own)
+    return records
 
 
 def _of_members(values: np.ndarray, frame: Frame, name: str) -> _Record:
     """values: (M, …), of some members."""
-    assert frame.label is not None
-    errors = values - getattr(frame.label, name)
+    errors = values - _of_label(frame, name)
     return _Record(values.std(axis=0, ddof=1), errors.mean(axis=0), _rms(errors))
 
 
@@ -182,27 +220,23 @@ def _rms(errors: Any) -> np.ndarray:
 def _learnt(
     posterior: Posterior,
     frames: list[Frame],
-    found: list[tuple[_Record, _Record]],
+    found: list[dict[str, _Record]],
     law: Any,
     fewer: tuple[list[int], int] | None = None,
 ) -> dict[str, Any]:
     """fewer: how many members each record is of, and of how many the law is to be."""
     e0s = getattr(posterior, "e0s", None)
     counts, every = fewer or ([0] * len(frames), 0)
-    energies = [
-        (_points(energy, None), members)
-        for frame, (energy, _), members in zip(frames, found, counts, strict=True)
-        if e0s is None or e0s.fixes(frame.atoms.numbers)
-    ]
-    forces = [record for _, record in found]
-    floor = 0.0
-    if forces:
-        floor = _ROUNDING * np.sqrt(np.mean(np.concatenate([r.std for r in forces]) ** 2))
-    components = [
-        (_points(record, floor), members) for record, members in zip(forces, counts, strict=True)
-    ]
     laws = {}
-    for name, pairs in (("energy", energies), ("forces", components)):
+    for name in UNITS:
+        known = [
+            (records[name], members)
+            for frame, records, members in zip(frames, found, counts, strict=True)
+            if name in records
+            and (name != "energy" or e0s is None or e0s.fixes(frame.atoms.numbers))
+        ]
+        floor = None if name == "energy" else _rounding([record for record, _ in known])
+        pairs = [(_points(record, floor), members) for record, members in known]
         records = [record for record, _ in pairs if record.std.size]
         if records and fewer:
             members = [m for record, m in pairs if record.std.size]
@@ -211,6 +245,14 @@ def _learnt(
         if records:
             laws[name] = _fitted(records, law)
     return laws
+
+
+def _rounding(records: list[_Record]) -> float:
+    """The spread below which members agree to rounding."""
+    if not records:
+        return 0.0
+    squares = np.concatenate([np.ravel(record.std) ** 2 for record in records])
+    return float(_ROUNDING * np.sqrt(np.mean(squares)))
 
 
 def _points(record: _Record, floor: float | None) -> _Record:

@@ -40,14 +40,16 @@ class Attacked:
     """What came of one structure.
 
     atoms: the structure reached, which keeps to all limits. start_std, std: expected force error,
-    rms over atoms, before and after, eV/Å; largest_std: the largest of any atom, after.
-    displacement: the largest of any atom, Å; strain: the cell's largest principal strain, 0 where
-    it did not move. evaluations: of objective and gradient. reason: why it stopped.
+    rms over atoms, before and after, eV/Å. off: of σ_i − δ, rms over atoms, after; largest_std: the
+    largest of any atom, after. displacement: the largest of any atom, Å; strain: the cell's largest
+    principal strain, 0 where it did not move. evaluations: of objective and gradient. reason: why
+    it stopped.
     """
 
     atoms: Atoms
     start_std: float
     std: float
+    off: float
     largest_std: float
     displacement: float
     strain: float
@@ -193,8 +195,11 @@ class _Search:
         return None if self.settings.too_close(atoms) is None else "too close"
 
     def _on_target(self, std: np.ndarray) -> bool:
-        error = self.settings.error
-        return abs(_rms(std) - error) <= self.settings.tolerance * error
+        """Whether L ≤ N (tolerance · δ)², without bias."""
+        return self._off(std) <= self.settings.tolerance * self.settings.error
+
+    def _off(self, std: np.ndarray) -> float:
+        return _rms(std - self.settings.error)
 
     @property
     def _reached(self) -> _Best:
@@ -208,6 +213,7 @@ class _Search:
             self.space.atoms(vector),
             self.start_std,
             _rms(best.std),
+            self._off(best.std),
             float(best.std.max()),
             float(self.space.displacement(vector).max()),
             self.space.strain(vector),

@@ -47,7 +47,10 @@ class Attack(Settings):
     kind: ClassVar[str] = "force-error"
     target: str = Field(description="force error of every atom that is wanted, as '100 meV/Å'")
     tolerance: float = Field(
-        0.05, gt=0, lt=1, description="of target: how near the rms over atoms must come"
+        0.05,
+        gt=0,
+        lt=1,
+        description="of target: how near, rms over atoms, every atom's error must come",
     )
     force_bias: float = Field(
         0.0, ge=0, description="l of eq. 8: the weight of the squared forces, which keeps them low"

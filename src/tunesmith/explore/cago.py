@@ -200,11 +200,21 @@ class ByAttack(Settings):
     training_attackers: int | None = Field(
         3, ge=2, description="the same in the first rounds, of structures learnt already"
     )
+    times: float | None = Field(
+        None,
+        gt=1,
+        description="aim at so many times the error expected of the frames as they are, while that "
+        "is over the target; null: at the target",
+    )
 
     @property
     def name(self) -> str:
         """Of the method, for people."""
         return self.kind
+
+    def wanted(self, target: float, plain: float) -> float:
+        """The error to aim at, eV/Å. plain: that expected of the frames as they are."""
+        return target if self.times is None else max(target, self.times * plain)
 
     def several(self, number: int, explore: Cago) -> int | None:
         """How many attack in a round."""

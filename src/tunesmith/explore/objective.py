@@ -3,13 +3,17 @@
 Calibrated adversarial geometry optimisation (CAGO), eq. 8, for what M models say of N atoms:
 
     L = Σ_i [ (σ_i − δ)² + l |F̄_i|² ] + N δ² Σ_q ((q̄ − q₀)/w)²
-    σ_i² = Σ_c s(σ̂_ic)²,     σ̂_ic² = Σ_m (F_mic − F̄_ic)²/(M − 1) + noise variance of atom i
+    σ_i² = Σ_c s(σ̂_ic)²,     σ̂_ic² = Σ_m (F_mic − F̄_ic)²/(M − 1)
 
 | symbol | here |
 |---|---|
 | δ, l | `Target`: ``error``, ``force_bias`` |
 | s, s′ | ``law``: the calibration's `std`, its `derivative`; none: as it is |
 | q̄, q₀, w | `Pull`: a scalar of the models' mean, where it is pulled, the width |
+
+σ̂ is what the models differ by and nothing else (eq. 2): noise that they predict beside it is
+lowered more easily than they are brought to agree, and an attack would then follow the noise head
+while the error grows. So s is a law of that spread alone.
 
 The calibration is of components and the root-sum-square is taken after it. A pull of width w costs
 for a deviation by w as much as all atoms being off by δ.
@@ -40,7 +44,8 @@ class Pull:
 
 @dataclass(frozen=True)
 class Target:
-    """Eq. 8 as an `Objective`. error: δ, eV/Å. law: of the forces' spread; None: taken as it is."""
+    """Eq. 8 as an `Objective`. error: δ, eV/Å. law: of the forces' spread over models; None: taken
+    as it is."""
 
     error: float
     law: Calibration | None = None
@@ -51,7 +56,7 @@ class Target:
     def needs_stress(self) -> bool:
         return any(pull.needs_stress for pull in self.pulls)
 
-    def judge(self, members: Quantities, noise: np.ndarray | None = None) -> Judged:
+    def judge(self, members: Quantities) -> Judged:
         """The objective and its slopes; see `core.Objective`."""
         count = len(members.energy)
         mean = Quantities(
@@ -59,7 +64,7 @@ class Target:
             members.forces.mean(0),
             None if members.stress is None else members.stress.mean(0),
         )
-        std, by_forces, by_noise = self._spread(members.forces, noise)
+        std, by_forces = self._spread(members.forces)
         value = float(np.sum((std - self.error) ** 2))
         value += self.force_bias * float(np.sum(mean.forces**2))
         # of the mean, which every member has a share of
@@ -80,25 +85,19 @@ class Target:
             by_forces + forces / count,
             None if stress is None else np.repeat(stress[None] / count, count, axis=0),
         )
-        return Judged(value, std, slopes, by_noise)
+        return Judged(value, std, slopes)
 
-    def _spread(
-        self, forces: np.ndarray, noise: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """σ_i (n,), and the slopes of Σ (σ_i − δ)² by members' forces and by noise variances."""
+    def _spread(self, forces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """σ_i (n,), and the slope of Σ (σ_i − δ)² by members' forces."""
         off = forces - forces.mean(0)
-        variance = (off**2).sum(0) / (len(forces) - 1)
-        if noise is not None:
-            variance = variance + noise[:, None]
-        raw = np.sqrt(variance)
+        raw = np.sqrt((off**2).sum(0) / (len(forces) - 1))
         calibrated, rate = _lawful(self.law, raw)
         std = np.sqrt((calibrated**2).sum(1))
         # dL/dσ̂²; where models agree exactly σ has no derivative, and zero is one of its slopes
         with np.errstate(divide="ignore", invalid="ignore"):
             by_variance = (1 - self.error / std)[:, None] * calibrated * rate / raw
         by_variance = np.where((raw > 0) & (std > 0)[:, None], by_variance, 0.0)
-        by_forces = 2 * by_variance * off / (len(forces) - 1)
-        return std, by_forces, None if noise is None else by_variance.sum(1)
+        return std, 2 * by_variance * off / (len(forces) - 1)
 
 
 def _lawful(law: Calibration | None, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:

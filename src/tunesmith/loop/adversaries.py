@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.calibrate.fewer import followed
+from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.config import RunConfig
 from tunesmith.core import Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
@@ -107,12 +108,12 @@ def beside(
 
 
 def law_of(config: RunConfig, at: Standing) -> Calibration | None:
-    """The calibration of the members' forces; None: the spread is taken as it is.
+    """The calibration of what members' forces differ by; None: the spread is taken as it is.
 
     It learns from every label that dynamics asks for, also where only energies are judged; with the
     tangent kernel, which has no spread of forces, it never does.
     """
-    return at.calibration["forces"] if config.acquire.spread == "members" else None
+    return at.calibration[BY_MEMBERS] if config.acquire.spread == "members" else None
 
 
 def _with(about: AttackRecord, found: Attacked) -> AttackRecord:
@@ -120,6 +121,7 @@ def _with(about: AttackRecord, found: Attacked) -> AttackRecord:
         about,
         start_std=found.start_std,
         std=found.std,
+        off=found.off,
         displacement=found.displacement,
         strain=found.strain,
         evaluations=found.evaluations,

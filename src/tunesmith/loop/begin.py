@@ -5,6 +5,7 @@ from typing import Any
 
 from ase import Atoms
 
+from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.core import E0s, Failure, Frame, Members
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
@@ -79,7 +80,7 @@ def first_standing(
         explorer=run.state,
         good=(run.state, run.state),
         members=untaught(run, e0s),
-        calibration={"energy": law, "forces": law},
+        calibration=dict.fromkeys(("energy", "forces", BY_MEMBERS), law),
         keys=keys,
     )
     tools.screen.busy("the first posterior")

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits
+from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.config import RunConfig
 from tunesmith.core import Frame, Label, Prediction
 from tunesmith.engines.processes import unbroken
@@ -107,11 +108,19 @@ def _calibrated(calibration: dict[str, Any], raw: Prediction, label: Label) -> d
     errors = {
         "energy": (std.energy, raw.mean.energy - label.energy),
         "forces": (std.forces, raw.mean.forces - label.forces),
+        BY_MEMBERS: (_by_members(raw), raw.mean.forces - label.forces),
     }
     return {
         name: law.update(*errors[name]) if np.isfinite(errors[name]).all() else law
         for name, law in calibration.items()
     }
+
+
+def _by_members(raw: Prediction) -> np.ndarray:
+    """Standard deviations of forces over members alone; NaN where there is none."""
+    if raw.var_model is None:
+        return np.full_like(raw.mean.forces, np.nan)
+    return np.asarray(np.sqrt(raw.var_model.forces))
 
 
 def _answer_lock_out(config: RunConfig, at: Standing, limits: Limits, tools: Tools) -> Standing:

@@ -45,12 +45,12 @@ class AttackRecord:
     """One attack on a structure that was labelled on the way, by the posterior that had asked.
 
     walker, time, clock: as of `Record`. target: the error wanted; start_std, std: that expected
-    before and after, rms over atoms (None where the attack could not start); displacement, strain,
-    evaluations: as of `Attacked`; stopped: its reason. calibration: `holds`, or why the target is
-    beyond it; aim: the error aimed at instead, None where it is the target. outcome: what came of
-    it; why: in words, empty where it was learnt. key: of the label in the store. error: the real
-    one, rms over members and atoms; mean_error: that of the members' mean; both before anything was
-    learnt; None without a label. eV/Å, Å, fs.
+    before and after, rms over atoms (None where the attack could not start); off, displacement,
+    strain, evaluations: as of `Attacked`; stopped: its reason. calibration: `holds`, or why the
+    target is beyond it; aim: the error aimed at instead, None where it is the target. outcome: what
+    came of it; why: in words, empty where it was learnt. key: of the label in the store. error: the
+    real one, rms over members and atoms; mean_error: that of the members' mean; both before
+    anything was learnt; None without a label. eV/Å, Å, fs.
     """
 
     walker: int
@@ -62,6 +62,7 @@ class AttackRecord:
     key: str | None = None
     start_std: float | None = None
     std: float | None = None
+    off: float | None = None
     displacement: float = 0.0
     strain: float = 0.0
     evaluations: int = 0

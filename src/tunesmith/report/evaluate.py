@@ -1,7 +1,7 @@
 """Hold a posterior's predictions against labels."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -87,7 +87,9 @@ def evaluate(
 
 def _calibrated(std: Quantities, laws: Mapping[str, Calibration]) -> Quantities:
     """With the posterior's own calibration, of the quantities that have one."""
-    return replace(std, **{name: law.std(getattr(std, name)) for name, law in laws.items()})
+    raw = {f.name: getattr(std, f.name) for f in fields(std)}
+    known = {k: v for k, v in raw.items() if v is not None and k in laws}
+    return replace(std, **{name: laws[name].std(value) for name, value in known.items()})
 
 
 def _has_stress(frame: Frame) -> bool:

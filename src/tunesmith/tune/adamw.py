@@ -86,6 +86,10 @@ class AdamW(Settings):
         """
         return _Run(self, problem, None if place is None else place / STATE).go(report)
 
+    def epochs_for(self, n: int) -> int:
+        """Epochs of a fit to ``n`` structures."""
+        return self.epochs
+
     def rate(self, step: int, total: int) -> float:
         """Learning rate of a step."""
         rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))

@@ -78,6 +78,10 @@ class BySize(Settings):
             return AdamW(**values)
         return Committee(**values, members=self.members, vary=self.vary or "shuffles")
 
+    def epochs_for(self, n: int) -> int:
+        """Epochs of a fit to ``n`` structures."""
+        return self.of(n).epochs
+
     def check(self, problem: Problem) -> None:
         """Raise `TrainingError` where members of a committee would all be the same."""
         sampler = self.of(len(problem.train))

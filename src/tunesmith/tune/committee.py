@@ -5,6 +5,7 @@ therefore the same to the bit one after another, in threads, in processes or on 
 that is finished is not fitted again.
 """
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from tunesmith.core import Weights, derived_seed
 from tunesmith.engines.processes import unbroken
-from tunesmith.errors import TrainingError
+from tunesmith.errors import ConfigError, TrainingError
 from tunesmith.potentials.handle import alone
 from tunesmith.tune.adamw import AdamW, epochs_done
 from tunesmith.tune.coordinates import pretrained
@@ -38,6 +39,12 @@ class Committee(AdamW):
     In a bootstrap about 37 % of the structures are missing, and on those a member's error is that
     of a prediction. Only bootstrap-splits leave the common validation set alone: errors on it are
     then those of a test (calibrated adversarial geometry optimisation, methods).
+
+    steps: how long members learn by the number of structures, in optimiser steps, where they learn
+    from sets that grow: few structures learnt as long as many would be learnt by heart. A row holds
+    from so many structures on; [[1, 50000], [12, 150000], [52, 400000]] is published for water (one
+    structure and five more in each of two rounds, then twenty). All of them are made, whatever the
+    validation says; its best epoch counts.
     """
 
     kind: ClassVar[str] = "committee"
@@ -46,16 +53,46 @@ class Committee(AdamW):
         "bootstraps",
         description="what tells members apart: seeds, shuffles, bootstraps or bootstrap-splits",
     )
+    steps: tuple[tuple[int, int], ...] | None = Field(
+        None,
+        description="steps from so many structures on, as [[1, 2000], [50, 8000]], in place of "
+        "epochs and patience; null: epochs",
+    )
+
+    def model_post_init(self, context: Any) -> None:
+        super().model_post_init(context)
+        if self.steps is None:
+            return
+        for name in ("epochs", "patience"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ConfigError(f"{name}: steps say how long members learn; leave {name} out.")
+        sizes = [size for size, _ in self.steps]
+        if not sizes or sizes[0] != 1 or sizes != sorted(set(sizes)) or min(self.steps)[1] < 1:
+            raise ConfigError(
+                "steps: rows of a number of structures, rising from 1, and of steps, as "
+                "[[1, 2000], [50, 8000]]; correct them."
+            )
 
     @property
     def splits(self) -> bool:
         """Whether each member has a validation set of its own."""
         return self.vary == "bootstrap-splits"
 
-    @property
-    def single(self) -> AdamW:
-        """The settings of one member."""
-        return AdamW(**{name: getattr(self, name) for name in AdamW.model_fields})
+    def single(self, n: int) -> AdamW:
+        """The settings of one member of a fit to ``n`` structures."""
+        values = {name: getattr(self, name) for name in AdamW.model_fields}
+        if self.steps is not None:
+            epochs = self.epochs_for(n)
+            values |= {"epochs": epochs, "patience": epochs}
+        return AdamW(**values)
+
+    def epochs_for(self, n: int) -> int:
+        """Epochs of a fit to ``n`` structures, of which members may set some aside."""
+        if self.steps is None:
+            return self.epochs
+        wanted = [steps for size, steps in self.steps if size <= max(n, 1)][-1]
+        learnt = n - held_aside(n) if self.splits else n
+        return math.ceil(wanted / math.ceil(max(learnt, 1) / self.batch_size))
 
     def fit(
         self,
@@ -74,10 +111,10 @@ class Committee(AdamW):
         `CheckpointError` when a checkpoint is damaged or of another problem.
         """
         self.check(problem)
-        orders = self._orders(problem)
+        orders, single = self._orders(problem), self.single(len(problem.train))
         problems = [member(problem, self.vary, i, drawn) for i, drawn in enumerate(orders)]
         tasks = [
-            MemberTask(self.single, part, i, self.members, None if place is None else _of(place, i))
+            MemberTask(single, part, i, self.members, None if place is None else _of(place, i))
             for i, part in enumerate(problems)
         ]
         progress = _Progress(tasks, report or (lambda text: None))
@@ -146,14 +183,18 @@ def order(problem: Problem, vary: str, number: int) -> list[int]:
     return torch.randperm(n, generator=generator).tolist() if vary == "shuffles" else list(range(n))
 
 
+def held_aside(n: int) -> int:
+    """How many of ``n`` structures a member of bootstrap-splits sets aside."""
+    return max(1, round(n / 9)) if n > 2 else 0
+
+
 def held(problem: Problem, number: int) -> list[int]:
     """Indices of what a member (from 0) of bootstrap-splits finds its best epoch on.
 
     A ninth: with a tenth of all set apart as test, it is another tenth of all. At least one of
     three structures or more.
     """
-    n = len(problem.train)
-    share = max(1, round(n / 9)) if n > 2 else 0
+    n, share = len(problem.train), held_aside(len(problem.train))
     generator = _generator(problem, number, "validation")
     return sorted(torch.randperm(n, generator=generator)[:share].tolist())
 

@@ -87,7 +87,8 @@ def _problem(given: Intake, out: Path, console: Console) -> Problem:
     for state in (out / CHECKPOINT).rglob(STATE):
         # a damaged one is refused before anything is written, and so are fewer epochs than done
         done = len(files.read_tensors(state)[1].get("history", ()))
-        if done > getattr(tune.sampler, "epochs", done):
+        epochs_for = getattr(tune.sampler, "epochs_for", None)
+        if epochs_for and done > epochs_for(len(given.train)):
             raise RunFolderError(
                 f"{out} has {done} epochs behind it; set tune.sampler.epochs to as many or more, "
                 "or choose another folder."

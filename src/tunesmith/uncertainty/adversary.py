@@ -10,14 +10,14 @@ it lacks may have come within the cutoff; edges beyond count for nothing, so tha
 not change when a list is made anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from ase import Atoms
 
-from tunesmith.core import Judged, Label, Objective, Point, Quantities, Tensor
+from tunesmith.core import Calibration, Judged, Label, Objective, Point, Quantities, Tensor
 from tunesmith.errors import ModelError
 from tunesmith.potentials.base import Graph
 from tunesmith.uncertainty.ensemble import Ensemble
@@ -86,20 +86,16 @@ class Adversary:
                 positions=x + (x[:, None] @ strain[still.index])[:, 0],
                 cell=still.cell + still.cell @ strain,
             )
-            out = self.posterior.evaluate(
-                moved, stress=stress, features=bool(self.posterior.noise), create_graph=True
-            )
-            noise = self.posterior.atom_noise(out.features, len(x))
+            out = self.posterior.evaluate(moved, stress=stress, create_graph=True)
         zero = np.array([self.posterior.e0s.total(g.numbers) for g in graphs])
         parts = (out.energy, out.forces, out.stress)
         values = [None if part is None else _array(part) for part in parts]
-        spread = None if noise is None else _array(noise)
         ends = np.cumsum([len(g) for g in graphs])
         judged = [
-            self._judge(values, spread, zero, b, slice(end - len(g), end))
+            self._judge(values, zero, b, slice(end - len(g), end))
             for b, (g, end) in enumerate(zip(graphs, ends, strict=True))
         ]
-        by_x, by_strain = _pulled_back((*parts, noise), judged, (x, strain))
+        by_x, by_strain = _pulled_back(parts, judged, (x, strain))
         return {
             number: Point(j.value, j.std, by_x[end - len(g) : end], by_strain[b])
             for b, (number, j, g, end) in enumerate(zip(frames, judged, graphs, ends, strict=True))
@@ -108,7 +104,6 @@ class Adversary:
     def _judge(
         self,
         values: list[np.ndarray | None],
-        noise: np.ndarray | None,
         zero: np.ndarray,
         b: int,
         atoms: slice,
@@ -120,7 +115,7 @@ class Adversary:
         members = Quantities(
             energy[:, b] + zero[b], forces[:, atoms], None if stress is None else stress[:, b]
         )
-        return self.objective.judge(members, None if noise is None else noise[atoms])
+        return self.objective.judge(members)
 
     def _graph(self, number: int, atoms: Atoms) -> Graph:
         """A structure's graph, by the list it has where that still serves."""
@@ -133,6 +128,68 @@ class Adversary:
         # molecules have a cell of the backend's own making
         cell = torch.from_numpy(atoms.cell.array.copy()) if atoms.pbc.all() else known.graph.cell
         return replace(known.graph, positions=torch.from_numpy(atoms.positions.copy()), cell=cell)
+
+
+class PerStructure:
+    """The objective where every structure is attacked by members of its own.
+
+    adversaries: by the structures' numbers; those that share one are evaluated together.
+    """
+
+    def __init__(self, adversaries: Sequence[Adversary]) -> None:
+        self.adversaries = adversaries
+
+    @property
+    def members(self) -> list[int]:
+        """How many attack each structure."""
+        return [len(adversary.posterior) for adversary in self.adversaries]
+
+    def evaluate(self, frames: Mapping[int, Atoms]) -> dict[int, Point]:
+        """As `Adversary.evaluate`."""
+        shares: dict[int, dict[int, Atoms]] = {}
+        for number, atoms in frames.items():
+            shares.setdefault(id(self.adversaries[number]), {})[number] = atoms
+        points: dict[int, Point] = {}
+        for share in shares.values():
+            points |= self.adversaries[next(iter(share))].evaluate(share)
+        return points
+
+
+def by_structure(
+    posterior: Ensemble,
+    objective: Objective,
+    target: float,
+    foretold: np.ndarray,
+    drawn: Sequence[Sequence[int]],
+) -> PerStructure:
+    """Some members for every structure that is to become less certain, all for one that is not.
+
+    target: eV/Å; foretold: as by `foretold`; drawn: of every structure the members that attack it.
+    A few members can be brought to agree where the others, and the truth, are elsewhere: attacked
+    for less than plain structures err by, by three of twenty, the error ended at twice the target
+    (docs/chosen-error.md).
+    """
+    known: dict[tuple[int, ...], Adversary] = {}
+    found = []
+    for expected, some in zip(foretold, drawn, strict=True):
+        members = tuple(range(len(posterior)) if expected > target else some)
+        if members not in known:
+            known[members] = Adversary(posterior.few(members), objective)
+        found.append(known[members])
+    return PerStructure(found)
+
+
+def foretold(posterior: Ensemble, frames: Sequence[Atoms], law: Calibration | None) -> np.ndarray:
+    """Of every structure the force error that all members' spread foretells, (B,) eV/Å, rms over
+    atoms. law: of that spread; None: taken as it is."""
+    found = []
+    for atoms in frames:
+        variance = posterior.predict([atoms]).var_model
+        assert variance is not None
+        raw = np.sqrt(variance.forces)
+        std = raw if law is None else law.std(raw)
+        found.append(np.sqrt(np.mean((std**2).sum(1))))
+    return np.array(found)
 
 
 def real_error(posterior: Ensemble, atoms: Atoms, label: Label) -> float:
@@ -170,7 +227,6 @@ def _pulled_back(
         np.stack([j.slopes.energy for j in judged], axis=1),
         np.concatenate([j.slopes.forces for j in judged], axis=1),
         _stacked([j.slopes.stress for j in judged]),
-        _joined([j.noise_slope for j in judged]),
     )
     used = [
         (output, torch.from_numpy(column).to(output))
@@ -185,11 +241,6 @@ def _pulled_back(
 def _stacked(parts: list[np.ndarray | None]) -> np.ndarray | None:
     given = [p for p in parts if p is not None]
     return np.stack(given, axis=1) if given else None
-
-
-def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
-    given = [p for p in parts if p is not None]
-    return np.concatenate(given) if given else None
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -15,9 +15,10 @@ class Calculator(ASECalculator):
     """Energy (eV, isolated-atom energies included), forces (eV/Å) and stress (eV/Å³, Voigt).
 
     A model with several members or with predicted noise also has ``energy_std_raw`` (eV) and
-    ``forces_std_raw`` (n, 3) eV/Å, the uncalibrated spread; a run that calibrated them has
-    ``energy_std`` and ``forces_std``, which can be trusted as standard deviations. What a model
-    does not have raises ASE's ``PropertyNotImplementedError``.
+    ``forces_std_raw`` (n, 3) eV/Å, the uncalibrated spread, and of periodic structures
+    ``stress_std_raw`` (6,) eV/Å³; a run that calibrated them has ``energy_std``, ``forces_std`` and
+    ``stress_std``, which can be trusted as standard deviations. What a model does not have raises
+    ASE's ``PropertyNotImplementedError``.
 
         atoms.calc = tunesmith.Calculator("run")
     """
@@ -45,8 +46,9 @@ class Calculator(ASECalculator):
         if self.posterior.potential.capabilities.stress:
             names.append("stress")
         if len(self.posterior) > 1 or self.posterior.noise_scale is not None:
-            names += ["energy_std_raw", "forces_std_raw"]
-            names += [f"{quantity}_std" for quantity in self.posterior.calibration]
+            spread = [name for name in ("energy", "forces", "stress") if name in names]
+            names += [f"{name}_std_raw" for name in spread]
+            names += [f"{name}_std" for name in spread if name in self.posterior.calibration]
         self.implemented_properties = names
 
     def calculate(
@@ -58,7 +60,8 @@ class Calculator(ASECalculator):
         """Predict everything the structure allows in one pass."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
-        stress = bool(self.atoms.pbc.all()) and "stress" in (properties or ())
+        wanted = any(name.startswith("stress") for name in properties or ())
+        stress = bool(self.atoms.pbc.all()) and wanted
         prediction = self.posterior.predict([self.atoms], stress=stress)
         mean, spread = prediction.mean, prediction.std()
         energy = float(mean.energy[0])
@@ -68,7 +71,8 @@ class Calculator(ASECalculator):
         if spread is not None:
             self.results["energy_std_raw"] = float(spread.energy[0])
             self.results["forces_std_raw"] = spread.forces
-            for quantity, calibration in self.posterior.calibration.items():
-                self.results[f"{quantity}_std"] = calibration.std(
-                    self.results[f"{quantity}_std_raw"]
-                )
+            if spread.stress is not None:
+                self.results["stress_std_raw"] = full_3x3_to_voigt_6_stress(spread.stress[0])
+            for name, calibration in self.posterior.calibration.items():
+                if (raw := self.results.get(f"{name}_std_raw")) is not None:
+                    self.results[f"{name}_std"] = calibration.std(raw)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.core import (
     Calibration,
     E0s,
@@ -31,8 +32,7 @@ class Ensemble:
     potential: computes. weights: M full sets; tensors that all of them share are computed with
     once. e0s: isolated-atom energies of all members. noise_scale: of the likelihood they were
     sampled with; None: no noise is predicted. noise: weights of every member's noise head, or
-    none. calibration: "energy" and "forces" → `Calibration`, for whoever shows error bars;
-    predictions are raw.
+    none. calibration: as of `Members`, for whoever shows error bars; predictions are raw.
     """
 
     def __init__(
@@ -111,7 +111,12 @@ class Ensemble:
             calibration=self.calibration,
         )
 
-    def atom_noise(self, features: Tensor | None, atoms: int) -> Tensor | None:
+    @property
+    def law_by_members(self) -> Calibration | None:
+        """The calibration of what members' forces differ by, noise left out, if there is one."""
+        return self.calibration.get("forces" if self.noise_scale is None else BY_MEMBERS)
+
+    def _atom_noise(self, features: Tensor | None, atoms: int) -> Tensor | None:
         """Mean over members of the variance they predict of an atom's force components (B.9).
 
         features: (M, A, d), which is only asked where members have noise heads; atoms: A.
@@ -146,7 +151,7 @@ class Ensemble:
     def _noise(self, out: Evaluation, batch: Batch, scale: NoiseScale) -> Quantities:
         """Mean over members of the variances they predict for a label (B.9)."""
         n = len(batch)
-        atoms = self.atom_noise(out.features, len(batch.index))
+        atoms = self._atom_noise(out.features, len(batch.index))
         assert atoms is not None
         forces = np.repeat(_array(atoms)[:, None], 3, axis=1)
         stress = None

@@ -122,10 +122,11 @@ def _epoch(ready: Prepared, some: list[Frame], *, one: bool = False) -> float | 
         return None
     single = sampler.of(len(some)) if isinstance(sampler, BySize) else sampler
     if one and isinstance(single, Committee):
-        single = single.single
+        single = single.single(len(some))
     problem = replace(ready.problem, train=some, valid=some, e0s=E0s(ready.potential.e0s))
     began = time.perf_counter()
-    single.model_copy(update={"epochs": 1, "patience": 1}).fit(problem)
+    once = {"epochs": 1, "patience": 1} | ({"steps": None} if hasattr(single, "steps") else {})
+    single.model_copy(update=once).fit(problem)
     return (time.perf_counter() - began) / len(some)
 
 
@@ -133,4 +134,4 @@ def _structures(sampler: AdamW | BySize, n: int) -> int:
     """Learnt in all epochs of a fit to ``n`` of them."""
     if not n:
         return 0
-    return n * (sampler.of(n) if isinstance(sampler, BySize) else sampler).epochs
+    return n * sampler.epochs_for(n)

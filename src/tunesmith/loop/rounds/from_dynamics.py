@@ -25,7 +25,7 @@ from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
 from tunesmith.loop.rounds.standing import Chosen
 from tunesmith.loop.tools import Tools
-from tunesmith.uncertainty.adversary import Adversary, real_error
+from tunesmith.uncertainty.adversary import by_structure, foretold, real_error
 from tunesmith.uncertainty.ensemble import Ensemble
 
 _BATCH = 8  # structures predicted together
@@ -168,55 +168,58 @@ class FromDynamics:
             return self._most_uncertain(frames, known), about
         if not isinstance(self.acquire, ByAttack):
             return frames, about
-        law = known.posterior.calibration.get("forces")
-        settings = aimed(self.acquire.attack, law)
-        able = [one for one in frames if _can_start(settings, one.atoms)]
-        found = self._attacked(able, known, law, settings)
-        moved = [
-            _Seen(
-                result.atoms,
-                f"{one.origin}, attacked",
-                found={
-                    f.name: getattr(result, f.name) for f in fields(result) if f.name != "atoms"
-                },
-            )
-            for one, result in zip(able, found, strict=True)
-        ]
-        stopped = Counter(result.reason for result in found)
-        return moved, about | {
-            "attacked": len(able),
-            "too_close_to_attack": len(frames) - len(able),
-            "on_target": stopped["on target"],
-            "stopped": dict(stopped),
-            "calibration": said_of(law, self.target),
-            "aim": settings.error,
-        }
+        return self._attacked(frames, known)
 
-    def _attacked(
-        self, frames: list[_Seen], known: Known, law: Calibration | None, settings: Any
-    ) -> list[Attacked]:
-        """All together by all members, or each by some of them, drawn for it."""
-        number, members = known.number, len(known.posterior)
-        several = self.acquire.several(number, self.explore) or members
-        objective = settings.objective(followed(law, members))
+    def _attacked(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
+        """What attacks make of the frames, and what is said of them."""
+        posterior, law = known.posterior, known.posterior.law_by_members
+        law_followed = followed(law, len(posterior))
+        able = [one for one in frames if _can_start(self.acquire.attack, one.atoms)]
+        expected = foretold(posterior, [one.atoms for one in able], law_followed)
+        plain = float(np.sqrt(np.mean(expected**2))) if able else 0.0
+        wanted = self.acquire.wanted(self.target, plain)
+        settings = aimed(self.acquire.attack, law, wanted)
+        adversaries = by_structure(
+            posterior,
+            settings.objective(law_followed),
+            settings.error,
+            expected,
+            [self._drawn(known, i) for i in range(len(able))],
+        )
         done = 0
 
         def ended(_: int, __: Attacked) -> None:
             nonlocal done
             done += 1
-            self.tools.screen.busy(f"round {number}: attack {done} of {len(frames)}")
+            self.tools.screen.busy(f"round {known.number}: attack {done} of {len(able)}")
 
-        if several >= members:
-            adversary = Adversary(known.posterior, objective)
-            atoms = [one.atoms for one in frames]
-            return attack(atoms, settings, adversary.evaluate, ended)
-        found = []
-        for i, one in enumerate(frames):
-            rng = np.random.default_rng(self._seed("attackers", number, i))
-            drawn = sorted(rng.permutation(members)[:several].tolist())
-            adversary = Adversary(known.posterior.few(drawn), objective)
-            found += attack([one.atoms], settings, adversary.evaluate, ended)
-        return found
+        found = attack([one.atoms for one in able], settings, adversaries.evaluate, ended)
+        moved = [
+            _Seen(
+                result.atoms, f"{one.origin}, attacked", found=_said(result) | {"members": several}
+            )
+            for one, result, several in zip(able, found, adversaries.members, strict=True)
+        ]
+        stopped = Counter(result.reason for result in found)
+        return moved, {
+            "frames": len(frames),
+            "attacked": len(able),
+            "too_close_to_attack": len(frames) - len(able),
+            "on_target": stopped["on target"],
+            "stopped": dict(stopped),
+            "by_all": sum(several == len(posterior) for several in adversaries.members),
+            "calibration": said_of(law, wanted),
+            "plain": plain,
+            "wanted": wanted,
+            "aim": settings.error,
+        }
+
+    def _drawn(self, known: Known, i: int) -> tuple[int, ...]:
+        """The members that attack a frame where its error is to grow: all, or some drawn for it."""
+        members = len(known.posterior)
+        several = self.acquire.several(known.number, self.explore) or members
+        rng = np.random.default_rng(self._seed("attackers", known.number, i))
+        return tuple(sorted(rng.permutation(members)[:several].tolist()))
 
     def _most_uncertain(self, frames: list[_Seen], known: Known) -> list[_Seen]:
         """Of every system those with the largest force uncertainty of any atom, largest first."""
@@ -250,6 +253,10 @@ class FromDynamics:
                 else:
                     reasons[why] += 1
         return kept, dict(reasons)
+
+
+def _said(found: Attacked) -> dict[str, Any]:
+    return {f.name: getattr(found, f.name) for f in fields(found) if f.name != "atoms"}
 
 
 def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> float:
