@@ -22,7 +22,7 @@ from tunesmith.errors import DataError, MissingDependencyError, ModelError
 from tunesmith.potentials import chgnet_files, chgnet_graph, chgnet_zoo, zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.potentials.chgnet_calculator import boxed
-from tunesmith.testing.compute import array, predict, random_direction
+from tunesmith.testing.compute import array, features, predict, random_direction
 
 SEED = 11
 
@@ -128,6 +128,32 @@ def test_graphs_are_the_packages(version: str, package: Any) -> None:
         theirs = places[pair[:, 0]] - places[pair[:, 1]] - image @ inside.cell.array
         centre, _, first, _, second = right.bond_graph.numpy().T
         np.testing.assert_allclose(found, cosines(centre, theirs, first, second), atol=3e-4)
+
+
+def test_features_are_what_the_package_has_of_atoms(version: str, package: Any) -> None:
+    """After every atom convolution of its own pass; and what it gives out of them itself, before
+    the last convolution and, normalised and summed, after it."""
+    potential, taken = zoo.load(f"chgnet:{version}"), []
+    hooks = [
+        layer.register_forward_hook(lambda _, __, out: taken.append(array(out)))
+        for layer in package.atom_conv_layers
+    ]
+    for atoms in [*_crystals(), *_molecules()]:
+        taken.clear()
+        inside = AseAtomsAdaptor.get_structure(boxed(atoms, 13.0))
+        right = package.predict_structure(
+            inside, task="e", return_atom_feas=True, return_crystal_feas=True
+        )
+        found = features(potential, [atoms])
+        assert found.shape == (len(atoms), 4 * 64)
+        np.testing.assert_allclose(found, np.hstack(taken), atol=2e-4)
+        *_, before, last = np.split(found, 4, axis=1)
+        np.testing.assert_allclose(before, right["atom_fea"], atol=2e-4)
+        if package.readout_norm is not None:
+            last = array(package.readout_norm(torch.from_numpy(last).float()))
+        np.testing.assert_allclose(last.sum(0), right["crystal_fea"], atol=1e-3)
+    for hook in hooks:
+        hook.remove()
 
 
 def test_derivatives_in_float32_are_those_in_float64(ours: Potential) -> None:

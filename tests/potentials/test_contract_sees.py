@@ -100,6 +100,11 @@ def stale_features(sound: Potential, weights: Weights, batch: Batch, **options: 
     return replace(out, features=old)
 
 
+def columns(kept: slice) -> dict[str, Any]:
+    # the network below has two interactions of four channels
+    return {"features": lambda p, *args: p.features(*args)[:, kept]}
+
+
 def half_features(o: Evaluation, batch: Batch) -> Evaluation:
     f = o.features
     return o if f is None else replace(o, features=0.5 * (f + f.detach()))
@@ -203,6 +208,12 @@ FAULTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "batch order": (interface.check_batches, changed(shuffled)),
     "a molecule's stress": (interface.check_no_stress_without_cell, changed(boxless)),
     "weights not used": (interface.check_pure, {"evaluate": own_weights}),
+    "features of the last interaction alone": (physics.check_layers, columns(slice(4, None))),
+    "features of the first interaction alone": (physics.check_layers, columns(slice(4))),
+    "features that the readout has been at": (
+        physics.check_layers,
+        {"features": lambda p, w, b: p.features(w, b) * w[p.names.readouts[0]].norm()},
+    ),
     "features of other weights": (interface.check_features, {"evaluate": stale_features}),
     "half a gradient of features": (interface.check_weight_gradients, changed(half_features)),
     "members that share all weights": (
@@ -261,6 +272,19 @@ def test_a_fault_is_seen(sound: Potential, name: str) -> None:
     check(sound)
     with pytest.raises(AssertionError):
         check(Broken(sound, **faults))
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_layers_are_told_apart_by_how_far_they_see(layers: int) -> None:
+    """Also where there is one, or one between others; each alone is missed."""
+    network = networks.build(num_interactions=layers, hidden_irreps="4x0e+4x1o")
+    potential = networks.potential(network)
+    physics.check_layers(potential)
+    for i in range(layers):
+        kept = [c for c in range(4 * layers) if c // 4 != i]
+        short = Broken(potential, features=lambda p, *args, kept=kept: p.features(*args)[:, kept])
+        with pytest.raises(AssertionError, match=f"interaction {i + 1}:"):
+            physics.check_layers(short)
 
 
 def test_every_check_has_a_fault() -> None:

@@ -1,17 +1,20 @@
 """MACE behind the protocol: closed forms, names of layers, the embedded model's files."""
 
+from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 import networks
 from tunesmith.errors import ModelError
 from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials.base import Potential
 from tunesmith.testing import compute
 
 
@@ -81,9 +84,35 @@ def test_a_bias_is_no_block_of_the_weight() -> None:
     assert [b.shape for b in linear.blocks] == [(4, 4)]
 
 
-def test_features_are_all_scalars_of_all_layers(module: torch.nn.Module) -> None:
-    potential = networks.potential(module)
-    assert compute.features(potential, [molecule("CH4")]).shape == (5, 8)
+@pytest.mark.parametrize(
+    ("made", "layers", "channels"),
+    [
+        (lambda: networks.build(hidden_irreps="4x0e+4x1o"), 2, 4),
+        (lambda: networks.build(hidden_irreps="4x0e+4x1o", num_interactions=1), 1, 4),
+        (lambda: networks.build(hidden_irreps="4x0e+4x1o+4x2e", num_interactions=3), 3, 4),
+        # computed by mace's own blocks
+        (lambda: networks.native(**networks.ATTENTION), 2, 4),
+        (None, 2, 32),
+    ],
+    ids=["two", "one", "three", "blocks", "organic-xs"],
+)
+def test_features_are_the_descriptors_of_the_package(
+    tmp_path: Path, made: Callable[[], torch.nn.Module] | None, layers: int, channels: int
+) -> None:
+    """The scalars of all layers, from mace's own pass over a molecule and a crystal."""
+    if made is None:
+        potential: Potential = zoo.load("organic-xs", dtype="float64")
+    else:
+        potential = networks.potential(made())
+    potential.export(tmp_path / "a.model", potential.weights(), potential.e0s)
+    native: Any = potential.native(tmp_path / "a.model")
+    frames = [molecule("CH3CH2OH"), bulk("CO", "zincblende", 3.4).repeat((2, 1, 1))]
+    for i, atoms in enumerate(frames):
+        atoms.rattle(0.05, rng=np.random.default_rng(i))
+        found = compute.features(potential, [atoms])
+        assert found.shape == (len(atoms), layers * channels)
+        right = native.get_descriptors(atoms, invariants_only=True, num_layers=layers)
+        compute.close(found, right, 1e-9, "features")
 
 
 def test_precision_and_device_must_exist() -> None:

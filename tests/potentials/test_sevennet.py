@@ -3,6 +3,7 @@
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tunesmith.errors import ModelError, TrustError
 from tunesmith.potentials import sevennet_files, sevennet_zoo, zoo
 from tunesmith.potentials.base import Potential
 from tunesmith.potentials.trust import trust
-from tunesmith.testing.compute import predict
+from tunesmith.testing.compute import features, predict
 from tunesmith.tune.lora import LoRA
 
 MODELS = {
@@ -44,13 +45,17 @@ def totals(potential: Potential, atoms: Atoms) -> tuple[float, np.ndarray, np.nd
     return energy, out.forces, None if out.stress is None else out.stress[0]
 
 
+def calculator(model: str, modal: str | None = None) -> Any:
+    """sevenn's own, of a name or a file."""
+    with sevennet_files.quiet():
+        kind = sevennet_files.module("sevenn.calculator").SevenNetCalculator
+        return kind(model, device="cpu", modal=modal)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_numbers_are_those_of_the_package(name: str) -> None:
     own, modal = MODELS[name]
-    with sevennet_files.quiet():
-        theirs = sevennet_files.module("sevenn.calculator").SevenNetCalculator(
-            own, device="cpu", modal=modal
-        )
+    theirs = calculator(own, modal)
     potential = zoo.load(name)
     assert (potential.base.source, potential.base.head) == (name, None)
     for atoms in shaken():
@@ -60,6 +65,83 @@ def test_numbers_are_those_of_the_package(name: str) -> None:
         np.testing.assert_allclose(forces, atoms.get_forces(), atol=3e-5)
         if stress is not None:
             np.testing.assert_allclose(stress, atoms.get_stress(voigt=False), atol=1e-6)
+
+
+def handed_on(theirs: Any, atoms: Atoms) -> list[np.ndarray]:
+    """What every interaction hands on in sevenn's own pass, the last to the readout (A, c)."""
+    taken: list[np.ndarray] = []
+    takers = [
+        layer
+        for name, layer in theirs.model.named_children()
+        if name.endswith("_self_connection_intro") or name == "reduce_input_to_hidden"
+    ]
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args: taken.append(args[0]["x"].numpy(force=True))
+        )
+        for layer in takers
+    ]
+    theirs.calculate(atoms.copy())
+    for hook in hooks:
+        hook.remove()
+    # the first interaction takes the embedding, which knows of no neighbours
+    return taken[1:]
+
+
+def check_features(
+    potential: Potential, theirs: Any, frames: list[Atoms], widths: list[int], *, mirrors: bool
+) -> None:
+    """Against the columns that stay when a molecule is turned and, of O(3) models, mirrored."""
+    first = frames[0]
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn) * (-1 if mirrors else 1)
+    pairs = zip(
+        handed_on(theirs, first),
+        handed_on(theirs, Atoms(first.numbers, first.positions @ turn.T)),
+        strict=True,
+    )
+    stay = [np.abs(a - b).max(0) <= 1e-2 * np.abs(a).max(0) for a, b in pairs]
+    assert [int(columns.sum()) for columns in stay] == widths
+    for atoms in frames:
+        found = np.split(features(potential, [atoms]), np.cumsum(widths)[:-1], axis=1)
+        for own, right, columns in zip(found, handed_on(theirs, atoms), stay, strict=True):
+            right = right[:, columns]
+            np.testing.assert_allclose(own, right, rtol=0, atol=1e-5 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_features_are_the_scalars_of_every_interaction(name: str) -> None:
+    theirs = calculator(*MODELS[name])
+    check_features(zoo.load(name), theirs, shaken(), 5 * [128], mirrors=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "widths"),
+    [
+        ({"num_convolution_layer": 1}, [8]),
+        # the third has eight scalars that turn their sign in a mirror, before the others
+        ({"num_convolution_layer": 4}, [8, 8, 8, 8]),
+        # or made even by their activation
+        (
+            {
+                "num_convolution_layer": 4,
+                "act_scalar": {"e": "silu", "o": "abs"},
+                "act_gate": {"e": "silu", "o": "abs"},
+            },
+            [8, 8, 16, 8],
+        ),
+    ],
+)
+def test_features_have_no_sign_that_a_mirror_turns(
+    tmp_path: Path, changes: dict[str, Any], widths: list[int]
+) -> None:
+    made = sevennets.checkpoint(**changes)
+    path = tmp_path / "parity.pth"
+    sevennet_files.write(made, path, made.state, None)
+    frames = [shaken()[0], bulk("CO", "zincblende", 3.4).repeat((2, 1, 1))]
+    frames[1].rattle(0.05, rng=np.random.default_rng(3))
+    potential = sevennets.potential(made)
+    check_features(potential, calculator(str(path)), frames, widths, mirrors=True)
 
 
 def test_a_head_is_named_by_the_name_or_beside_it() -> None:
@@ -101,10 +183,7 @@ def test_one_shift_for_all_elements_becomes_one_for_each(tmp_path: Path) -> None
     potential = zoo.load(str(path), dtype="float64")
     assert potential.e0s == dict.fromkeys((1, 6, 8), -2.5)
     atoms = molecule("CH3OH")
-    with sevennet_files.quiet():
-        atoms.calc = sevennet_files.module("sevenn.calculator").SevenNetCalculator(
-            str(path), device="cpu"
-        )
+    atoms.calc = calculator(str(path))
     assert totals(potential, atoms)[0] == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
     potential.export(tmp_path / "ours.pth", potential.weights(), {1: -1.0, 6: -2.0, 8: -3.0})
     assert zoo.load(str(tmp_path / "ours.pth")).e0s == {1: -1.0, 6: -2.0, 8: -3.0}

@@ -6,7 +6,7 @@
 | ``batch(graphs)`` | several graphs as one disconnected graph | `Batch` |
 | ``evaluate(weights, batch)`` | energy without E0s, forces, stress | eV, eV/Å, eV/Å³ |
 | ``evaluate_members(shared, stacked, batch)`` | the same of M sets of weights | (M, …) |
-| ``features(weights, batch)`` | rotation-invariant features of every atom | (A, d) |
+| ``features(weights, batch)`` | invariant scalars of every atom after every interaction | (A, d) |
 | ``embedding_gradient(weights, batch)`` | dE/d(species embedding) of every structure | (B, Z, c) |
 | ``weights()`` | every weight by name, a copy | |
 | ``untaught(generator)`` | fresh random weights of the same architecture | |
@@ -226,7 +226,13 @@ class Potential(Protocol):
         """
         ...
 
-    def features(self, weights: Weights, batch: Batch) -> Tensor: ...
+    def features(self, weights: Weights, batch: Batch) -> Tensor:
+        """Rotation-invariant features of every atom (A, d): what activations and noise heads read.
+
+        The scalars after every interaction, layer by layer, as no readout has changed them: eq. 6
+        of the paper on pretrained representations, before its mean over atoms.
+        """
+        ...
 
     def embedding_gradient(self, weights: Weights, batch: Batch) -> Tensor:
         """Gradient of every structure's energy with respect to the species-embedding weights.

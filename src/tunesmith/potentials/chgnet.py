@@ -133,7 +133,7 @@ class CHGNetPotential(OneByOne):
     def features(self, weights: Weights, batch: Batch) -> Tensor:
         """Atom features after every layer, concatenated (A, layers × 64 in the published models).
 
-        The last layer's are those that the energy is read from, after their normalisation.
+        The last layer's too as its convolution leaves them: their normalisation is the readout's.
         """
         _, described = self._call(weights, batch, batch.positions, None, True)
         assert described is not None

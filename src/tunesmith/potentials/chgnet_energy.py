@@ -66,8 +66,7 @@ class EnergyPath(torch.nn.Module):
         """Energies without E0s (B,) and, if asked for, features (A, d).
 
         positions (A, 3); images (e, 3): added to the receiver's place. Features: the atoms' after
-        every layer, the last one's as its readout sees them. embeddings (B, Z, c): of the elements,
-        one table for every structure.
+        every layer. embeddings (B, Z, c): of the elements, one table for every structure.
         """
         sender, centre = batch.edges
         vectors = positions[centre] + images - positions[sender]
@@ -89,8 +88,7 @@ class EnergyPath(torch.nn.Module):
                     features = angle_update(update, atoms, bonds, turned.features, turned.graph)
                     turned = replace(turned, features=features)
             described.append(atoms)
-        described[-1] = self.readout_norm(atoms)
-        sites = self.mlp(described[-1])[:, 0]
+        sites = self.mlp(self.readout_norm(atoms))[:, 0]
         energy = sites.new_zeros(len(batch)).index_add(0, batch.index, sites)
         return energy, torch.cat(described, 1) if describe else None
 

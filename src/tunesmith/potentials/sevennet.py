@@ -121,16 +121,22 @@ class SevenNetPotential(OneByOne):
         create_graph: bool = False,
     ) -> Evaluation:
         """Energy without E0s, forces, stress, features of a batch from the given weights."""
-
-        def energies(positions: Tensor, strain: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            energy, described = self._call(weights, batch, positions, strain)
-            return energy, described if features else None
-
-        return evaluated(energies, batch, forces=forces, stress=stress, create_graph=create_graph)
+        return evaluated(
+            lambda positions, strain: self._call(weights, batch, positions, strain, features),
+            batch,
+            forces=forces,
+            stress=stress,
+            create_graph=create_graph,
+        )
 
     def features(self, weights: Weights, batch: Batch) -> Tensor:
-        """What the readout reads, (A, channels): scalars after the last interaction."""
-        return self._call(weights, batch, batch.positions, None)[1]
+        """Scalars after every interaction, concatenated (A, layers × channels).
+
+        The last layer's are those that the readout reads.
+        """
+        _, described = self._call(weights, batch, batch.positions, None, True)
+        assert described is not None
+        return described
 
     def embedding_gradient(self, weights: Weights, batch: Batch) -> Tensor:
         """dE/dW (B, Z, c) by one backward pass: every structure has a copy of W of its own."""
@@ -138,7 +144,7 @@ class SevenNetPotential(OneByOne):
         own = weights[f"{EMBEDDING}.linear.weight"].detach()[: rows * channels]
         with torch.enable_grad():
             copies = own.expand(len(batch), -1).clone().requires_grad_()
-            energy, _ = self._call(weights, batch, batch.positions, None, copies)
+            energy, _ = self._call(weights, batch, batch.positions, None, False, copies)
             (gradient,) = torch.autograd.grad(energy.sum(), copies)
         return gradient.view(len(batch), rows, channels)
 
@@ -148,14 +154,15 @@ class SevenNetPotential(OneByOne):
         batch: Batch,
         positions: Tensor,
         strain: Tensor | None,
+        features: bool,
         embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Energies (B,) and features from weights and moved positions."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Energies (B,) and, if asked for, features from weights and moved positions."""
         positions, images = placed(batch, positions, strain)
         # padding leads from an atom to itself; made longer than the cutoff
         images = images + 2 * self.cutoff * batch.padding[:, None]
         edges, species, index = batch.edges, batch.species, batch.index
-        inputs = (positions, images, edges, species, index, len(batch), embeddings)
+        inputs = (positions, images, edges, species, index, len(batch), features, embeddings)
         named = {f"model.{name}": value for name, value in weights.items()}
         # TorchScript would rewrite its pieces after their first run, to other last bits
         with torch.jit.optimized_execution(False):

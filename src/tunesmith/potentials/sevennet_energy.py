@@ -35,11 +35,22 @@ class EnergyPath(torch.nn.Module):
         self.model = model
         self._keys = module("sevenn._keys")
         self._layers = [n for n in model._modules if n not in _OURS]
-        self._readout = next(n for n in self._layers if n.startswith(("reduce_", "readout_")))
+        self._scalars = self._invariant()
         self._elements = int(model.onehot_idx_to_onehot.num_classes)
         self._head, self._heads = head, heads
         self.cutoff = float(model.cutoff)
         self._convolutions = self._fused()
+
+    def _invariant(self) -> dict[str, list[slice]]:
+        """Columns of scalars in what every interaction ends with, by the name of that layer."""
+        found = {}
+        for name in self._layers:
+            if name.endswith("_equivariant_gate"):
+                irreps = getattr(self.model, name).gate.irreps_out
+                pieces = zip(irreps, irreps.slices(), strict=True)
+                # not 0o: a mirror turns its sign, and no energy
+                found[name] = [where for (_, irrep), where in pieces if str(irrep) == "0e"]
+        return found
 
     def _fused(self) -> torch.nn.ModuleDict:
         """The fast convolution of every layer, under the name of sevenn's."""
@@ -64,9 +75,10 @@ class EnergyPath(torch.nn.Module):
         species: Tensor,
         index: Tensor,
         count: int,
+        describe: bool,
         embeddings: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Energies (B,) and features (A, d).
+    ) -> tuple[Tensor, Tensor | None]:
+        """Energies (B,) and, if asked for, scalars of every layer (A, layers × c).
 
         positions (A, 3) Å; images (e, 3) Å, added to the receiver of an edge; edges (2, e), sender
         and receiver, in the regular layout of `convolution`; species (A,); index (A,), the
@@ -89,10 +101,8 @@ class EnergyPath(torch.nn.Module):
         if self._head is not None:
             chosen = torch.full((count,), self._head, device=species.device)
             data[keys.MODAL_ATTR] = torch.nn.functional.one_hot(chosen, self._heads)
-        features = None
+        described: list[Tensor] = []
         for name in self._layers:
-            if name == self._readout:
-                features = data[keys.NODE_FEATURE]
             layer = getattr(self.model, name)
             if name in self._convolutions:
                 weights = layer.weight_nn(data[keys.EDGE_EMBEDDING]) * near[:, None]
@@ -102,14 +112,16 @@ class EnergyPath(torch.nn.Module):
                 data[keys.NODE_FEATURE] = passed / layer.denominator
                 continue
             data = layer(data)
+            if describe and name in self._scalars:
+                described += [data[keys.NODE_FEATURE][:, where] for where in self._scalars[name]]
             if name == EMBEDDING and embeddings is not None:
                 data[keys.NODE_FEATURE] = data[keys.NODE_FEATURE] + self._moved(
                     embeddings, species, index
                 )
-        assert features is not None
         scale = getattr(self.model, RESCALE).scale
         atoms = data[keys.SCALED_ATOMIC_ENERGY][:, 0] * self._of(scale, species)
-        return atoms.new_zeros(count).index_add(0, index, atoms), features
+        energy = atoms.new_zeros(count).index_add(0, index, atoms)
+        return energy, torch.cat(described, 1) if describe else None
 
     def _of(self, values: Tensor, species: Tensor) -> Tensor:
         """Numbers of every element, perhaps for every modality, for each atom."""

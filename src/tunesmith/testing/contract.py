@@ -33,6 +33,7 @@ from tunesmith.testing.interface import (
 from tunesmith.testing.physics import (
     check_forces,
     check_fragments,
+    check_layers,
     check_one_atom,
     check_permutation,
     check_rotation,
@@ -90,6 +91,7 @@ CHECKS: tuple[Check, ...] = (
     Check(check_no_stress_without_cell, ("stress", "molecules")),
     Check(check_pure),
     Check(check_features),
+    Check(check_layers),
     Check(check_embedding_gradient, ("embedding",)),
     Check(check_names),
     Check(check_untaught),

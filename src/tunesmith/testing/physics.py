@@ -6,14 +6,17 @@ from ase import Atoms
 from tunesmith.potentials.base import Potential
 from tunesmith.testing.compute import (
     OFFSETS,
+    array,
     close,
     energies,
     features,
+    move,
     predict,
+    random_direction,
     slope,
     tolerance,
 )
-from tunesmith.testing.structures import boxed, crystal, molecule, samples, species
+from tunesmith.testing.structures import boxed, crystal, molecule, row, samples, species
 
 
 def _displaced(atoms: Atoms, shift: np.ndarray) -> Atoms:
@@ -183,3 +186,32 @@ def check_one_atom(potential: Potential, seed: int = 0) -> None:
         assert np.all(np.isfinite(found.energy)), "the energy of an atom is not a number"
         close(found.energy, np.full(3, found.energy[0]), allowed, "energy of one atom")
         close(found.forces, np.zeros((3, 3)), allowed, "forces on one atom")
+
+
+def check_layers(potential: Potential, seed: int = 0) -> None:
+    """Features hold scalars of every interaction, as no readout has changed them.
+
+    In a `row` of triangles, moving the k-th after a triangle changes what this one has of its k-th
+    interaction and of later ones, and leaves what it has of earlier ones as it was.
+    """
+    rng = np.random.default_rng(seed)
+    layers = len(potential.names.interactions)
+    atoms, allowed = row(potential, layers + 2, rng), tolerance(potential).same
+    before, after = features(potential, [atoms])[:3], []
+    for k in range(1, layers + 2):
+        step = rng.normal(size=(3, 3))
+        step *= 0.05 * potential.cutoff / np.linalg.norm(step, axis=1, keepdims=True)
+        moved = atoms.copy()
+        moved.positions[3 * k : 3 * k + 3] += step
+        after.append(features(potential, [moved])[:3])
+    close(after[-1], before, allowed, "features when atoms out of reach move")
+    changes = np.abs(np.array(after) - before).max(axis=1)
+    # what is out of reach changes nothing: on a CPU to the last bit
+    seen = changes[:-1] > changes[-1].max(initial=0.0)
+    for k in range(1, layers + 1):
+        own = seen[:k].all(axis=0) & ~seen[k:].any(axis=0)
+        assert own.any(), f"none is of interaction {k}: no feature sees {k} cutoffs far and no more"
+    bent, batch = random_direction(potential, seed), potential.batch([potential.graph(atoms)])
+    readouts = {name: bent[name] for name in potential.names.readouts}
+    other = potential.features(move(potential.weights(), readouts, 0.1), batch)
+    close(array(other)[:3], before, allowed, "features beside another readout")

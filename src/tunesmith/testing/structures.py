@@ -49,6 +49,18 @@ def molecule(potential: Potential, n: int, rng: np.random.Generator) -> Atoms:
     return boxed(potential, Atoms(numbers, positions=placed))
 
 
+def row(potential: Potential, n: int, rng: np.random.Generator) -> Atoms:
+    """n triangles of atoms one behind the other: each sees itself and the next ones, none beyond.
+
+    Distances are 0.29 cutoffs within a triangle, 0.55 to 0.65 to the next, 1.1 and more to others.
+    """
+    turn = rng.uniform(0, 2 * np.pi, size=(n, 1)) + 2 * np.pi / 3 * np.arange(3)
+    along = np.broadcast_to(0.55 * np.arange(n)[:, None], turn.shape)
+    places = np.stack([along, 0.17 * np.cos(turn), 0.17 * np.sin(turn)], axis=-1)
+    numbers = species(potential, 3 * n, rng)
+    return boxed(potential, Atoms(numbers, positions=potential.cutoff * places.reshape(-1, 3)))
+
+
 def crystal(
     potential: Potential, rng: np.random.Generator, *, n: int = 2, triclinic: bool = False
 ) -> Atoms:

@@ -16,7 +16,7 @@ from tunesmith.settings import plain
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.representation import Model, Representation
 
-_FORMAT = 1  # of what is kept, and of how it is computed where no version says so
+_FORMAT = 2  # of what is kept, and of how it is computed where no version says so
 
 
 def key_of(
