@@ -72,7 +72,9 @@ def dynamics(system: str, frames: int, every: int, temperature: float, seed: int
     for i in range(frames):
         moved.run(every)
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        found.append(Frame(bare, _told(atoms), f"{system} {temperature:g} K, seed {seed}, frame {i}"))
+        found.append(
+            Frame(bare, _told(atoms), f"{system} {temperature:g} K, seed {seed}, frame {i}")
+        )
     return found
 
 
