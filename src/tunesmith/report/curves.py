@@ -127,8 +127,8 @@ def compare(
     wherever curves are ragged. Spreads are None of one seed. Only rounds count in which every
     model has learnt something.
 
-    seed: of the resampling. Raises `DataError` where numbers of seeds or rounds differ, or a round
-    has no value.
+    seed: of the resampling, where it draws. Raises `DataError` where numbers of seeds or rounds
+    differ, or a round has no value.
     """
     if baseline not in runs:
         raise DataError(f"there is no method {baseline!r} to compare with; name one of the runs.")
