@@ -59,6 +59,12 @@ def _options() -> argparse.Namespace:
     add("--full", action="store_true", help="all methods with all seeds: several times as long")
     add("--only", nargs="+", default=[], metavar="FIELD=VALUE,…", help="cells that meet all of it")
     add("--jobs", type=int, default=1, help="cells at a time, one thread each")
+    add(
+        "--rest",
+        action="store_true",
+        help="do again what was finished before rounds were measured on the pool's rest",
+    )
+    add("--table", action="store_true", help="only write the tables of what is done by now")
     add("--list", action="store_true", help="only print the cells, which are done, and their cost")
     options = parser.parse_args()
     if options.quick:
@@ -71,18 +77,21 @@ def main() -> None:
     name = f"acquire-{time.strftime('%Y-%m-%d')}" + ("-quick" if options.quick else "")
     stem = "acquire-quick" if options.quick else "acquire"
     path = (options.out or options.results / "runs" / f"{stem}.jsonl").resolve()
-    folder, plan = path.with_suffix(""), pools(options.quick)
+    folder, plan = (options.results / "runs" / stem).resolve(), pools(options.quick)
     everything = grid(options.pools, options.seeds, full=options.full, quick=options.quick)
     chosen = selected(everything, options.only)
     courses = {p: asdict(plan[p]) for p in options.pools}
+    # that rounds are measured on the rest too changes nothing else: older cells are as good
     conditions = {"model": MODEL, "labels": METHOD, "quick": options.quick}
     lines = Lines(path, conditions, Cell)
+    older = forgotten(chosen, lines) if options.rest else {}
     if options.list:
         show(chosen, lines, options.quick)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     data = None if options.data is None else str(options.data.resolve())
-    for pool in dict.fromkeys(c.pool for c in chosen):
+    todo = [] if options.table else chosen
+    for pool in dict.fromkeys(c.pool for c in todo):
         needed(CELLS, "prepare", data=data, folder=str(folder), pool=pool, quick=options.quick)
     found: dict[str, Any] = {
         "machine": measure.machine(PACKAGES),
@@ -94,15 +103,16 @@ def main() -> None:
         return child(CELLS, "cell", folder=str(folder), quick=options.quick, **asdict(cell))
 
     def write() -> None:
-        wanted = set(everything)
-        found["cells"] = [asdict(c) | r for c, r in lines.found.items() if c in wanted]
+        known = older | lines.found
+        done = in_order([c for c in known if c.pool in options.pools])
+        found["cells"] = [asdict(c) | known[c] for c in done]
         text = json.dumps(found, indent=1) + "\n"
         (options.results / f"{name}.json").write_text(text)
         (options.results / f"{name}.md").write_text(f"# {name}\n\n{report(found)}")
 
     write()
-    cost = {c: work(c, plan) for c in chosen}
-    wrong = run_cells(chosen, lines, options.jobs, one, write, work=cost.__getitem__, told=told)
+    cost = {c: work(c, plan) for c in todo}
+    wrong = run_cells(todo, lines, options.jobs, one, write, work=cost.__getitem__, told=told)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.docs:
@@ -111,6 +121,23 @@ def main() -> None:
     print(report(found))
     if wrong:
         sys.exit(f"{len(wrong)} cells went wrong; the same command tries them again.")
+
+
+def forgotten(cells: list[Cell], lines: Lines[Cell]) -> dict[Cell, dict[str, Any]]:
+    """Take cells for undone whose rounds were not measured on the rest; their results, which
+    stand until there are new ones."""
+    older = {}
+    for cell in cells:
+        rounds = lines.found.get(cell, {}).get("rounds", ())
+        if any(not r.get("rest") for r in rounds):
+            older[cell] = lines.found.pop(cell)
+    return older
+
+
+def in_order(cells: list[Cell]) -> list[Cell]:
+    """As of the whole grid, whenever they were done; those that are none of it last."""
+    place = {cell: i for i, cell in enumerate(grid(list(POOLS), 5, full=True))}
+    return sorted(cells, key=lambda c: place.get(c, len(place)))
 
 
 def show(cells: list[Cell], lines: Lines[Cell], quick: bool) -> None:

@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 
 import acquire_gp
-from acquire_plan import COMMITTEES, GP, MEMBERS, POOLS, QUICK, TEST, VALID, Cell, Pool, acquire
+from acquire_plan import (
+    COMMITTEES,
+    GP,
+    MEMBERS,
+    POOLS,
+    QUICK,
+    REST,
+    TEST,
+    VALID,
+    Cell,
+    Pool,
+    acquire,
+)
 
 MODEL = "organic-xs"
 #: labels of reactions. Not the model's own GFN2-xTB: against that its residuals would only be what
@@ -24,6 +36,8 @@ MAKE = Path(__file__).resolve().parents[1] / "recipes" / "reactions" / "make.py"
 #: an outlier has its nearest neighbours (SOAP, cosine) further away than all but this share
 OUTLIERS, NEIGHBOURS = 0.05, 5
 PARTS = ("pool", "valid", "test")
+#: of every round
+KEPT = ("labels", "test", "rest", "spearman")
 
 
 def pools(quick: bool) -> dict[str, Pool]:
@@ -117,7 +131,7 @@ def _course(folder: str, pool: Pool, it: Cell) -> dict[str, Any]:
     kinds = [f.config_type for f in frames(folder, it.pool, "pool")]
     shutil.rmtree(out)  # hundreds of checkpoints of models; what is kept is below
     return {
-        "rounds": [{k: r[k] for k in ("labels", "test", "spearman")} for r in summary["rounds"]],
+        "rounds": [{k: r[k] for k in KEPT} for r in summary["rounds"]],
         "chosen": chosen,
         "outliers": sum(number in odd for number in chosen) / len(chosen),
         "of": {k: [kinds[n] for n in chosen].count(k) for k in sorted(set(kinds))},
@@ -142,6 +156,7 @@ def configured(folder: str, pool: Pool, it: Cell) -> Any:
             "files": [str(file(folder, it.pool, "pool"))],
             "rounds": pool.rounds,
             "start": pool.start,
+            "rest": REST,
         },
         "acquire": acquire(it.method, pool.batch),
         "tune": {"sampler": sampler, "e0": {"method": "reestimate"}},

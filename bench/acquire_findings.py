@@ -1,111 +1,191 @@
-"""What the published findings say of choosing, and what the cells of `acquire.py` say of them."""
+"""What is published of choosing, and what the cells of `acquire.py` say of it.
+
+Statements are the paper's own, of reactive pools; what it says of one number each, without an error
+bar, is asked here of the sign or of the order.
+"""
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from acquire_plan import BASELINE, COMMITTEES, MAIN
-from acquire_table import ENERGY, FORCE, Courses
-from strategies_findings import Finding, table
+import numpy as np
 
-#: of one representation each: what posterior variance chose, and what LCMD did
-PAIRS = ("ntk", "activation", "soap")
-#: by chance a twentieth of what is chosen are outliers: this many times as often is too often
-OVER = 2
+from acquire_plan import BASELINE, COMMITTEES, MAIN, SECOND
+from acquire_table import ENERGY, FORCE, Courses
+from strategies_table import markdown
+from tunesmith.report.seeds import interval
+
+#: representations that posterior variance and LCMD both chose by
+BOTH = ("ntk", "activation", "soap")
+#: the network's own
+OWN = ("ntk", "activation")
+#: seeds without which an interval is little more than the range of its values
+FEWEST = 3
+VERDICTS = ("agrees", "disagrees", "open", "too few seeds")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number over seeds and its central 90 % over resampled ones, None of one seed."""
+
+    value: float
+    between: tuple[float, float] | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A published statement: the numbers it is about, and the limits between which they must lie.
+
+    cases: what the number is of → the number, None where it was not measured. shown: its format.
+    """
+
+    text: str
+    cases: dict[str, Number | None]
+    least: float = -math.inf
+    most: float = math.inf
+    shown: str = "{:.2f}"
+
+    def of(self, number: Number) -> str:
+        """The verdict of one case; none without an error bar, nor across a limit."""
+        if number.between is None or number.seeds < FEWEST:
+            return "too few seeds"
+        low, high = number.between
+        if self.least < low and high < self.most:
+            return "agrees"
+        return "disagrees" if high <= self.least or low >= self.most else "open"
+
+    @property
+    def verdict(self) -> str:
+        found = Counter(self.of(n) for n in self.cases.values() if n is not None)
+        if len(found) < 2:
+            return next(iter(found), "not measured")
+        return ", ".join(f"{verdict} {found[verdict]}" for verdict in VERDICTS if found[verdict])
+
+    def measured(self) -> str:
+        return "; ".join(
+            f"{case}: {self._told(n)}" for case, n in self.cases.items() if n is not None
+        )
+
+    def _told(self, number: Number) -> str:
+        ends = ", ".join(self.shown.format(end) for end in number.between or ())
+        between = f" [{ends}]" if ends else ""
+        return f"{self.shown.format(number.value)}{between} ({number.seeds})"
 
 
 def findings(found: dict[str, Any]) -> list[Finding]:
-    """The statements of the method page and of the issue that the bench can test."""
+    """The statements of the paper that the bench can test, on its reactive pools."""
     courses = Courses(found)
-    reactive = courses.reactive
 
-    def each(value: Any, methods: Iterable[str], pools: list[str] = reactive) -> dict[str, float]:
-        return {f"{p} {m}": value(p, m) for p in pools for m in methods}
+    def each(
+        value: Callable[[str, str], Number | None], names: Iterable[str]
+    ) -> dict[str, Number | None]:
+        return {f"{pool} {name}": value(pool, name) for pool in courses.reactive for name in names}
 
-    def gain(metric: str) -> Any:
-        return lambda pool, method: _of(courses, pool, method, metric, "round_gain")
+    def gain(metric: str) -> Callable[[str, str], Number | None]:
+        return lambda pool, method: compared(courses, pool, method, metric, "round_gain")
 
-    def area(pool: str, method: str) -> float:
-        return _of(courses, pool, method, FORCE, "auc_ratio")
+    def area_to(other: str, metric: str = FORCE) -> Callable[[str, str], Number | None]:
+        return lambda pool, method: compared(courses, pool, method, metric, "auc_ratio", other)
 
-    def score(kind: str, pool: str, name: str) -> float:
-        return courses.processes(pool).get(kind, {}).get(name, math.nan)
+    def pv_to_lcmd(pool: str, kind: str) -> Number | None:
+        return area_to(f"{kind}-lcmd")(pool, f"{kind}-pv")
 
-    def over(rule: str) -> dict[str, float]:
-        """Share of outliers among what was chosen, over their share among candidates."""
-        return each(lambda p, r: courses.average(p, f"{r}-{rule}", "outliers") / 0.05, PAIRS)
+    def more_outliers(pool: str, kind: str) -> Number | None:
+        return outliers(courses, pool, f"{kind}-pv", f"{kind}-lcmd")
 
-    def more_than_lcmd(pool: str, kind: str) -> float:
-        lcmd = courses.average(pool, f"{kind}-lcmd", "outliers")
-        return courses.average(pool, f"{kind}-pv", "outliers") / lcmd if lcmd else math.nan
+    def less_sure(other: str) -> Callable[[str, str], Number | None]:
+        return lambda pool, kind: processes(
+            courses, pool, lambda t: t[other.format(kind)]["nll"] - t[kind]["nll"]
+        )
 
-    def below_committee(pool: str, method: str) -> float:
-        least = _least(area(pool, c) for c in COMMITTEES)
-        return area(pool, method) / least
+    def covers_less(pool: str, kind: str) -> Number | None:
+        other = f"{kind}, random weights"
+        return processes(courses, pool, lambda t: t[kind]["coverage90"] - t[other]["coverage90"])
 
-    def below_soap(pool: str, method: str) -> float:
-        return area(pool, method) / area(pool, "soap-kcenter")
+    def gains(text: str, metric: str) -> Finding:
+        return Finding(text, each(gain(metric), MAIN), least=0, shown="{:+.0%}")
 
-    def worse_untaught(pool: str, kind: str) -> float:
-        untaught = f"{kind}, random weights"
-        return score(untaught, pool, "nll") - score(kind, pool, "nll")
+    def below(text: str, other: str, methods: Iterable[str] = MAIN, metric: str = FORCE) -> Finding:
+        return Finding(text, each(area_to(other, metric), methods), most=1)
 
-    def worse_soap(pool: str, kind: str) -> float:
-        return score("soap", pool, "nll") - score(kind, pool, "nll")
+    def above(text: str, methods: Iterable[str], metric: str = FORCE) -> Finding:
+        return Finding(text, each(area_to(BASELINE, metric), methods), least=1)
 
-    own, tested = ("ntk", "activation"), courses.pools
+    def worse(text: str, other: str) -> Finding:
+        return Finding(text, each(less_sure(other), OWN), least=0, shown="{:+.2f}")
+
+    all_four, (by_force, by_energy) = (*MAIN, *SECOND), COMMITTEES
     return [
+        gains("By LCMD, ntk and activation need fewer rounds than random, forces (10–50 %)", FORCE),
+        gains("… and energies (11–83 %)", ENERGY),
+        below("Their force AUC is below random's (0.47–0.53 of it)", BASELINE, all_four),
+        below("… their energy AUC too (0.39–0.40)", BASELINE, all_four, ENERGY),
+        below("Their force AUC is below committee-force's (0.63)", by_force),
+        below("… below that of SOAP with k-center (0.75–0.85)", "soap-kcenter", all_four),
         Finding(
-            "ntk and activation need at least 30 % fewer rounds than random (forces)",
-            each(gain(FORCE), MAIN),
-            least=0.3,
-        ),
-        Finding("… the same for energies", each(gain(ENERGY), MAIN), least=0.3),
-        Finding(
-            "Their force AUC is below random's (published 0.47 and 0.49 with pv)",
-            each(area, (*MAIN, "ntk-pv", "activation-pv")),
+            "Posterior variance has a smaller force AUC than LCMD (ntk 0.89, activation 0.92)",
+            each(pv_to_lcmd, OWN),
             most=1,
         ),
-        Finding("… below the better committee's", each(below_committee, MAIN), most=1),
-        Finding("… and below that of SOAP with k-center", each(below_soap, MAIN), most=1),
+        Finding("… by SOAP a larger one (1.62)", each(pv_to_lcmd, ("soap",)), least=1),
+        below("committee-force is below random in force AUC (0.85)", BASELINE, [by_force]),
+        above("… but above in energy AUC (1.47)", [by_force], ENERGY),
+        above("committee-energy is above random in force AUC (1.02)", [by_energy]),
         Finding(
-            "Committees are below random in force AUC (published 0.85)",
-            each(area, COMMITTEES),
-            most=1,
+            "Posterior variance takes more outliers than LCMD (no number)",
+            each(more_outliers, BOTH),
+            least=1,
         ),
-        Finding(
-            "pv picks outliers too often: over twice their share, on heterogeneous pools",
-            over("pv"),
-            least=OVER,
+        worse(
+            "NLL of random weights is higher (ntk 0.52 nats, activation 1.82)", "{}, random weights"
         ),
-        Finding("… where lcmd does not", over("lcmd"), most=OVER),
-        Finding("… and more of them than lcmd", each(more_than_lcmd, PAIRS), least=1),
+        worse("… that of SOAP too (2.3, 2.5)", "soap"),
         Finding(
-            "The 90 % interval of ntk and activation covers 0.85 to 0.93",
-            each(lambda p, k: score(k, p, "coverage90"), own, tested),
-            least=0.85,
-            most=0.93,
-        ),
-        Finding(
-            "Features of random weights are worse in NLL (difference, nats)",
-            each(worse_untaught, own, tested),
+            "90 % intervals of random weights cover less (ntk 0.07, activation 0.24)",
+            each(covers_less, OWN),
             least=0,
+            shown="{:+z.2f}",
         ),
-        Finding("… and so is SOAP", each(worse_soap, own, tested), least=0),
     ]
 
 
 def verdicts(found: dict[str, Any]) -> str:
     """The findings as a table, each with the numbers it rests on."""
-    return table(findings(found))
+    rows = [[f.text, f.verdict, f.measured() or "–"] for f in findings(found)]
+    return markdown(["published", "verdict", "measured [central 90 %] (seeds)"], rows)
 
 
-def _of(courses: Courses, pool: str, method: str, metric: str, what: str) -> float:
-    if BASELINE not in courses.methods(pool):
-        return math.nan
-    row = courses.compared(pool, method, metric)
-    return math.nan if row is None else float(row[what])
+# ------------------------------------------------------------------- numbers and their spread
 
 
-def _least(values: Iterable[float]) -> float:
-    return min((v for v in values if not math.isnan(v)), default=math.nan)
+def compared(
+    courses: Courses, pool: str, method: str, metric: str, what: str, other: str = BASELINE
+) -> Number | None:
+    """Of `curves.compare`, over the seeds of both."""
+    row = courses.compared(pool, method, metric, other)
+    return None if row is None else Number(row[what], row[f"{what}_interval"], row["seeds"])
+
+
+def outliers(courses: Courses, pool: str, method: str, other: str) -> Number | None:
+    """Share of outliers among what one chose, over that of another, over the seeds of both."""
+    one, two = courses.of(pool, method), courses.of(pool, other)
+    seeds = sorted(one.keys() & two.keys())
+    if not seeds:
+        return None
+    ours, theirs = (np.array([r[s]["outliers"] for s in seeds]) for r in (one, two))
+    return _number(lambda drawn: ours[drawn].mean(-1) / theirs[drawn].mean(-1), len(seeds))
+
+
+def processes(
+    courses: Courses, pool: str, value: Callable[[dict[str, Any]], float]
+) -> Number | None:
+    """Mean over the seeds of a number of the residual processes' scores."""
+    values = np.array([value(scores) for scores in courses.tables(pool)])
+    return _number(lambda drawn: values[drawn].mean(-1), len(values)) if len(values) else None
+
+
+def _number(statistic: Callable[[np.ndarray], np.ndarray], seeds: int) -> Number:
+    return Number(float(statistic(np.arange(seeds))), interval(statistic, seeds), seeds)

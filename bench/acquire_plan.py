@@ -57,6 +57,8 @@ OTHERS = ("ntk-kcenter", "activation-kcenter", "soap-lcmd", "soap-pv", "soap-kce
 CONFORMATIONAL = {"acac": (*MAIN, *SECOND, "soap-kcenter"), "3bpa": ("ntk-lcmd", "activation-lcmd")}
 FEWER = 2
 MEMBERS = 3
+#: candidates that measure every round too until they are asked for
+REST = 300
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def work(cell: Cell, pools: dict[str, Pool] = POOLS) -> float:
         batch = 1 if labels <= 20 else 2 if labels <= 100 else 4
         step = _STEP[batch] * (0.6 + 0.4 * pool.atoms / 9)  # a part of it does not grow
         validations = _STEPS * batch / labels * VALID
-        total += members * (_STEPS * step + validations * one) + 2 * TEST * one
+        measured = 2 * TEST + min(REST, pool.frames)
+        total += members * (_STEPS * step + validations * one) + measured * one
         if done and cell.method != BASELINE:
             total += members * (pool.frames + TEST) * one
     return total

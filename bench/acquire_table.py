@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import strategies_table
-from acquire_plan import BASELINE, DRAWN
+from acquire_plan import BASELINE, COMMITTEES, DRAWN, MEMBERS, REST
 from strategies_table import markdown
 from tunesmith.report import curves
 
@@ -56,19 +56,31 @@ class Courses:
             if (r["pool"], r["method"]) == wanted and "rounds" in r
         }
 
-    def compared(self, pool: str, method: str, metric: str) -> Record | None:
-        """The method's row of `curves.compare`, over the seeds that chance has too; None where
-        there is none, or a round could not be measured."""
-        ours, theirs = self.of(pool, method), self.of(pool, BASELINE)
+    def compared(
+        self,
+        pool: str,
+        method: str,
+        metric: str,
+        baseline: str = BASELINE,
+        on: curves.Structures = "test",
+    ) -> Record | None:
+        """The method's row of `curves.compare`, over the seeds that both were measured with; None
+        where there is none, or a round has no value."""
+        ours, theirs = self.measured(pool, method, on), self.measured(pool, baseline, on)
         seeds = sorted(ours.keys() & theirs.keys())
         runs = {
-            name: [curves.curve(records[s]["rounds"]) for s in seeds]
-            for name, records in ((BASELINE, theirs), (method, ours))
+            name: [curves.curve(records[s]["rounds"], on) for s in seeds]
+            for name, records in ((baseline, theirs), (method, ours))
         }
         values = [c.values[metric][c.learnt] for of in runs.values() for c in of]
         if not seeds or not all(np.isfinite(v).all() for v in values):
             return None
-        return curves.compare(runs, metric, BASELINE)[-1]
+        return curves.compare(runs, metric, baseline)[-1]
+
+    def measured(self, pool: str, method: str, on: curves.Structures) -> dict[int, Record]:
+        """As `of`, without cells that are older than a measurement."""
+        found = self.of(pool, method)
+        return {s: r for s, r in found.items() if all(x.get(on) for x in r["rounds"])}
 
     def average(self, pool: str, method: str, what: str) -> float:
         """Mean of a number of the record over the seeds; NaN of none."""
@@ -82,15 +94,9 @@ class Courses:
         known = [v for v in values if v is not None]
         return mean(known) if known else math.nan
 
-    def processes(self, pool: str) -> dict[str, dict[str, float]]:
-        """Scores of the residual processes, means over the seeds."""
-        tables = [r["gp"] for r in self.records if r["pool"] == pool and "gp" in r]
-        if not tables:
-            return {}
-        return {
-            kind: {k: mean(t[kind][k] for t in tables) for k in tables[0][kind]}
-            for kind in tables[0]
-        }
+    def tables(self, pool: str) -> list[dict[str, dict[str, float]]]:
+        """Scores of the residual processes by kind and name, of every seed."""
+        return [r["gp"] for r in self.records if r["pool"] == pool and "gp" in r]
 
 
 # -------------------------------------------------------------------------------- tables
@@ -101,14 +107,17 @@ def page(found: dict[str, Any]) -> str:
     about = ", ".join(f"{k} {v}" for k, v in found["machine"].items())
     c, courses = found["conditions"], Courses(found)
     parts = [
-        f"{about}; one thread per cell; model {c['model']}.",
+        f"Tables written: {about}; one thread per cell; model {c['model']}. Cells may be older.",
         f"Labels of the reactive pools are of {c['labels']}, not of the GFN2-xTB that the model "
         "was pretrained on; those of acac and 3BPA are the data's own. Every round learns all "
         "labels from the pretrained weights on (`by-size`, rates of at most 1e-3, E0s estimated "
         "again). Seeds draw the first labels and everything else; each is compared with the same "
-        "seed of random. AUC is the sum over the rounds, round gain as in docs/pool.md; ± is one "
-        "standard deviation over seeds. Outliers: the share of what was chosen among the 5 % of "
-        "candidates that lie furthest from their neighbours (SOAP).",
+        "seed of random. AUC is the sum over the rounds. Ratios and round gains (docs/pool.md) are "
+        "of the seeds' mean curves, in brackets the central 90 % over resampled seeds; of pairs: "
+        "the mean of every seed's own gain; ± is one standard deviation over seeds. Energies are "
+        "compared within each composition. A committee's errors are those of the mean of its three "
+        "models, all others a single model's. Outliers: the share of what was chosen among the 5 % "
+        "of candidates that lie furthest from their neighbours (SOAP).",
     ]
     for pool in courses.pools:
         parts += _pool(courses, pool)
@@ -124,68 +133,126 @@ def _pool(courses: Courses, pool: str) -> list[str]:
     ]
     if methods := courses.methods(pool):
         rows = [_row(courses, pool, method) for method in methods]
-        headings = ["", "seeds", "force AUC", "/ random's", "final force RMSE meV/Å"]
-        headings += ["round gain, forces", "energy AUC / random's", "round gain, energies"]
+        headings = ["", "seeds", "force AUC", "/ random's", "final force RMSE meV/Å", "/ random's"]
+        headings += ["energy AUC / random's", "final energy RMSE / random's"]
         headings += ["Spearman", "outliers", "CPU s"]
-        parts += [markdown(headings, rows), _rounds(courses, pool, methods)]
-    if scores := courses.processes(pool):
-        parts += [f"### Residual processes of {pool}", _processes(scores)]
+        parts += [markdown(headings, rows), _gains(courses, pool), _rounds(courses, pool)]
+        parts += _rest(courses, pool)
+    if tables := courses.tables(pool):
+        parts += [f"### Residual processes of {pool}, seeds: {len(tables)}", _processes(tables)]
     parts += [f"{r['method']}, seed {r['seed']}: {r['failed']}" for r in courses.failed(pool)]
     return parts
 
 
 def _row(courses: Courses, pool: str, method: str) -> list[str]:
-    cells = [method, str(len(courses.of(pool, method)))]
+    cells = [titled(method), str(len(courses.of(pool, method)))]
     force, energy = (courses.compared(pool, method, m) for m in (FORCE, ENERGY))
-    cells += _force(force) if force else ["–"] * 4
-    cells += [f"{energy['auc_ratio']:.2f}", _gain(energy)] if energy else ["–"] * 2
+    if force:
+        cells += [_spread(force["auc"], force["auc_std"]), _ratio(force, "auc_ratio")]
+        cells += [_spread(force["final"], force["final_std"]), _ratio(force, "final_ratio")]
+    else:
+        cells += ["–"] * 4
+    cells += [_ratio(energy, "auc_ratio"), _ratio(energy, "final_ratio")]
     cells.append(_number(courses.spearman(pool, method)))
     cells.append(_number(courses.average(pool, method, "outliers")))
     return [*cells, f"{courses.average(pool, method, 'cpu'):.0f}"]
 
 
-def _force(row: Record) -> list[str]:
-    return [
-        _spread(row["auc"], row["auc_std"]),
-        f"{row['auc_ratio']:.2f}",
-        _spread(row["final"], row["final_std"]),
-        _gain(row),
-    ]
+def titled(method: str) -> str:
+    """A committee's errors are those of its mean, which one model's are not."""
+    return f"{method} (mean of {MEMBERS})" if method in COMMITTEES else method
 
 
-def _gain(row: Record) -> str:
-    std = row["round_gain_std"]
-    return f"{100 * row['round_gain']:+.0f} %" + ("" if std is None else f" ± {100 * std:.0f}")
+def _gains(courses: Courses, pool: str) -> str:
+    """Round gains of everyone but chance, whose own are none."""
+    rows = []
+    for method in courses.methods(pool):
+        if method == BASELINE:
+            continue
+        found = [courses.compared(pool, method, m) for m in (FORCE, ENERGY)]
+        cells = [text for row in found for text in (_gain(row), _of_pairs(row))]
+        rows.append([titled(method), str(len(courses.of(pool, method))), *cells])
+    headings = ["round gain", "seeds", "forces", "of pairs", "energies", "of pairs"]
+    return markdown(headings, rows)
+
+
+def _gain(row: Record | None) -> str:
+    if row is None:
+        return "–"
+    ends = [f"{100 * end:+.0f}" for end in row["round_gain_interval"] or ()]
+    return f"{100 * row['round_gain']:+.0f} %" + (f" [{', '.join(ends)}]" if ends else "")
+
+
+def _of_pairs(row: Record | None) -> str:
+    if row is None or row["round_gain_pairs_std"] is None:
+        return "–"
+    return f"{100 * row['round_gain_pairs']:+.0f} % ± {100 * row['round_gain_pairs_std']:.0f}"
+
+
+def _ratio(row: Record | None, what: str) -> str:
+    if row is None:
+        return "–"
+    if row["method"] == BASELINE:
+        return "1"
+    ends = [f"{end:.2f}" for end in row[f"{what}_interval"] or ()]
+    return f"{row[what]:.2f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def _spread(value: float, std: float | None) -> str:
     return f"{value:.0f}" if std is None else f"{value:.0f} ± {std:.0f}"
 
 
-def _rounds(courses: Courses, pool: str, methods: list[str]) -> str:
+def _rounds(courses: Courses, pool: str) -> str:
     """Force RMSE of every round, means over the seeds."""
     labels: list[int] = []
     rows = []
-    for method in methods:
+    for method in courses.methods(pool):
         runs = [curves.curve(r["rounds"]) for r in courses.of(pool, method).values()]
         labels = [int(n) for n in runs[0].labels]
         values = np.mean([c.values[FORCE] for c in runs], axis=0)
-        rows.append([method, *(f"{v:.0f}" for v in values)])
-    return markdown(["force RMSE meV/Å", *(f"{n} labels" for n in labels)], rows)
+        rows.append([titled(method), str(len(runs)), *(f"{v:.0f}" for v in values)])
+    return markdown(["force RMSE meV/Å", "seeds", *(f"{n} labels" for n in labels)], rows)
 
 
-def _processes(scores: dict[str, dict[str, float]]) -> str:
-    rows = [
-        [
-            kind,
-            f"{s['n']:.0f}",
-            f"{s['nll']:.2f}",
-            f"{s['rmse_meV']:.0f}",
-            f"{s['rmse_before_meV']:.0f}",
-            *(f"{s[k]:.3f}" for k in ("ece", "ence", "coverage90")),
-        ]
-        for kind, s in scores.items()
-    ]
+def _rest(courses: Courses, pool: str) -> list[str]:
+    """On the candidates not yet asked for, of what was measured there."""
+    rows = []
+    for method in courses.methods(pool):
+        if row := courses.compared(pool, method, FORCE, on="rest"):
+            final = _spread(row["final"], row["final_std"])
+            cells = [final, _ratio(row, "final_ratio"), _ratio(row, "auc_ratio")]
+            gains = ["–", "–"] if method == BASELINE else [_gain(row), _of_pairs(row)]
+            rows.append([titled(method), str(row["seeds"]), *cells, *gains])
+    if not rows:
+        return []
+    headings = ["on the rest", "seeds", "final force RMSE meV/Å", "/ random's"]
+    headings += ["force AUC / random's", "round gain, forces", "of pairs"]
+    text = (
+        f"On up to {REST} candidates drawn by lot, those not yet asked for. What a rule takes is "
+        "gone from here: hard ones taken make the rest easier, learning aside."
+    )
+    return [text, markdown(headings, rows)]
+
+
+def _processes(tables: list[dict[str, dict[str, float]]]) -> str:
+    """Means over the seeds; ± is one standard deviation."""
+    rows = []
+    for kind in tables[0]:
+        values = {k: np.array([t[kind][k] for t in tables]) for k in tables[0][kind]}
+        spread = {k: f" ± {v.std(ddof=1):.2f}" if len(v) > 1 else "" for k, v in values.items()}
+        s = {k: float(v.mean()) for k, v in values.items()}
+        rows.append(
+            [
+                kind,
+                f"{s['n']:.0f}",
+                f"{s['nll']:.2f}{spread['nll']}",
+                f"{s['rmse_meV']:.0f}",
+                f"{s['rmse_before_meV']:.0f}",
+                f"{s['ece']:.3f}",
+                f"{s['ence']:.3f}",
+                f"{s['coverage90']:.2f}{spread['coverage90']}",
+            ]
+        )
     headings = ["", "learnt", "NLL (eV)", "RMSE meV", "without it", "ECE", "ENCE"]
     return markdown([*headings, "90 % interval covers"], rows)
 
@@ -196,7 +263,7 @@ def pictures(found: dict[str, Any], folder: Path) -> None:
     for pool in courses.reactive:
         finished = courses.methods(pool)
         runs = {
-            method: [curves.curve(r["rounds"]) for r in courses.of(pool, method).values()]
+            titled(method): [curves.curve(r["rounds"]) for r in courses.of(pool, method).values()]
             for method in DRAWN
             if method in finished
         }

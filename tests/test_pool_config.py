@@ -71,6 +71,13 @@ def test_what_does_not_go_together_is_refused(override: str, what: str) -> None:
         pool(override)
 
 
+def test_only_hidden_labels_can_measure_the_rest() -> None:
+    assert pool().explore.rest is None
+    assert pool("explore.rest=20").explore.rest == 20
+    with pytest.raises(ConfigError, match=r"explore\.rest: tblite would have to label"):
+        pool("explore.rest=20", "reference.kind=tblite")
+
+
 def test_a_committee_needs_labels_to_differ_on() -> None:
     members = ("acquire={kind: committee}", "tune.sampler.members=3")
     with pytest.raises(ConfigError, match="the first committee needs labels"):

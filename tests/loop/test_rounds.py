@@ -21,6 +21,7 @@ from ase.build import molecule
 
 import mortal
 from small_pool import config, files, frames, results
+from tunesmith import Calculator
 from tunesmith.config import PoolConfig
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import read_frames, write_frames
@@ -32,6 +33,7 @@ from tunesmith.potentials import zoo
 from tunesmith.report.curves import read
 
 FORCE = "force_rmse_meV_per_A"
+REST = "explore.rest={}"
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,64 @@ def test_without_labels_the_first_choice_is_the_untuned_models(
     assert untuned["test"][FORCE] > 0
     assert first["chosen"][0]["nearest"] is None
     assert summary["auc"][FORCE] == pytest.approx(first["test"][FORCE])
+
+
+# ------------------------------------------------------------------- the pool's unlabelled rest
+
+
+def test_the_rest_is_what_was_drawn_and_not_asked_for(
+    whole: tuple[Path, dict[str, Any]], named: dict[str, str], tmp_path: Path
+) -> None:
+    """All of a pool of ten: the errors are those that the exported model has on the others."""
+    out = tmp_path / "run"
+    summary = run(config(named, REST.format(99)), out)
+    rounds = summary["rounds"]
+    assert [r["rest"]["structures"] for r in rounds] == [8, 6, 4]
+    pool, _ = read_frames(named["explore.files"])
+    left = [f for i, f in enumerate(pool) if i not in picked(summary)]
+    calculator = Calculator(out)
+    errors = [calculator.get_forces(f.atoms) - f.label.forces for f in left if f.label is not None]
+    rmse = 1e3 * np.sqrt(np.mean(np.concatenate(errors) ** 2))
+    assert rounds[-1]["rest"][FORCE] == pytest.approx(rmse, rel=1e-4)
+    curve = read(out, on="rest")
+    assert summary["rest"]["auc"][FORCE] == pytest.approx(curve.values[FORCE].sum())
+    assert summary["rest"]["final"] == rounds[-1]["rest"]
+    assert results(out) == results(whole[0]), "a measurement changes nothing"
+    without = [{k: v for k, v in r.items() if k != "rest"} for r in rounds]
+    assert without == [{k: v for k, v in r.items() if k != "rest"} for r in whole[1]["rounds"]]
+    assert (whole[1]["rest"], whole[1]["rounds"][0]["rest"]) == ({}, {})
+
+
+def test_the_rest_is_drawn_once_whoever_chooses_and_however_long(
+    named: dict[str, str], tmp_path: Path
+) -> None:
+    def drawn(*overrides: str) -> list[int]:
+        return list(prepare(config(named, REST.format(4), *overrides), lambda text: None).rest)
+
+    assert len(set(drawn())) == 4
+    assert drawn() == drawn("acquire={kind: random, batch: 1}") == drawn("explore.rounds=1")
+    assert any(drawn(f"seed={seed}") != drawn() for seed in (1, 2))
+
+
+def test_the_rest_goes_on_as_if_uninterrupted(named: dict[str, str], tmp_path: Path) -> None:
+    at_once, later = tmp_path / "at once", tmp_path / "later"
+    wanted = run(config(named, REST.format(5)), at_once)
+    run(config(named, REST.format(5), "explore.rounds=1"), later)
+    found = run(config(named, REST.format(5)), later)
+    assert found["rounds"] == wanted["rounds"]
+    assert results(later) == results(at_once)
+    with pytest.raises(RunFolderError, match=r"made with another explore\.rest \(5, now 4\)"):
+        run(config(named, REST.format(4)), later)
+
+
+def test_what_hides_no_label_that_holds_is_no_part_of_the_rest(
+    named: dict[str, str], tmp_path: Path
+) -> None:
+    pool, _ = read_frames(named["explore.files"])
+    impossible = Label(0.0, np.full_like(pool[3].atoms.positions, np.nan))
+    pool[3], pool[7] = replace(pool[3], label=impossible), replace(pool[7], label=None)
+    found = prepare(config(files(tmp_path, pool), REST.format(99)), lambda text: None).rest
+    assert set(found) == set(range(10)) - {3, 7}
 
 
 # -------------------------------------------------------------------------- interruptions

@@ -17,6 +17,7 @@ from tunesmith.config.sections import (
 )
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
+from tunesmith.references.hidden import Hidden
 from tunesmith.settings import OneOf, one_or_more
 
 
@@ -78,6 +79,11 @@ class PoolConfig(Settings):
         if require := getattr(self.tune.sampler, "require_fixed", None):
             require()
         require_committee(self.calibrate, self.tune.sampler)
+        if self.explore.rest is not None and not isinstance(self.reference, Hidden):
+            raise ConfigError(
+                f"explore.rest: {self.reference.kind} would have to label what nobody chose; leave "
+                "it out, or use reference: hidden with a pool whose labels are known."
+            )
         score = self.acquire.score
         if score is not None and getattr(self.tune.sampler, "members", 1) < 2:
             raise ConfigError(

@@ -30,6 +30,12 @@ class Pool(Settings):
     )
     rounds: int = Field(10, ge=0, description="rounds of choosing, labelling and learning")
     start: int = Field(0, ge=0, description="candidates labelled at random before the first round")
+    rest: int | None = Field(
+        None,
+        ge=1,
+        description="candidates, drawn by lot once, that measure each round's model too until they "
+        "are asked for; needs reference: hidden; null: none",
+    )
 
     def check(self, candidates: int, batch: int) -> None:
         """Raise `DataError` where there are fewer candidates than will be asked for."""

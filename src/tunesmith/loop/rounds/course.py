@@ -161,6 +161,7 @@ class Course:
             valid = self._measured
             if ready.valid is not ready.test:
                 valid = measure(self.posterior, ready.valid, aligned=self._aligned)
+            rest = self._rest()
         done = Round(
             round=number,
             labels=len(at.keys),
@@ -172,6 +173,7 @@ class Course:
             fit=said,
             e0=self.posterior.e0s.reason,
             about=proposal.about,
+            rest=rest,
         )
         self.at = replace(at, rounds=(*at.rounds, done))
         with self.tools.watch.part("checkpoint"):
@@ -206,6 +208,15 @@ class Course:
         if self._measured is None:
             self._measured = measure(self.posterior, self.ready.test, aligned=self._aligned)
         return self._measured
+
+    def _rest(self) -> dict[str, float | None]:
+        """Errors on what is left of the candidates that measure; empty where none do."""
+        drawn, taken = self.ready.rest, set(self.at.explorer.taken)
+        if not drawn:
+            return {}
+        left = [frame for number, frame in drawn.items() if number not in taken]
+        found = measure(self.posterior, left, aligned=self._aligned)
+        return {"structures": len(left), **found.metrics}
 
     def _say(self, began: float) -> None:
         last = self.at.rounds[-1]

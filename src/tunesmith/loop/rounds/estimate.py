@@ -107,12 +107,14 @@ def _choose(ready: Prepared) -> float | None:
 
 
 def _measure(ready: Prepared) -> float:
-    """Of the test structures, and of the validation structures where they are others."""
-    both = ready.test if ready.test is ready.valid else [*ready.test, *ready.valid]
-    some = both[:_SOME]
+    """Of the test structures, of the validation structures where they are others, and of the rest
+    of the pool."""
+    valid = [] if ready.test is ready.valid else ready.valid
+    everything = [*ready.test, *valid, *ready.rest.values()]
+    some = everything[:_SOME]
     began = time.perf_counter()
     measure(ready.foundation, some, aligned=False)
-    return (time.perf_counter() - began) / len(some) * len(both)
+    return (time.perf_counter() - began) / len(some) * len(everything)
 
 
 def _epoch(ready: Prepared, some: list[Frame], *, one: bool = False) -> float | None:

@@ -91,6 +91,7 @@ def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
         "rounds": [asdict(r) for r in at.rounds],
         "auc": {m: _number(learnt.auc(m)) for m in METRICS} if course.ready.test else {},
         "final": last.test,
+        "rest": _on_rest(at.rounds),
         "e0": last.e0,
         "members": 0 if at.members is None else len(at.members),
         "calibration": {} if at.members is None else facts_of(at.members.calibration),
@@ -99,6 +100,14 @@ def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
         "tunesmith": version("tunesmith"),
         "torch": torch.__version__,
     }
+
+
+def _on_rest(rounds: Sequence[Round]) -> dict[str, Any]:
+    """As ``auc`` and ``final``, on the candidates not yet asked for; empty where not measured."""
+    if not rounds[-1].rest:
+        return {}
+    learnt = curve([asdict(r) for r in rounds], "rest")
+    return {"auc": {m: _number(learnt.auc(m)) for m in METRICS}, "final": rounds[-1].rest}
 
 
 def _made(course: Course) -> dict[str, Any]:
@@ -143,6 +152,10 @@ def show(summary: dict[str, Any], screen: Console) -> None:
         name, unit = METRICS[metric]
         if area is not None and "RMSE" in name:
             rows.append((f"AUC of the {name}", f"{number(area)} {unit}"))
+    if rest := summary.get("rest"):
+        error = number(rest["final"]["force_rmse_meV_per_A"])
+        n = rest["final"]["structures"]
+        rows.append(("on the rest", f"force RMSE {error} meV/Å, of {n} candidates not asked for"))
     times = ", ".join(f"{k} {v:.0f} s" for k, v in summary["wall_time_s"].items())
     rows.append(("time", times))
     if summary["final_model"] is not None:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from ase import Atoms
 
 from tunesmith.config import CagoConfig, PoolConfig
-from tunesmith.core import E0s, Frame, Reference, derived_seed
+from tunesmith.core import E0s, Frame, Label, Reference, derived_seed
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s
 from tunesmith.data.formats import read_frames
@@ -30,7 +31,8 @@ class Prepared:
     pool: the candidates, without labels whatever their files hold. reference: who labels them.
     initial, isolated, valid, test: labelled. problem: what is to be learnt, as yet without labels.
     identity: of all that decides results. starts: with constraints, of rounds that make their own
-    structures; their pool is empty, and valid and test may be.
+    structures; their pool is empty, and valid and test may be. rest: candidates by number, with
+    the labels they hide, that measure every round's model until they are asked for.
     """
 
     config: PoolConfig | CagoConfig
@@ -44,6 +46,7 @@ class Prepared:
     test: list[Frame]
     identity: dict[str, str]
     starts: list[Atoms] = field(default_factory=list)
+    rest: dict[int, Frame] = field(default_factory=dict)
 
     @property
     def potential(self) -> Potential:
@@ -73,8 +76,10 @@ def prepare(config: PoolConfig, say: Callable[[str], None]) -> Prepared:
     foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
     sets = (pool, initial, isolated, valid, test, replayed)
     identity = identity_of(potential, sets, told)
+    rest = _rest(config, pool, reference, say)
     return Prepared(
-        config, problem, foundation, pool, reference, initial, isolated, valid, test, identity
+        *(config, problem, foundation, pool, reference, initial, isolated, valid, test, identity),
+        rest=rest,
     )
 
 
@@ -149,6 +154,24 @@ def _check_pool(config: PoolConfig, pool: list[Frame], known: Sequence[int]) -> 
             "to a file of data.initial."
         )
     config.explore.check(len(pool), config.acquire.batch)
+
+
+def _rest(
+    config: PoolConfig, pool: list[Frame], reference: Reference, say: Callable[[str], None]
+) -> dict[int, Frame]:
+    """Candidates drawn by lot, the same however many rounds there are; those without a label that
+    holds are passed over."""
+    found: dict[int, Frame] = {}
+    if (wanted := config.explore.rest) is None:
+        return found
+    for number in np.random.default_rng(derived_seed(config.seed, "rest")).permutation(len(pool)):
+        label = reference.label(pool[number].atoms)
+        if isinstance(label, Label):
+            found[int(number)] = replace(pool[number], label=label)
+        if len(found) == wanted:
+            break
+    say(f"explore.rest: {len(found)} candidates measure every round too, until they are asked for")
+    return found
 
 
 def refuse_overlap(parts: dict[str, list[Frame]]) -> None:

@@ -54,7 +54,8 @@ class Round:
     structures, by quantity, of what the round's choice rested on (posterior variance, distance,
     disagreement) with the errors of the model that chose. fit: what is said of the fit; None
     without one. e0: how the zero of energy was chosen. about: what is said of structures that the
-    round made itself (`from_dynamics`); empty for a pool.
+    round made itself (`from_dynamics`); empty for a pool. rest: errors on those of `Prepared.rest`
+    not yet asked for, and the number of these ``structures``; empty where none measure.
     """
 
     round: int
@@ -67,6 +68,7 @@ class Round:
     fit: str | None
     e0: str
     about: dict[str, Any] = field(default_factory=dict)
+    rest: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
