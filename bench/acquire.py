@@ -157,7 +157,7 @@ def show(cells: list[Cell], lines: Lines[Cell], quick: bool) -> None:
 def report(found: dict[str, Any]) -> str:
     """Tables and findings, without a title."""
     verdicts = acquire_findings.verdicts(found)
-    return f"{acquire_table.page(found)}\n## Published findings\n\n{verdicts}\n"
+    return f"{acquire_table.page(found)}\n## Beside the paper\n\n{verdicts}\n"
 
 
 if __name__ == "__main__":

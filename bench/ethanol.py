@@ -156,8 +156,14 @@ def table(found: dict[str, Any]) -> str:
         "\nExpected: a share over K of at most 5 % within its binomial error "
         f"({100 * (0.05 * 0.95 / results[-1]['frames']) ** 0.5:.1f} % for "
         f"{results[-1]['frames']} frames), a coverage of 90 to 99 %, a ratio of at most 0.25. "
-        "RMSEs of energies: each model's mean error removed, run by run."
+        "RMSEs of energies: each model's mean error removed, run by run; shares over K: not "
+        "removed."
     )
+    if len(runs) > 1:
+        lines.append(
+            "\nThe second trajectories of all runs have the same momenta and noise, so that their "
+            "frames are nearly the same structures: pooled binomial errors are too small."
+        )
     if missing := sum(r["unlabelled"] for r in runs):
         lines.append(f"\n{missing} frames could not be labelled and are left out.")
     return "\n".join(lines) + "\n"

@@ -128,7 +128,7 @@ def report(found: dict[str, Any]) -> str:
     """Tables and findings, without a title."""
     verdicts = strategies_findings.verdicts(found)
     tables = strategies_table.page(found)
-    return f"{tables}\n## Published findings\n\n{verdicts}\n"
+    return f"{tables}\n## Beside the paper\n\n{verdicts}\n"
 
 
 def costs(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Cells:
         values = [r.get(what) for r in self.of(*cell, **more)]
         return math.nan if not values or None in values else mean(values)  # type: ignore
 
+    def value(self, what: str, *cell: Any, seed: int, **more: Any) -> float:
+        """Of one seed; NaN where there is none, or its training ended with an error."""
+        found = [r.get(what) for r in self.of(*cell, **more) if r["seed"] == seed]
+        return math.nan if not found or found[0] is None else float(found[0])
+
     def shown(self, what: str, *cell: Any, **more: Any) -> str:
         """Mean ± half the range of the seeds."""
         records = self.of(*cell, **more)

@@ -102,8 +102,8 @@ def _npt(kind: type) -> Callable[[Atoms, Bath, np.random.Generator], Any]:
         )
         dynamics._thermostat = _chain(atoms, bath)
         if kind is MTKNPT:
-            # ASE gives 9 kT to a symmetric cell velocity, which has six components: measured on
-            # argon, the cell is then half as hot again and its volume fluctuates too much
+            # ASE gives 9 kT to a symmetric cell velocity, which has six components: the cell is
+            # then half as hot again
             dynamics._barostat._cell_dof = 6
             dynamics._barostat._R[0] *= 6 / 9
         return dynamics

@@ -1,4 +1,4 @@
-"""Equivariant message passing as batched matrix products: the same function, times as fast.
+"""Equivariant message passing as batched matrix products: the same function in less time.
 
 e3nn forms every message edge by edge (E × channels × (l+1)²), then adds them up, and its backward
 passes fill and add a full array for every slice. Here the edges come in a *regular layout*: D per

@@ -1,4 +1,4 @@
-"""MACE's symmetric contraction as matrix products: the same polynomial, several times as fast.
+"""MACE's symmetric contraction as matrix products: the same polynomial in less time.
 
 mace contracts features x (n atoms, c channels, i of (l+1)²) with generalised Clebsch-Gordan
 coefficients U and with weights W of the atom's element, up to three factors,
