@@ -1,14 +1,17 @@
 """Posteriors on a fixed data set, against the number of training frames.
 
-    python bench/posterior.py --data DIR [--set ethanol] [--quick] [--json FILE]
+    python bench/posterior.py --data DIR [--set ethanol] [--seeds 0 1 2] [--quick] [--json FILE]
 
 After the on-the-fly paper's appendix A: one long cyclical chain and parallel chains with the prior
 at the pretrained weights, the same chain from random weights with the prior N(0, I), and a deep
 ensemble from scratch. Each gets the same number of gradients; error bars are recalibrated on
-validation frames. Finished fits are kept below --work, so that the same command goes on.
+validation frames. Chains also predict noise, which the ensembles do not: their spreads are told
+with it and without. Every seed splits the data anew. Finished fits are kept below --work, so that
+the same command goes on.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -71,13 +74,13 @@ def method(name: str, members: int, steps: int, n: int) -> dict[str, dict[str, A
     }
 
 
-def split(options: argparse.Namespace) -> dict[str, list[Any]]:
-    """Fixed random parts of a data set: test, valid, and train, of which the first N are taken."""
+def split(options: argparse.Namespace, seed: int) -> dict[str, list[Any]]:
+    """Random parts of a data set: test, valid, and train, of which the first N are taken."""
     from tunesmith.data.formats import read_frames
 
     frames, _ = read_frames(options.data / SETS[options.set])
     frames = [frame for frame in frames if len(frame.atoms) > 1]
-    order = np.random.default_rng(options.seed).permutation(len(frames))
+    order = np.random.default_rng(seed).permutation(len(frames))
     test, valid = options.test, options.test + options.valid
     most = valid + max(options.frames)
     parts = {"test": order[:test], "valid": order[test:valid], "train": order[valid:most]}
@@ -97,7 +100,9 @@ def aligned(potential: Any, frames: list[Any], *, taught: bool) -> Any:
     return choose_e0s("reestimate", frames=frames, foundation=potential.e0s, predicted=energies)
 
 
-def fitted(potential: Any, parts: dict[str, Any], name: str, n: int, o: Any) -> dict[str, Any]:
+def fitted(
+    potential: Any, parts: dict[str, Any], name: str, n: int, seed: int, o: Any
+) -> dict[str, Any]:
     """One posterior: its cost and scores."""
     from tunesmith.core import Members, Settings
     from tunesmith.settings import build
@@ -110,7 +115,7 @@ def fitted(potential: Any, parts: dict[str, Any], name: str, n: int, o: Any) -> 
     e0s = aligned(potential, train, taught=name not in ("scratch", "ensemble"))
     best_epoch = parts["valid"][:5]  # few: an ensemble looks at them after every epoch
     problem = Problem(
-        potential=potential, train=train, valid=best_epoch, e0s=e0s, seed=o.seed, **made
+        potential=potential, train=train, valid=best_epoch, e0s=e0s, seed=seed, **made
     )
     clock, cpu = time.perf_counter(), time.process_time()
     fit = sampler.fit(problem, None, _say)
@@ -120,7 +125,8 @@ def fitted(potential: Any, parts: dict[str, Any], name: str, n: int, o: Any) -> 
         fit.noise_scale,
     )  # fmt: skip
     found = judged(Ensemble.of(potential, members), parts["valid"], parts["test"])
-    return {"method": name, "frames": n, **spent, **found, "details": fit.details}
+    about = {"method": name, "frames": n, "seed": seed}
+    return {**about, **spent, **found, "details": fit.details}
 
 
 def judged(posterior: Any, valid: list[Any], test: list[Any]) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def judged(posterior: Any, valid: list[Any], test: list[Any]) -> dict[str, Any]:
     numbers of validation frames."""
     from tunesmith.calibrate import scores
     from tunesmith.calibrate.gamma import GammaCalibration
-    from tunesmith.calibrate.recalibrate import recalibrated
+    from tunesmith.calibrate.recalibrate import BY_MEMBERS, recalibrated
     from tunesmith.report.evaluate import evaluate
 
     raw = evaluate(posterior, test)
@@ -140,17 +146,19 @@ def judged(posterior: Any, valid: list[Any], test: list[Any]) -> dict[str, Any]:
         "auc_roc": scores.auc_roc(forces.std, np.abs(forces.error) > LARGE),
         "spearman": scores.spearman(forces.std, forces.error),
         "rms_std_meV_per_A": 1e3 * scores.rmse(forces.std),
+        "rms_members_meV_per_A": 1e3 * scores.rmse(by_members(posterior, test)),
         "priors": [],
     }
     for n in (5, len(valid)):
         for name, (a, b) in PRIORS.items():
             laws = recalibrated(posterior, valid[:n], GammaCalibration(a, b))
-            std = {q: laws[q].std(getattr(raw, q).std) for q in laws}
+            std = {q: laws[q].std(getattr(raw, q).std) for q in ("energy", "forces")}
             found["priors"].append(
                 {
                     "prior": name,
                     "valid": n,
                     "force_factor": float(laws["forces"].std(1.0)),
+                    "members_factor": float(laws.get(BY_MEMBERS, laws["forces"]).std(1.0)),
                     "energy_factor": float(laws["energy"].std(1.0)),
                     "force_mll": -scores.gaussian_nll(forces.error, std["forces"]),
                     "energy_mll": -scores.gaussian_nll(energy.error, std["energy"]),
@@ -159,6 +167,12 @@ def judged(posterior: Any, valid: list[Any], test: list[Any]) -> dict[str, Any]:
                 }
             )
     return found
+
+
+def by_members(posterior: Any, frames: list[Any]) -> Any:
+    """What members' force components differ by, eV/Å, noise left out."""
+    found = [posterior.predict([f.atoms]).var_model.forces for f in frames]
+    return np.sqrt(np.concatenate(found))
 
 
 def untuned(potential: Any, parts: dict[str, Any]) -> dict[str, float]:
@@ -187,24 +201,41 @@ def table(result: dict[str, Any]) -> str:
         ", ".join(f"{k} {v}" for k, v in m.items()) + "; one thread.",
         "",
         f"`bench/posterior.py`; organic-xs, {o['members']} members, {o['steps']} gradients of "
-        f"{BATCH} structures for each posterior, seed {o['seed']}; {o['valid']} validation frames "
-        f"recalibrate, {o['test']} test frames judge. MLL: mean log-likelihood of a force "
-        "component (eV/Å, nats), AUC-ROC: of its σ for an error over 1 kcal/mol/Å; factor: by "
-        f"which recalibration widens σ. Untuned: {result['untuned']['energy_rmse_meV']:.1f} meV, "
+        f"{BATCH} structures for each posterior; {len(o['seeds'])} seeds, each with frames of its "
+        f"own: means and their standard errors. {o['valid']} validation frames recalibrate, "
+        f"{o['test']} test frames judge. MLL: mean log-likelihood of a force component (eV/Å, "
+        "nats); AUC-ROC: of its σ for an error over 1 kcal/mol/Å. Error / σ: rms over rms on test "
+        "frames, of the whole spread and of that of members alone, which is the same where no "
+        "noise is predicted; widened by: what recalibration makes of either. Untuned: "
+        f"{result['untuned']['energy_rmse_meV']:.1f} meV, "
         f"{result['untuned']['force_rmse_meV_per_A']:.0f} meV/Å.",
         "",
         "| training frames | posterior | energy RMSE (meV) | force RMSE (meV/Å) | MLL | AUC-ROC | "
-        "factor | 90 % interval holds | CPU s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "error / σ | the same by members | widened by | by members | 90 % interval holds | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for fit in sorted(result["fits"], key=lambda f: (f["frames"], list(NAMES).index(f["method"]))):
-        own = next(p for p in fit["priors"] if p["prior"] == "one record" and p["valid"] > 5)
-        lines.append(
-            f"| {fit['frames']} | {NAMES[fit['method']]} | {fit['energy_rmse_meV']:.1f} | "
-            f"{fit['force_rmse_meV_per_A']:.1f} | {own['force_mll']:.2f} | {fit['auc_roc']:.3f} | "
-            f"{own['force_factor']:.2f} | {100 * own['force_coverage_90']:.0f} % | "
-            f"{fit['cpu_s']:.0f} |"
-        )
+        groups.setdefault((fit["frames"], fit["method"]), []).append(fit)
+    for (n, name), fits in groups.items():
+        own = [_recalibrated(fit) for fit in fits]
+        errors = [fit["force_rmse_meV_per_A"] for fit in fits]
+        cells = [
+            str(n),
+            NAMES[name],
+            _mean([fit["energy_rmse_meV"] for fit in fits], 1),
+            _mean(errors, 1),
+            _mean([p["force_mll"] for p in own], 2),
+            _mean([fit["auc_roc"] for fit in fits], 3),
+            *(
+                _mean([e / fit[key] for e, fit in zip(errors, fits, strict=True)], 2)
+                for key in ("rms_std_meV_per_A", "rms_members_meV_per_A")
+            ),
+            *(_mean([p[key] for p in own], 2) for key in ("force_factor", "members_factor")),
+            f"{100 * np.mean([p['force_coverage_90'] for p in own]):.0f} %",
+            f"{np.mean([fit['cpu_s'] for fit in fits]):.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "## Belief before the validation frames",
@@ -227,6 +258,18 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _recalibrated(fit: dict[str, Any]) -> dict[str, Any]:
+    """By all validation frames, from the belief that `tune` has."""
+    return next(p for p in fit["priors"] if p["prior"] == "one record" and p["valid"] > 5)
+
+
+def _mean(values: list[float], digits: int) -> str:
+    mean = f"{np.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}"
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
@@ -242,7 +285,7 @@ def _options() -> argparse.Namespace:
     add("--steps", type=int, default=800, help="gradients of each posterior")
     add("--valid", type=int, default=20)
     add("--test", type=int, default=100)
-    add("--seed", type=int, default=0)
+    add("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
     if options.quick:
         options.frames, options.steps, options.members = [5], 80, 2
@@ -262,24 +305,24 @@ def main() -> None:
     from tunesmith.potentials import zoo
 
     torch.set_num_threads(1)
-    potential, parts, fits = zoo.load("organic-xs"), split(options), []
-    for n in options.frames:
-        for name in options.methods:
-            file = f"{options.set}-{name}-{n}-{options.steps}-{options.seed}.json"
-            kept = options.work and options.work / file
-            if kept and kept.exists():
-                fits.append(json.loads(kept.read_text()))
-                continue
-            print(f"{n} frames: {NAMES[name]} …", file=sys.stderr, flush=True)
-            fits.append(fitted(potential, parts, name, n, options))
-            if kept:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(fits[-1], indent=1))
-    shown = ("set", "members", "steps", "valid", "test", "seed")
+    potential, fits = zoo.load("organic-xs"), []
+    for seed, n, name in itertools.product(options.seeds, options.frames, options.methods):
+        parts = split(options, seed)
+        file = f"{options.set}-{name}-{n}-{options.steps}-{seed}.json"
+        kept = options.work and options.work / file
+        if kept and kept.exists():
+            fits.append(json.loads(kept.read_text()))
+            continue
+        print(f"seed {seed}, {n} frames: {NAMES[name]} …", file=sys.stderr, flush=True)
+        fits.append(fitted(potential, parts, name, n, seed, options))
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(fits[-1], indent=1))
+    shown = ("set", "members", "steps", "valid", "test", "seeds")
     result = {
         "options": {k: getattr(options, k) for k in shown},
         "machine": measure.machine(("torch", "mace-torch", "tunesmith")),
-        "untuned": untuned(potential, parts),
+        "untuned": untuned(potential, split(options, options.seeds[0])),
         "fits": fits,
     }
     text = table(result)
