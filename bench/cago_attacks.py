@@ -159,15 +159,21 @@ def _points(errors: list[Any]) -> tuple[Any, Any]:
 
 def _ratios(seen: list[Any], fresh: list[Any]) -> dict[str, float]:
     """Standard deviation of error over spread on frames that no law has seen: as it is, and
-    calibrated; of exact error bars 1. And the exponent of the law."""
+    calibrated; of exact error bars 1. And the exponent of the law; 1 where errors do not grow with
+    the spread as a power law's do, and there is one factor."""
     from tunesmith.calibrate.powerlaw import PowerLaw
+    from tunesmith.errors import DataError
 
-    law = PowerLaw.fit(*_points(seen))
-    std, errors = _points(fresh)
+    (std, errors), (own, off) = _points(fresh), _points(seen)
+    try:
+        law = PowerLaw.fit(own, off)
+        calibrated, b = law.std(std), law.b
+    except DataError:
+        calibrated, b = np.sqrt(np.mean((off / own) ** 2)) * std, 1.0
     return {
         "raw": float(np.sqrt(np.mean((errors / std) ** 2))),
-        "calibrated": float(np.sqrt(np.mean((errors / law.std(std)) ** 2))),
-        "b": law.b,
+        "calibrated": float(np.sqrt(np.mean((errors / calibrated) ** 2))),
+        "b": b,
         "frames": len(fresh),
     }
 

@@ -96,6 +96,31 @@ def test_stress_is_compared_where_labelled_and_periodic(salt, water_and_methane)
     assert np.isnan(together.stress.predicted[[0, 2]]).all()
 
 
+def test_the_spread_of_stress_is_judged_each_component_once(salt):
+    """Members that err by ±a and ±3a: std 2√2·a over two, error of the mean as planted."""
+    rng = np.random.default_rng(0)
+    size = rng.uniform(0.5, 1.5, (2, 3, 3))
+    size = size + size.transpose(0, 2, 1)
+    off = 0.01 * size
+    posterior = Planted(
+        salt, np.zeros((2, 2)), [[np.zeros((len(f.atoms), 3)) for f in salt]] * 2,
+        stress=np.array([3 * off, off]),
+    )  # fmt: skip
+    s = evaluate(posterior, salt).summary()
+    upper = np.triu_indices(3)
+    std = np.sqrt(2) * off[:, *upper]
+    assert s["spread"]["stress"]["rms_std_eV_per_A3"] == pytest.approx(np.sqrt(np.mean(std**2)))
+    # the error is 2 off, √2 times the std: outside 50 and inside 90 %
+    assert s["spread"]["stress"]["coverage"] == {"0.5": 0.0, "0.9": 1.0, "0.95": 1.0}
+    posterior.calibration = {"stress": GammaCalibration(3, 10).update(1.0, 2.0)}
+    calibrated = evaluate(posterior, salt).summary()["spread"]["stress"]
+    factor = posterior.calibration["stress"].std(1.0)
+    assert calibrated["rms_std_eV_per_A3"] == pytest.approx(factor * np.sqrt(np.mean(std**2)))
+    # a raw spread beside calibrated ones would be taken for an error bar
+    posterior.calibration = {"energy": GammaCalibration(), "forces": GammaCalibration()}
+    assert "stress" not in evaluate(posterior, salt).summary()["spread"]
+
+
 def test_a_model_without_stress_is_said_not_to_have_one(salt):
     s = evaluate(plant(salt, 0.0, gives_stress=False), salt).summary()
     assert "stress_rmse_GPa" not in s

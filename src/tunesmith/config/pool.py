@@ -17,7 +17,6 @@ from tunesmith.config.sections import (
 )
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
-from tunesmith.references.hidden import Hidden
 from tunesmith.settings import OneOf, one_or_more
 
 
@@ -79,7 +78,7 @@ class PoolConfig(Settings):
         if require := getattr(self.tune.sampler, "require_fixed", None):
             require()
         require_committee(self.calibrate, self.tune.sampler)
-        if self.explore.rest is not None and not isinstance(self.reference, Hidden):
+        if self.explore.rest is not None and not hasattr(self.reference, "among"):
             raise ConfigError(
                 f"explore.rest: {self.reference.kind} would have to label what nobody chose; leave "
                 "it out, or use reference: hidden with a pool whose labels are known."

@@ -49,7 +49,9 @@ def evaluate(
     predicted = np.concatenate([m.energy for m in means])
     reference = np.array([label.energy for label in labels])
     energy_std = np.concatenate([s.energy for s in stds]) if stds else None
-    stress = _stress(frames, means, wanted)
+    # where the others are calibrated a raw spread would be taken for an error bar
+    honest = not laws or "stress" in laws
+    stress = _stress(frames, means, stds if honest else [], wanted)
     notes, removed = [], None
     if any(wanted) and stress is None:
         notes.append("Stress is not compared: the model predicts none.")
@@ -198,18 +200,23 @@ def _remove_mean_error(
     return np.where(count > 1, predicted - removed, np.nan), removed
 
 
-def _stress(frames: list[Frame], means: list[Quantities], wanted: list[bool]) -> Compared | None:
+def _stress(
+    frames: list[Frame], means: list[Quantities], stds: list[Quantities], wanted: list[bool]
+) -> Compared | None:
     """(B, 3, 3) with NaN rows where a frame has no stress to compare; None where none has."""
-    predicted = np.concatenate(
-        [
-            m.stress if m.stress is not None else np.full((len(m.energy), 3, 3), np.nan)
-            for m in means
-        ]
-    )
-    predicted[~np.array(wanted)] = np.nan
+
+    def joined(parts: list[Quantities]) -> np.ndarray:
+        none = [np.full((len(q.energy), 3, 3), np.nan) for q in parts]
+        found = np.concatenate(
+            [n if q.stress is None else q.stress for q, n in zip(parts, none, strict=True)]
+        )
+        found[~np.array(wanted)] = np.nan
+        return found
+
+    predicted = joined(means)
     if not np.isfinite(predicted).any():
         return None
     missing = np.full((3, 3), np.nan)
     stresses = [f.label.stress if f.label is not None else None for f in frames]
     reference = np.array([missing if s is None else np.asarray(s) for s in stresses])
-    return Compared(predicted, reference)
+    return Compared(predicted, reference, joined(stds) if stds else None)

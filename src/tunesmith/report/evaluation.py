@@ -17,6 +17,8 @@ from tunesmith.units import Quantity
 
 COVERAGE_LEVELS = (0.5, 0.9, 0.95)
 N_WORST = 5
+#: of the quantities whose spread is judged, as keys say it
+_UNITS = {"energy": "eV", "force": "eV_per_A", "stress": "eV_per_A3"}
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
@@ -209,6 +211,9 @@ def _worst(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
 
 def _judged(evaluation: Evaluation, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """|error| that a threshold is held against, and the std that should foretell it."""
+    if name == "stress":
+        values = with_spread(evaluation)["stress"]
+        return np.abs(values.error).ravel(), None if values.std is None else values.std.ravel()
     if name == "force":
         std = evaluation.forces.std
         return evaluation.force_error_norm, None if std is None else np.linalg.norm(std, axis=1)
@@ -235,24 +240,41 @@ def _over_threshold(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 def _spread(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """How well the std tells the errors, per quantity.
 
-    NLL, coverage, ECE and ENCE look at total energies (eV) and force components
-    (eV/Å); AUC and the rank correlation look at what a threshold is held against.
+    NLL, coverage, ECE and ENCE look at total energies (eV), force components (eV/Å) and stress
+    components (eV/Å³); AUC and the rank correlation look at what a threshold is held against, or at
+    stress components.
     """
-    compared = {"energy": evaluation.energy, "force": evaluation.forces}
     return {
-        name: _spread_scores(values, evaluation.thresholds.get(name), *_judged(evaluation, name))
-        for name, values in compared.items()
-        if values.std is not None
+        name: _spread_scores(
+            values, _UNITS[name], evaluation.thresholds.get(name), *_judged(evaluation, name)
+        )
+        for name, values in with_spread(evaluation).items()
     }
 
 
+def with_spread(evaluation: Evaluation) -> dict[str, Compared]:
+    """Every quantity that has a spread: energies, force components and, of the frames that have a
+    stress, its six components, each once."""
+    found = {"energy": evaluation.energy, "force": evaluation.forces}
+    if (stress := evaluation.stress) is not None and stress.std is not None:
+        known = np.isfinite(stress.error).all(axis=(1, 2))
+        predicted, reference, std = (
+            part[known][:, *_VOIGT] for part in (stress.predicted, stress.reference, stress.std)
+        )
+        found["stress"] = Compared(predicted, reference, std)
+    return {name: values for name, values in found.items() if values.std is not None}
+
+
 def _spread_scores(
-    values: Compared, threshold: Quantity | None, error: np.ndarray, std: np.ndarray | None
+    values: Compared,
+    unit: str,
+    threshold: Quantity | None,
+    error: np.ndarray,
+    std: np.ndarray | None,
 ) -> dict[str, Any]:
     raw, spread = values.error, values.std
     assert spread is not None
     assert std is not None
-    unit = "eV" if raw.ndim == 1 else "eV_per_A"
     out: dict[str, Any] = {f"rms_std_{unit}": scores.rmse(spread)}
     n_zero = int(np.sum(spread == 0))
     if n_zero:

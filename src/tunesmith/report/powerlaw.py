@@ -1,15 +1,18 @@
 """The picture of a power law: how large errors were where it says how large they are."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.units import GPa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from tunesmith.calibrate.powerlaw import AGREEMENT, PowerLaw
+from tunesmith.calibrate.recalibrate import BY_MEMBERS, UNITS
 from tunesmith.report.plots import COLOURS, GREY, save
 
 #: in a run's folder
@@ -17,10 +20,28 @@ NAME = "calibration.png"
 _PANEL = 4.8  # inches
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """How a quantity is shown. factor: from eV, eV/Å or eV/Å³."""
+
+    name: str
+    of: str
+    unit: str
+    factor: float
+
+
+_SHOWN = {
+    "energy": _Shown("energy", "of an energy", "meV", 1e3),
+    "forces": _Shown("forces", "of a force component", "meV/Å", 1e3),
+    "stress": _Shown("stress", "of a stress component", "GPa", 1 / GPa),
+    BY_MEMBERS: _Shown("forces, members alone", "of a force component", "meV/Å", 1e3),
+}
+
+
 def reliability_curves(laws: Mapping[str, Any], path: Path | str) -> None:
     """`PowerLaw.reliability` of each quantity, a panel each.
 
-    laws: "energy" (eV), "forces" (eV/Å) → calibration. One of another kind, or of too few points
+    laws: quantity → calibration, as `Members` have them. One of another kind, or of too few points
     for a group, has no curve; without any, nothing is drawn and a picture of earlier laws removed.
 
     Rms error against rms calibrated σ, with two standard errors; the band about the diagonal is
@@ -47,15 +68,16 @@ def row(folder: Path) -> list[tuple[str, str]]:
 
 
 def _panel(ax: Axes, name: str, law: PowerLaw) -> None:
-    curve = law.reliability()
-    std, error, bars = 1e3 * curve.std, 1e3 * curve.error, np.exp(2 * curve.uncertainty)
+    curve, shown = law.reliability(), _SHOWN[name]
+    bars = np.exp(2 * curve.uncertainty)
+    std, error = shown.factor * curve.std, shown.factor * curve.error
     ends = _limits(std, error / bars, error * bars)
     ax.plot(ends, ends, color="black", lw=0.8, zorder=1.5)
     look: dict[str, Any] = {"color": GREY, "alpha": 0.3, "lw": 0}
     near = f"within a factor of {AGREEMENT:g}"
     ax.fill_between(ends, ends / AGREEMENT, ends * AGREEMENT, label=near, **look)
     if (reach := law.reach(1)) is not None:
-        low, high = 1e3 * np.array(reach)
+        low, high = shown.factor * np.array(reach)
         text = _range_text(law, name)
         ax.axvspan(low, high, color=COLOURS[4], alpha=0.2, lw=1, zorder=0, label=text)
     groups: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
@@ -67,8 +89,10 @@ def _panel(ax: Axes, name: str, law: PowerLaw) -> None:
             x, y, bar = std[part], error[part], bars[part]
             ax.errorbar(x, y, [y - y / bar, y * bar - y], label=label, ms=5, lw=1, **look)
     _finish(ax, name, ends)
-    unit, n = ("eV/Å" if name == "forces" else "eV"), curve.points.sum()
-    law_text = f"{name}: σ = {law.a:.3g} · spread^{law.b:.3g} ({unit}), {n} points"
+    law_text = (
+        f"{shown.name}: σ = {law.a:.3g} · spread^{law.b:.3g} ({UNITS[name]}), "
+        f"{curve.points.sum()} points"
+    )
     ax.set_title(law_text, loc="left", fontsize=9)
 
 
@@ -80,15 +104,15 @@ def _limits(*shown: np.ndarray) -> np.ndarray:
 
 def _range_text(law: PowerLaw, name: str) -> str:
     def said(components: int) -> str:
-        low, high = 1e3 * np.array(law.reach(components))
+        low, high = _SHOWN[name].factor * np.array(law.reach(components))
         return f"{low:.4g} to {high:.4g}"
 
     text = f"seen to hold, {said(1)}"
-    return text if name != "forces" else f"{text}\n(targets, length per atom: {said(3)})"
+    return text if UNITS[name] != "eV/Å" else f"{text}\n(targets, length per atom: {said(3)})"
 
 
 def _finish(ax: Axes, name: str, ends: np.ndarray) -> None:
-    of, unit = ("of a force component", "meV/Å") if name == "forces" else ("of an energy", "meV")
+    of, unit = _SHOWN[name].of, _SHOWN[name].unit
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     ax.set(xlabel=f"calibrated σ {of} ({unit})", ylabel=f"rms error ({unit})")
     steps = (1.0, 2.0, 5.0) if ends[1] > 10 * ends[0] else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from tunesmith.calibrate import scores
 from tunesmith.errors import DataError
-from tunesmith.report.evaluation import Evaluation
+from tunesmith.report.evaluation import Evaluation, with_spread
 from tunesmith.report.plots import COLOURS, GREY, save
 from tunesmith.report.tables import number
 
@@ -63,8 +63,8 @@ def reliability(
 
 
 def of_evaluation(evaluation: Evaluation, path: Path | str) -> None:
-    """`reliability` of energies and force components of one evaluation that has a spread."""
-    compared = {"energy": evaluation.energy, "force": evaluation.forces}
+    """`reliability` of what one evaluation has a spread of."""
+    compared = with_spread(evaluation)
     spreads = {k: (c.error, c.std) for k, c in compared.items() if c.std is not None}
     title = f"error bars, {'calibrated' if evaluation.calibrated else 'raw, not calibrated'}"
     reliability(spreads, path, records=len(evaluation.n_atoms), title=title)

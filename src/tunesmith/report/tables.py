@@ -5,6 +5,7 @@ They take the summary (a dict, also as read back from JSON), so that a saved one
 
 from typing import Any
 
+from ase.units import GPa
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -163,6 +164,10 @@ def _spread(spread: dict[str, dict[str, Any]], calibrated: bool) -> Table:
     return table
 
 
+#: as keys say it → factor, and what is shown
+_SPREAD_UNITS = {"eV": (1e3, "meV"), "eV_per_A": (1e3, "meV/Å"), "eV_per_A3": (1 / GPa, "GPa")}
+
+
 def _spread_cells(scores: dict[str, Any]) -> dict[str, str]:
     cells = {}
     for key, value in scores.items():
@@ -172,10 +177,10 @@ def _spread_cells(scores: dict[str, Any]) -> dict[str, str]:
                     f"{100 * found:.1f} %"
                 )
         elif key.startswith("rms_std"):
-            energy = key.endswith("eV")
-            cells["rms std"] = f"{number(1e3 * value)} {'meV' if energy else 'meV/Å'}"
+            scale, unit = _SPREAD_UNITS[key.removeprefix("rms_std_")]
+            cells["rms std"] = f"{number(scale * value)} {unit}"
         elif key.startswith("nll"):
-            cells["NLL (nats; eV, eV/Å)"] = number(value)
+            cells["NLL (nats; eV, eV/Å, eV/Å³)"] = number(value)
         elif key in _AUC:
             cells[f"AUC-ROC of error over {_AUC[key]}"] = number(value)
         else:
