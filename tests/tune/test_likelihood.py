@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Normal
 
 from tiny import crystals, e0s, molecules, potential
-from tunesmith.errors import ConfigError, UnitError
+from tunesmith.errors import ConfigError, ModelError, UnitError
 from tunesmith.tune import noise
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
@@ -67,3 +67,9 @@ def test_bad_scales_are_refused() -> None:
         GaussianLikelihood(energy="1 meV per atom")
     with pytest.raises(ConfigError, match="over zero"):
         GaussianLikelihood(forces="0 eV/Å")
+
+
+def test_a_head_of_other_features_is_refused() -> None:
+    head = noise.start(64, generator())
+    with pytest.raises(ModelError, match="64 features of an atom, but the model has 128"):
+        noise.variance(head, torch.zeros(3, 128), 4.34e-3)

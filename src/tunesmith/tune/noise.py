@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 
 from tunesmith.core import Tensor, Weights
+from tunesmith.errors import ModelError
 
 
 def start(width: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Weights:
@@ -31,7 +32,16 @@ def start(width: int, generator: torch.Generator, dtype: torch.dtype = torch.flo
 
 
 def log_ratio(noise: Weights, features: Tensor) -> Tensor:
-    """ln(σ_i / scale) of each atom (A,) from features (A, width)."""
+    """ln(σ_i / scale) of each atom (A,) from features (A, width).
+
+    Raises `ModelError` for a head of other features, as of a run of before SevenNet's were those of
+    all its layers.
+    """
+    if (width := noise["0.weight"].shape[1]) != features.shape[1]:
+        raise ModelError(
+            f"the noise heads were sampled on {width} features of an atom, but the model has "
+            f"{features.shape[1]}: the run is of another version of tunesmith; tune again."
+        )
     x = features
     layers = len(noise) // 2
     for i in range(layers):
