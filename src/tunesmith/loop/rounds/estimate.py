@@ -61,9 +61,9 @@ def _of_dynamics(ready: Prepared) -> dict[str, Any]:
     asked += sum(explore.wanted(n, systems) for n in rounds) * systems
     attack_s = None
     if hasattr(acquire, "attack"):
-        several = acquire.several(explore.rounds, explore) or members
+        # at most: where an error has to fall all members attack
         each = explore.wanted(explore.rounds, systems) * acquire.attack.evaluations
-        attack_s = COST * several * each * sum(call)
+        attack_s = COST * members * each * sum(call)
     epoch = _epoch(ready, [Frame(a, _nothing(a), "start") for a in starts], one=True)
     sampler = config.tune.sampler
     fit = None if epoch is None else members * epoch * _structures(sampler, asked)
