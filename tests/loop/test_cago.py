@@ -20,6 +20,7 @@ import mortal
 from small_cago import config, files
 from small_pool import results
 from tunesmith.calibrate import spreads
+from tunesmith.calibrate.fewer import followed
 from tunesmith.config import CagoConfig
 from tunesmith.core import E0s, Failure, Frame
 from tunesmith.data.formats import read_frames, write_frames
@@ -33,7 +34,7 @@ from tunesmith.potentials import zoo
 from tunesmith.references.base import Engine
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.committee import Committee
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 FORCE = "force_rmse_meV_per_A"
 
@@ -85,6 +86,35 @@ def test_rounds_go_from_one_structure_to_attacked_dynamics(
     for name in ("final.model", "curves.png", "members/member-2.model", "config.yaml"):
         assert (out / name).exists()
     assert summary["calibration"]["forces"]["kind"] == "power-law"
+
+
+def test_rounds_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_by(
+    named: dict[str, str], tmp_path: Path
+) -> None:
+    """Twice the rms over the round's frames, each by all members of the round before, and these
+    frames by two of them, since their error is to grow; with the target as the least."""
+    out = tmp_path / "run"
+    run(config(named, "explore.rounds=0"), out)
+    before = open_model(out)
+    law = followed(before.law_by_members, 3)
+    learnt, _ = read_frames(out / "labels.extxyz")
+    wanted = ("target.forces=1 meV/Å", "explore.rounds=1", "explore.training_frames=4")
+    twice = "acquire={kind: attack, attack: {evaluations: 1}, training_attackers: 2, times: 2}"
+    about = run(config(named, *wanted, twice), tmp_path / "twice")["rounds"][1]["about"]
+    # the frames are all that was learnt; what is expected of them by the members' forces
+    errors = []
+    for frame in learnt:
+        members = before.predict([frame.atoms]).members
+        assert members is not None
+        raw = np.std([m.forces for m in members], axis=0, ddof=1)
+        errors.append(((raw if law is None else law.std(raw)) ** 2).sum(1).mean())
+    assert about["plain"] == pytest.approx(np.sqrt(np.mean(errors)), rel=1e-3)
+    assert about["wanted"] == pytest.approx(2 * about["plain"])
+    assert about["by_all"] == sum(np.sqrt(e) > about["aim"] for e in errors)
+    plain = "acquire={kind: attack, attack: {evaluations: 1}, training_attackers: 2}"
+    about = run(config(named, *wanted, plain), tmp_path / "plain")["rounds"][1]["about"]
+    assert about["wanted"] == pytest.approx(1e-3)
+    assert about["by_all"] == sum(np.sqrt(e) > about["aim"] for e in errors)
 
 
 def test_where_error_bars_hold_is_drawn(
