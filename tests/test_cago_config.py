@@ -153,8 +153,8 @@ def test_rounds_may_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_b
     about = {"attacked": 5, "on_target": 4, "calibration": "holds", "target": 0.1}
     about |= {"wanted": 0.12, "aim": 0.11, "plain": 0.06}
     assert told(about)[1:] == [
-        "aimed at 110 meV/Å where 60 are expected of frames as they are",
-        "aimed at 110 meV/Å, as far as the calibration holds",
+        "aimed at 110 meV/Å, where 60 are expected of frames as they are, as far as the "
+        "calibration holds"
     ]
     with pytest.raises(ConfigError, match=r"acquire\.times"):
         cago("acquire.times=1")

@@ -54,6 +54,8 @@ def derived_seed(seed: int, *name: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
 
 
+#: the calibration of what members' forces differ by, noise that they predict beside it left out
+BY_MEMBERS = "forces_by_members"
 #: λ that regularises a kernel matrix, in units of the kernel, where nothing else is given
 KERNEL_NOISE = 1e-3
 
@@ -345,8 +347,8 @@ class Members:
     coordinates that the head for replayed structures has of its own. noise: name → (M, …), weights
     of noise heads, apart because they belong to no native model; noise_scale: of the likelihood
     they were sampled with, None where there was none. calibration: "energy", "forces" and "stress"
-    → `Calibration` of the whole spread, "forces_by_members" → of that over members alone, where
-    there is one.
+    → `Calibration` of the whole spread, `BY_MEMBERS` → of that over members alone, where there is
+    one.
     """
 
     base: Base

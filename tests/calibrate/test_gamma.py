@@ -263,6 +263,15 @@ def test_one_atom_follows_the_f_law():
         )
 
 
+def test_one_component_that_hardly_spreads_is_as_none() -> None:
+    """Its square is zero to a computer."""
+    calibration = GammaCalibration(3, 10)
+    flat = np.array([[1e-6, 1.0, 0.7]])
+    for tiny in (1e-12, 1e-170, 5e-324):
+        found = calibration.exceedance_any(np.array([[tiny, 1.0, 0.7]]), np.array([6.0]))
+        assert found == pytest.approx(calibration.exceedance_any(flat, np.array([6.0])), rel=1e-3)
+
+
 def test_atoms_without_a_threshold_are_left_out_whatever_their_std():
     calibration, std = GammaCalibration(), np.array([[1.0] * 3, [np.nan] * 3, [50.0] * 3])
     alone = calibration.exceedance_any(std[:1], np.array([9.0]))

@@ -12,14 +12,13 @@ from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.calibrate.recalibrate import (
-    BY_MEMBERS,
     ONE_RECORD,
     facts_of,
     out_of_bag,
     recalibrated,
     said_of,
 )
-from tunesmith.core import E0s, Frame, Label, Prediction, Quantities
+from tunesmith.core import BY_MEMBERS, E0s, Frame, Label, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
 ATOMS = 4
@@ -244,6 +243,16 @@ def test_a_law_is_of_the_spread_that_it_is_applied_to() -> None:
     assert alone == pytest.approx(off * np.sqrt(7 / 5), rel=0.06)
     mixed = np.sqrt(np.mean(laws["forces"].std(np.sqrt(by_members.forces)) ** 2))
     assert mixed < 0.5 * off
+
+
+def test_a_floor_is_of_energies_and_forces_alone() -> None:
+    """In eV and eV/Å it is far over any spread of stress."""
+    said, frames = crystals(12, 8)
+    law = PowerLaw(floor=0.02, rate=0.5)
+    laws = recalibrated(Crystals(said), frames, law)
+    assert laws["stress"] == recalibrated(Crystals(said), frames, PowerLaw(rate=0.5))["stress"]
+    assert laws["forces"].floor == 0.02
+    assert set(recalibrated(Crystals(said), frames, PowerLaw(floor=9.0))) == {"stress"}
 
 
 def test_out_of_the_bag_there_is_no_noise_to_judge() -> None:

@@ -18,10 +18,9 @@ from rich.console import Console
 from small import config, results, start
 from tunesmith import files, terminal
 from tunesmith.calibrate.gamma import GammaCalibration
-from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.cli import app
 from tunesmith.config import RunConfig, template
-from tunesmith.core import E0s, Label
+from tunesmith.core import BY_MEMBERS, E0s, Label
 from tunesmith.data.rows import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import ConfigError, DataError

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.core import BY_MEMBERS, Label, Prediction, Quantities
 from tunesmith.errors import CheckpointError, RunFolderError
 from tunesmith.loop.interrupts import Interrupts
+from tunesmith.loop.learning import _calibrated
 from tunesmith.loop.records import statistics
 from tunesmith.loop.screen import duration
 from tunesmith.loop.standing import Record
@@ -127,3 +130,32 @@ def test_two_processes_do_not_work_on_one_folder(tmp_path: Path) -> None:
         pass
     with folder.alone(run):
         pass
+
+
+# ------------------------------------------------------------------------ records of a label
+
+
+def test_members_that_agree_to_rounding_make_no_record_of_what_they_differ_by() -> None:
+    """An atom that nothing is near has no force by any member, and no spread but that of noise."""
+    rng = np.random.default_rng(0)
+    laws = dict.fromkeys(("energy", "forces", BY_MEMBERS), GammaCalibration())
+    forces, own = rng.normal(size=(4, 3)), 0.02 * np.exp(rng.normal(size=(4, 3)))
+    label = Label(0.1, forces + 0.1 * rng.normal(size=(4, 3)))
+
+    def predicted(own: np.ndarray) -> Prediction:
+        noise = Quantities(np.array([1e-6]), np.full((4, 3), 1e-4))
+        model = Quantities(np.array([4e-6]), own**2)
+        return Prediction(Quantities(np.zeros(1), forces), np.array([4]), model, noise)
+
+    found = _calibrated(laws, predicted(own), label)
+    off = forces - label.forces
+    assert found[BY_MEMBERS].mean_square == pytest.approx(np.mean((off / own) ** 2))
+    assert found["forces"].mean_square == pytest.approx(np.mean(off**2 / (own**2 + 1e-4)))
+    far = own.copy()
+    far[3] = 0.0, 1e-9, 0.0
+    found = _calibrated(laws, predicted(far), label)
+    assert found[BY_MEMBERS].mean_square == pytest.approx(np.mean((off / own)[:3] ** 2))
+    assert [found[name].records for name in laws] == [1, 1, 1]
+    # a perfect crystal: nothing but rounding
+    found = _calibrated(laws, predicted(1e-7 * own), label)
+    assert [found[name].records for name in laws] == [1, 1, 0]

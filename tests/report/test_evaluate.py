@@ -266,6 +266,21 @@ def test_members_that_agree_have_no_density(rng):
     json.dumps(s, allow_nan=False)
 
 
+def test_components_that_symmetry_holds_are_left_out_of_scores(salt):
+    """Off the diagonal members agree to rounding, and labels differ by what an engine leaves."""
+    off = np.zeros((2, 3, 3))
+    off[:, range(3), range(3)] = [[0.01, 0.012, 0.008], [0.02, 0.011, 0.015]]
+    rounding = 1e-9 * np.ones((3, 3))
+    posterior = Planted(
+        salt, np.zeros((2, 2)), [[np.zeros((len(f.atoms), 3)) for f in salt]] * 2,
+        stress=np.array([3 * off + 1e-6 + rounding, off + 1e-6]),
+    )  # fmt: skip
+    spread = evaluate(posterior, salt).summary()["spread"]["stress"]
+    assert spread["n_without_spread"] == 6
+    assert spread["coverage"]["0.95"] == 1.0
+    assert spread["nll_nats_in_eV_per_A3"] < 0
+
+
 def test_relative_energies_judge_no_energy_spread(rng):
     frames = _many(rng, 10)
     s = evaluate(committee(frames, rng), frames, relative_energies=True).summary()

@@ -1,6 +1,5 @@
 """The committee against fits made one by one, interrupted, in other processes."""
 
-import math
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from tunesmith.config import RunConfig, TuneConfig, load
 from tunesmith.core import Frame, Members, derived_seed
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, TrainingError
+from tunesmith.tune import adamw
 from tunesmith.tune import committee as module
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import NoAnchor
@@ -244,23 +244,48 @@ def test_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vary", "n", "steps"),
+    ("vary", "n", "epochs"),
     [
-        ("bootstraps", 3, 7),  # 4 epochs of two steps
-        ("bootstraps", 4, 12),
-        ("bootstrap-splits", 9, 12),  # eight of them: three epochs of four steps
-        ("seeds", 4, 12),
+        ("bootstraps", 3, 4),  # seven steps, two an epoch
+        ("bootstraps", 4, 6),  # twelve
+        ("bootstrap-splits", 9, 3),  # eight of them: four an epoch
+        ("seeds", 4, 6),
     ],
 )
-def test_the_length_of_training_grows_with_the_set(vary: str, n: int, steps: int) -> None:
-    """As many steps as the row says, up to the end of an epoch, whatever validation says."""
+def test_the_length_of_training_grows_with_the_set(vary: Any, n: int, epochs: int) -> None:
+    """As many steps as the row says, up to the end of an epoch."""
     settings = Committee(members=2, vary=vary, batch_size=2, steps=((1, 7), (4, 12)))
     fit = settings.fit(problem(molecules(n)))
-    for i, history in enumerate(fit.histories):
-        learnt = member(problem(molecules(n)), vary, i, order(problem(molecules(n)), vary, i)).train
-        done = len(history) * math.ceil(len(learnt) / 2)
-        assert steps <= done < steps + math.ceil(len(learnt) / 2)
-    assert settings.epochs_for(n) == fit.details["epochs"][0]
+    assert [len(history) for history in fit.histories] == [epochs, epochs]
+    assert fit.details["epochs"] == [epochs, epochs]
+
+
+def test_steps_are_made_whatever_validation_says() -> None:
+    """A rate at which learning only spoils the start: one of the first epochs is the best."""
+    spoils: dict[str, Any] = {"members": 2, "learning_rate": 0.3, "ema": 0.0, "clip": None}
+    spoils |= {"batch_size": 1}
+    fit = Committee(steps=((1, 300),), **spoils).fit(problem(molecules(2)))
+    assert [len(history) for history in fit.histories] == [150, 150]
+    patient = Committee(epochs=150, **spoils).fit(problem(molecules(2)))
+    assert min(len(history) for history in patient.histories) < 150
+
+
+def test_a_committee_with_steps_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Committee(members=2, batch_size=2, steps=((1, 7),), checkpoint_every="1e-9 s")
+    whole = settings.fit(problem(molecules(3)))
+    left = iter(range(5))
+
+    def stops(self: Any, *args: Any) -> float:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    step = adamw._Run.step
+    monkeypatch.setattr(adamw._Run, "step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        settings.fit(problem(molecules(3)), tmp_path)
+    monkeypatch.setattr(adamw._Run, "step", step)
+    same(settings.fit(problem(molecules(3)), tmp_path), whole)
 
 
 # ------------------------------------------------------------ wherever and however often it runs

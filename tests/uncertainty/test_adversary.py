@@ -9,8 +9,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from tunesmith.calibrate.gamma import GammaCalibration
-from tunesmith.calibrate.recalibrate import BY_MEMBERS
-from tunesmith.core import E0s, NoiseScale, Quantities
+from tunesmith.core import BY_MEMBERS, E0s, NoiseScale, Quantities
 from tunesmith.errors import ModelError
 from tunesmith.explore.attack import Attack
 from tunesmith.explore.differences import Differences
@@ -19,7 +18,13 @@ from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Graph
 from tunesmith.tune import noise
 from tunesmith.uncertainty import adversary as module
-from tunesmith.uncertainty.adversary import Adversary, by_structure, foretold
+from tunesmith.uncertainty.adversary import (
+    Adversary,
+    PerStructure,
+    attackers,
+    expected_error,
+    member_forces,
+)
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -161,7 +166,8 @@ def test_predicted_noise_counts_for_nothing(committee: Ensemble) -> None:
     assert found.value == pytest.approx(((std - 0.3) ** 2).sum(), rel=1e-9)
     plain = Adversary(committee, Target(0.3, LAW)).evaluate({0: atoms})[0]
     np.testing.assert_allclose(found.positions, plain.positions, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(foretold(noisy, [atoms], LAW), np.sqrt(np.mean(std**2)), rtol=1e-9)
+    [said] = member_forces(noisy, [atoms])
+    assert expected_error(said, LAW) == pytest.approx(np.sqrt(np.mean(std**2)), rel=1e-9)
 
 
 def test_the_law_that_attacks_follow_is_of_what_members_differ_by(committee: Ensemble) -> None:
@@ -175,20 +181,35 @@ def test_the_law_that_attacks_follow_is_of_what_members_differ_by(committee: Ens
 
 
 def test_all_members_attack_what_has_to_become_surer(committee: Ensemble) -> None:
-    """Each structure as by the members that are to attack it alone, in whatever batch."""
-    frames = [water(3), water(4), water(5)]
-    expected = foretold(committee, frames, LAW)
-    objective = Target(float(np.sort(expected)[1]), LAW)
-    drawn = [(0, 2), (0, 1), (1, 2)]
-    found = by_structure(committee, objective, objective.error, expected, drawn)
-    sure = int(np.argmax(expected))
-    assert found.members == [3 if i == sure else 2 for i in range(3)]
-    points = found.evaluate(dict(enumerate(frames)))
-    for i, atoms in enumerate(frames):
-        few = committee if i == sure else committee.few(drawn[i])
-        [alone] = Adversary(few, objective).evaluate({0: atoms}).values()
-        assert points[i].value == pytest.approx(alone.value, rel=1e-9)
-        np.testing.assert_allclose(points[i].positions, alone.positions, rtol=1e-7, atol=1e-10)
+    """Each structure as by the members that are to attack it alone, in whatever batch, however few
+    of them are kept."""
+    frames, drawn = [water(3), water(4), water(5)], [(0, 2), (0, 1), (1, 2)]
+    forces = member_forces(committee, frames)
+    most = [max(expected_error(f, LAW), expected_error(f[list(d)], LAW)) for f, d in
+            zip(forces, drawn, strict=True)]  # fmt: skip
+    target = float(np.sort(most)[1])
+    chosen = attackers(forces, LAW, target, drawn)
+    sure = int(np.argmax(most))
+    assert chosen == [(0, 1, 2) if i == sure else drawn[i] for i in range(3)]
+    found = PerStructure(committee, Target(target, LAW), chosen, at_once=1)
+    assert found.members == [len(members) for members in chosen]
+    for points in (found.evaluate(dict(enumerate(frames))), found.evaluate({2: frames[2]})):
+        for i, point in points.items():
+            few = committee.few(chosen[i])
+            [alone] = Adversary(few, Target(target, LAW)).evaluate({0: frames[i]}).values()
+            assert point.value == pytest.approx(alone.value, rel=1e-9)
+            np.testing.assert_allclose(point.positions, alone.positions, rtol=1e-7, atol=1e-10)
+    assert len(found._known) == 1
+
+
+def test_the_few_that_are_drawn_may_have_to_become_surer_where_all_need_not() -> None:
+    forces = np.zeros((4, 2, 3))
+    forces[0] = 1.0  # alone in what it says: with one other it differs more than among all
+    few, every = expected_error(forces[[0, 1]], None), expected_error(forces, None)
+    assert every < few
+    between = (every + few) / 2
+    assert attackers([forces], None, between, [(0, 1)]) == [(0, 1, 2, 3)]
+    assert attackers([forces], None, between, [(1, 2)]) == [(1, 2)]
 
 
 def walk(n: int) -> list[Atoms]:

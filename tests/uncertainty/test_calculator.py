@@ -95,6 +95,28 @@ def test_a_calibrated_run_has_error_bars(base: Path, tmp_path: Path) -> None:
     )
 
 
+def test_members_give_a_spread_of_stress(base: Path, tmp_path: Path) -> None:
+    """Of every component, in ASE's order; a molecule has none."""
+    laws = {"stress": GammaCalibration(3, 10)}
+    members = replace(fitted.members(base, 3, spread=0.02), calibration=laws, noise={})
+    members_file.save(members, tmp_path / "run")
+    atoms = bulk("C", cubic=True)
+    atoms.rattle(0.1, seed=2)
+    atoms.calc = tunesmith.Calculator(tmp_path / "run", dtype="float64")
+    atoms.get_forces()  # without it
+    raw = atoms.calc.get_property("stress_std_raw", atoms)
+    each = [m.stress[0] for m in atoms.calc.posterior.predict([atoms], stress=True).members]
+    std = np.std(each, axis=0, ddof=1)
+    voigt = [std[0, 0], std[1, 1], std[2, 2], std[1, 2], std[0, 2], std[0, 1]]
+    np.testing.assert_allclose(raw, voigt, rtol=1e-6)
+    calibrated = atoms.calc.get_property("stress_std", atoms)
+    np.testing.assert_allclose(calibrated, np.sqrt(5) * raw, rtol=1e-12)
+    lone = molecule("CH3OH")
+    lone.calc = atoms.calc
+    with pytest.raises(PropertyNotImplementedError):
+        lone.calc.get_property("stress_std", lone)
+
+
 def test_a_run_without_calibration_has_raw_spreads_only(run: Path) -> None:
     atoms = molecule("CH3OH")
     atoms.calc = tunesmith.Calculator(run)

@@ -25,7 +25,7 @@ def opened(config: AttackConfig) -> Ensemble:
     return posterior
 
 
-def attackers(config: AttackConfig, posterior: Ensemble) -> tuple[int, ...]:
+def drawn_members(config: AttackConfig, posterior: Ensemble) -> tuple[int, ...]:
     """Numbers of the members that attack: of all, or of some drawn by the seed, in their order."""
     count = config.members or len(posterior)
     rng = np.random.default_rng(derived_seed(config.seed, "attackers"))
@@ -45,6 +45,12 @@ def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
                 "out, or leave uncalibrated out."
             )
         return None
+    if law is None and "forces" in posterior.calibration:
+        raise ConfigError(
+            f"{config.model.source} is of an older version of tunesmith, which calibrated only the "
+            "whole spread of forces, predicted noise included; tune or run it again, or say "
+            "--uncalibrated to take what members differ by as it is."
+        )
     if law is None:
         raise ConfigError(
             f"{config.model.source} has no calibration of its members' spread of forces, which "

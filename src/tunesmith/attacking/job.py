@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from tunesmith.attacking.committee import attackers, law_of, opened
+from tunesmith.attacking.committee import drawn_members, law_of, opened
 from tunesmith.calibrate.fewer import followed
 from tunesmith.config import AttackConfig
 from tunesmith.core import Calibration, Failure, Frame
@@ -22,7 +22,7 @@ from tunesmith.data.images import read_images
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
 from tunesmith.explore.attack import Attacked, attack
-from tunesmith.uncertainty.adversary import by_structure, foretold, real_error
+from tunesmith.uncertainty.adversary import PerStructure, attackers, member_forces, real_error
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -67,7 +67,8 @@ def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> 
         except DataError as error:
             raise DataError(f"{frame.origin}: {error}") from None
     law = law_of(config, posterior)
-    return Job(config, frames, posterior, attackers(config, posterior), law, out, store)
+    drawn = drawn_members(config, posterior)
+    return Job(config, frames, posterior, drawn, law, out, store)
 
 
 def _check_files(path: Path, out: Path, store: Path | None) -> None:
@@ -90,13 +91,9 @@ def run(job: Job, bar: Progress) -> dict[str, Any]:
     law = followed(job.law, len(job.posterior))
     structures = [frame.atoms for frame in job.frames]
     task = bar.add_task("attack", total=len(structures))
-    adversaries = by_structure(
-        job.posterior,
-        settings.objective(law),
-        settings.error,
-        foretold(job.posterior, structures, law),
-        [job.attackers] * len(structures),
-    )
+    forces = member_forces(job.posterior, structures)
+    drawn = attackers(forces, law, settings.error, [job.attackers] * len(structures))
+    adversaries = PerStructure(job.posterior, settings.objective(law), drawn, settings.batch)
     found = attack(
         structures,
         settings,

@@ -22,13 +22,11 @@ import numpy as np
 from tunesmith.calibrate.fewer import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
-from tunesmith.core import Frame, Posterior, Prediction, Quantities
+from tunesmith.core import BY_MEMBERS, Frame, Posterior, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
 #: λ_MAP = 1 before the first record, and as much weight as one record
 ONE_RECORD = GammaCalibration(1.5, 0.5)
-#: the law of the forces' spread over members alone, where a posterior also predicts noise
-BY_MEMBERS = "forces_by_members"
 #: of every law's errors
 UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³", BY_MEMBERS: "eV/Å"}
 #: of the rms spread of force components; below it members agree to rounding, as where symmetry
@@ -227,7 +225,7 @@ def _learnt(
     """fewer: how many members each record is of, and of how many the law is to be."""
     e0s = getattr(posterior, "e0s", None)
     counts, every = fewer or ([0] * len(frames), 0)
-    laws = {}
+    laws: dict[str, Any] = {}
     for name in UNITS:
         known = [
             (records[name], members)
@@ -235,7 +233,9 @@ def _learnt(
             if name in records
             and (name != "energy" or e0s is None or e0s.fixes(frame.atoms.numbers))
         ]
-        floor = None if name == "energy" else _rounding([record for record, _ in known])
+        # members alone agree to rounding where they do beside the whole spread
+        whole = [r["forces" if name == BY_MEMBERS else name] for r in found if name in r]
+        floor = None if name == "energy" else rounding([record.std for record in whole])
         pairs = [(_points(record, floor), members) for record, members in known]
         records = [record for record, _ in pairs if record.std.size]
         if records and fewer:
@@ -243,16 +243,25 @@ def _learnt(
             stds = as_of([record.std for record in records], members, every)
             records = [replace(r, std=std) for r, std in zip(records, stds, strict=True)]
         if records:
-            laws[name] = _fitted(records, law)
+            own = _fitted(records, _of_quantity(law, name))
+            laws |= {} if own is None else {name: own}
     return laws
 
 
-def _rounding(records: list[_Record]) -> float:
-    """The spread below which members agree to rounding."""
-    if not records:
+def rounding(stds: Sequence[np.ndarray]) -> float:
+    """The spread below which members agree to rounding, and say nothing of errors; in the unit of
+    ``stds``, the whole spreads of the quantity."""
+    if not stds:
         return 0.0
-    squares = np.concatenate([np.ravel(record.std) ** 2 for record in records])
+    squares = np.concatenate([np.ravel(std) ** 2 for std in stds])
     return float(_ROUNDING * np.sqrt(np.mean(squares)))
+
+
+def _of_quantity(law: Any, name: str) -> Any:
+    """A floor is in the unit of energies and forces, and would drown a stress."""
+    if name == "stress" and isinstance(law, PowerLaw):
+        return law.model_copy(update={"floor": 0.0})
+    return law
 
 
 def _points(record: _Record, floor: float | None) -> _Record:
@@ -263,7 +272,7 @@ def _points(record: _Record, floor: float | None) -> _Record:
 
 def _fitted(records: list[_Record], law: Any) -> Any:
     """A power law of all points at once, where its exponent is free and they support it; else
-    record by record, from what is believed beforehand."""
+    record by record, from what is believed beforehand. None where no record says anything."""
     power = isinstance(law, PowerLaw)
     pairs = [(r.std, r.member if power else r.error) for r in records]
     if power and law.width != 0:
@@ -272,6 +281,7 @@ def _fitted(records: list[_Record], law: Any) -> Any:
             return PowerLaw.fit(std, error, floor=law.floor or None)
         except DataError:
             pass  # too few points, or errors that do not grow with the spread
+    pairs = [pair for pair in pairs if (pair[0] > (law.floor if power else 0.0)).any()]
     for std, error in pairs:
         law = law.update(std, error)
-    return law
+    return law if pairs else None

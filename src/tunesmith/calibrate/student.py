@@ -16,6 +16,7 @@ from tunesmith.errors import DataError
 _NODES = 64  # of the quadrature over λ; absolute error of a probability near 1e-6
 _TAIL = 1e-7  # posterior mass of λ left out on either side
 _DEGREE = 23  # of the rule over directions
+_THIN = 1e-24  # least w_i(u), in units of the largest σ_ic²
 
 
 def exceedance(posterior: tuple[float, float], std: Any, threshold: Any) -> Any:
@@ -57,7 +58,9 @@ def exceedance_any(posterior: tuple[float, float], std: Any, threshold: Any) -> 
     scaled = np.geomspace(low, high, _NODES)  # rate·λ
     weights = np.exp(shape * np.log(scaled / shape) - scaled + shape)
     directions, shares = _directions()
-    ratio = limit[judged] / np.sqrt(s**2 @ directions.T).T  # (directions, n)
+    largest = s.max(axis=1)  # squares of tiny ones would be zero along some directions
+    width = largest * np.sqrt(np.maximum((s / largest[:, None]) ** 2 @ directions.T, _THIN).T)
+    ratio = limit[judged] / width  # (directions, n)
     inside = np.ones(_NODES)
     for k, scale in enumerate(np.sqrt(scaled / rate)):
         inside[k] = np.prod(shares @ _inside_ball(scale * ratio))

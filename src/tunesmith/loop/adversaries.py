@@ -16,9 +16,8 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.calibrate.fewer import followed
-from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.config import RunConfig
-from tunesmith.core import Calibration, Failure, Frame
+from tunesmith.core import BY_MEMBERS, Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import Filter

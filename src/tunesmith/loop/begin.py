@@ -5,8 +5,7 @@ from typing import Any
 
 from ase import Atoms
 
-from tunesmith.calibrate.recalibrate import BY_MEMBERS
-from tunesmith.core import E0s, Failure, Frame, Members
+from tunesmith.core import BY_MEMBERS, E0s, Failure, Frame, Members
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.learning import updated

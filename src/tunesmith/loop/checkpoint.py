@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tunesmith import files
-from tunesmith.core import Members, Settings
+from tunesmith.core import BY_MEMBERS, Members, Settings
 from tunesmith.errors import CheckpointError
 from tunesmith.loop.standing import PLAIN, AttackRecord, Record, Standing
 from tunesmith.settings import build, plain
@@ -101,6 +101,8 @@ def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, 
             attacks=tuple(AttackRecord(**record) for record in info.get("attacks", ())),
             **values,
         )
+        if BY_MEMBERS not in standing.calibration:
+            raise KeyError(BY_MEMBERS)  # what attacks follow, and noise heads of all layers
         seconds = {k: float(v) for k, v in info["seconds"].items()}
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(

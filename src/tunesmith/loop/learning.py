@@ -8,9 +8,9 @@ from ase import Atoms
 
 from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits
-from tunesmith.calibrate.recalibrate import BY_MEMBERS
+from tunesmith.calibrate.recalibrate import rounding
 from tunesmith.config import RunConfig
-from tunesmith.core import Frame, Label, Prediction
+from tunesmith.core import BY_MEMBERS, Frame, Label, Prediction
 from tunesmith.engines.processes import unbroken
 from tunesmith.loop.records import record_of
 from tunesmith.loop.standing import Standing
@@ -105,22 +105,30 @@ def _calibrated(calibration: dict[str, Any], raw: Prediction, label: Label) -> d
     """With one record more of each quantity whose prediction is a number."""
     std = raw.std()
     assert std is not None
+    off = raw.mean.forces - label.forces
     errors = {
         "energy": (std.energy, raw.mean.energy - label.energy),
-        "forces": (std.forces, raw.mean.forces - label.forces),
-        BY_MEMBERS: (_by_members(raw), raw.mean.forces - label.forces),
+        "forces": (std.forces, off),
+        BY_MEMBERS: _by_members(raw, std.forces, off),
     }
     return {
-        name: law.update(*errors[name]) if np.isfinite(errors[name]).all() else law
+        name: law.update(*errors[name]) if _is_record(*errors[name]) else law
         for name, law in calibration.items()
     }
 
 
-def _by_members(raw: Prediction) -> np.ndarray:
-    """Standard deviations of forces over members alone; NaN where there is none."""
+def _by_members(raw: Prediction, whole: np.ndarray, off: np.ndarray) -> tuple[Any, Any]:
+    """What members' force components differ by, and the errors, where that is more than rounding:
+    a lone atom has no forces, and a symmetric one none that differ."""
     if raw.var_model is None:
-        return np.full_like(raw.mean.forces, np.nan)
-    return np.asarray(np.sqrt(raw.var_model.forces))
+        return np.empty(0), np.empty(0)
+    own = np.sqrt(raw.var_model.forces)
+    says = ~(own <= rounding([whole]))  # what is no number makes no record
+    return own[says], off[says]
+
+
+def _is_record(std: np.ndarray, error: np.ndarray) -> bool:
+    return bool(std.size and np.isfinite(std).all() and np.isfinite(error).all())
 
 
 def _answer_lock_out(config: RunConfig, at: Standing, limits: Limits, tools: Tools) -> Standing:

@@ -111,7 +111,10 @@ def _gain(method: np.ndarray, baseline: np.ndarray, first: int = 0) -> np.ndarra
 def _require_numbers(*curves: np.ndarray) -> None:
     for values in curves:
         if not values.size or not np.isfinite(values).all():
-            raise DataError("a round gain needs a value in every round; run to the end first.")
+            raise DataError(
+                "a comparison needs a value in every round; run to the end first, or, where all "
+                "candidates of explore.rest were asked for before, set a larger one in a new run."
+            )
 
 
 def compare(

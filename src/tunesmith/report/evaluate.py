@@ -55,6 +55,8 @@ def evaluate(
     notes, removed = [], None
     if any(wanted) and stress is None:
         notes.append("Stress is not compared: the model predicts none.")
+    if stress is not None and stds and not honest:
+        notes.append("The spread of stress has no calibration and is not judged.")
     if relative_energies:
         predicted, removed = _remove_mean_error(predicted, reference, compositions)
         notes.append(

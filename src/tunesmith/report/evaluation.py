@@ -17,6 +17,8 @@ from tunesmith.units import Quantity
 
 COVERAGE_LEVELS = (0.5, 0.9, 0.95)
 N_WORST = 5
+#: of a quantity's rms spread
+_ROUNDING = 1e-3
 #: of the quantities whose spread is judged, as keys say it
 _UNITS = {"energy": "eV", "force": "eV_per_A", "stress": "eV_per_A3"}
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
@@ -276,10 +278,12 @@ def _spread_scores(
     assert spread is not None
     assert std is not None
     out: dict[str, Any] = {f"rms_std_{unit}": scores.rmse(spread)}
-    n_zero = int(np.sum(spread == 0))
-    if n_zero:
-        out["n_without_spread"] = n_zero  # the density of an error under N(0, 0) is not defined
-    else:
+    # members that agree to rounding, as symmetry makes them, say nothing of errors
+    says = spread > _ROUNDING * scores.rmse(spread)
+    if not says.all():
+        out["n_without_spread"] = int(np.sum(~says))
+    if says.any():  # else the density of an error under N(0, 0) is not defined
+        raw, spread = raw[says], spread[says]
         out[f"nll_nats_in_{unit}"] = scores.gaussian_nll(raw, spread)
     out["coverage"] = {str(p): scores.coverage(raw, spread, p) for p in COVERAGE_LEVELS}
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from tunesmith.calibrate.powerlaw import AGREEMENT, PowerLaw
-from tunesmith.calibrate.recalibrate import BY_MEMBERS, UNITS
+from tunesmith.calibrate.recalibrate import UNITS
+from tunesmith.core import BY_MEMBERS
 from tunesmith.report.plots import COLOURS, GREY, save
 
 #: in a run's folder
@@ -57,8 +58,10 @@ def reliability_curves(laws: Mapping[str, Any], path: Path | str) -> None:
         return
     figure = Figure(figsize=(_PANEL * len(drawn), _PANEL + 0.9), layout="constrained")
     axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+    # attacks follow what members differ by, where that has a law of its own
+    followed = BY_MEMBERS if BY_MEMBERS in laws else "forces"
     for ax, (name, law) in zip(axes, drawn.items(), strict=True):
-        _panel(ax, name, law)
+        _panel(ax, name, law, targets=name == followed)
     save(figure, path)
 
 
@@ -67,7 +70,7 @@ def row(folder: Path) -> list[tuple[str, str]]:
     return [("where error bars hold", str(folder / NAME))] if (folder / NAME).exists() else []
 
 
-def _panel(ax: Axes, name: str, law: PowerLaw) -> None:
+def _panel(ax: Axes, name: str, law: PowerLaw, *, targets: bool) -> None:
     curve, shown = law.reliability(), _SHOWN[name]
     bars = np.exp(2 * curve.uncertainty)
     std, error = shown.factor * curve.std, shown.factor * curve.error
@@ -78,7 +81,7 @@ def _panel(ax: Axes, name: str, law: PowerLaw) -> None:
     ax.fill_between(ends, ends / AGREEMENT, ends * AGREEMENT, label=near, **look)
     if (reach := law.reach(1)) is not None:
         low, high = shown.factor * np.array(reach)
-        text = _range_text(law, name)
+        text = _range_text(law, name, targets)
         ax.axvspan(low, high, color=COLOURS[4], alpha=0.2, lw=1, zorder=0, label=text)
     groups: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
         ("agrees (bars: two standard errors)", curve.agrees, {"fmt": "o", "color": COLOURS[0]}),
@@ -102,13 +105,13 @@ def _limits(*shown: np.ndarray) -> np.ndarray:
     return np.array([positive.min() / 1.2, positive.max() * 1.2])
 
 
-def _range_text(law: PowerLaw, name: str) -> str:
+def _range_text(law: PowerLaw, name: str, targets: bool) -> str:
     def said(components: int) -> str:
         low, high = _SHOWN[name].factor * np.array(law.reach(components))
         return f"{low:.4g} to {high:.4g}"
 
     text = f"seen to hold, {said(1)}"
-    return text if UNITS[name] != "eV/Å" else f"{text}\n(targets, length per atom: {said(3)})"
+    return text if not targets else f"{text}\n(targets, length per atom: {said(3)})"
 
 
 def _finish(ax: Axes, name: str, ends: np.ndarray) -> None:

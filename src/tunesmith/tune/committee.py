@@ -40,11 +40,12 @@ class Committee(AdamW):
     of a prediction. Only bootstrap-splits leave the common validation set alone: errors on it are
     then those of a test (calibrated adversarial geometry optimisation, methods).
 
-    steps: how long members learn by the number of structures, in optimiser steps, where they learn
-    from sets that grow: few structures learnt as long as many would be learnt by heart. A row holds
-    from so many structures on; [[1, 50000], [12, 150000], [52, 400000]] is published for water (one
-    structure and five more in each of two rounds, then twenty). All of them are made, whatever the
-    validation says; its best epoch counts.
+    steps: how long members learn by the number of structures there are to learn from, in optimiser
+    steps, where sets grow: few structures learnt as long as many would be learnt by heart. A row
+    holds from so many structures on. For water 50 000, 150 000 and 400 000 are published, by round
+    (two, two, all later ones); with five structures more in the first two and twenty in the others
+    we read them as [[1, 50000], [12, 150000], [52, 400000]]. All are made, whatever the validation
+    says; its best epoch counts. The defaults of epochs and patience then mean nothing.
     """
 
     kind: ClassVar[str] = "committee"
@@ -63,7 +64,7 @@ class Committee(AdamW):
         super().model_post_init(context)
         if self.steps is None:
             return
-        for name in ("epochs", "patience"):
+        for name in ("epochs", "patience"):  # a written-out configuration has their defaults
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name}: steps say how long members learn; leave {name} out.")
         sizes = [size for size, _ in self.steps]

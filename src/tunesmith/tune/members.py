@@ -11,6 +11,9 @@ from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
 
 FILE = Path("members") / "members.safetensors"
+#: what noise heads read: of the scalars of every interaction, as they are (1: as SevenNet's and
+#: CHGNet's readouts saw them)
+FEATURES = 2
 
 
 def save(members: Members, run: Path) -> None:
@@ -22,6 +25,7 @@ def save(members: Members, run: Path) -> None:
         "base": asdict(members.base),
         "subspace": settings.plain(members.subspace),
         "noise_scale": None if members.noise_scale is None else asdict(members.noise_scale),
+        "features": FEATURES,
         "calibration": {k: settings.plain(c) for k, c in members.calibration.items()},
         "e0s": {**asdict(members.e0s), "values": list(members.e0s.values.items())},
     }
@@ -60,6 +64,10 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
     for name, tensor in tensors.items():
         part, _, key = name.partition("/")
         parts[part][key] = tensor.to(device=potential.device, dtype=potential.dtype)
+    if parts["noise"] and info.get("features") != FEATURES and base.package != "mace":
+        raise RunFolderError(
+            f"{run} has noise heads on the features of an older version of tunesmith; tune again."
+        )
     weights = potential.weights()
     return potential, Members(
         base,

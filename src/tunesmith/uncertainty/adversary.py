@@ -10,6 +10,7 @@ it lacks may have come within the cutoff; edges beyond count for nothing, so tha
 not change when a list is made anew.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,12 @@ AT_ONCE = 600
 COST = 3.5
 
 
+_ALONE = (
+    "a committee of one never disagrees, so there is nothing to attack; give a run folder with "
+    "several members (tunesmith tune --strategy committee)."
+)
+
+
 @dataclass(frozen=True)
 class _List:
     """A neighbour list, and the structure it was made for."""
@@ -49,10 +56,7 @@ class Adversary:
 
     def __init__(self, posterior: Ensemble, objective: Objective, *, skin: float = SKIN) -> None:
         if len(posterior) < 2:
-            raise ModelError(
-                "a committee of one never disagrees, so there is nothing to attack; give a run "
-                "folder with several members (tunesmith tune --strategy committee)."
-            )
+            raise ModelError(_ALONE)
         self.posterior, self.objective, self.skin = posterior, objective, skin
         self.rebuilt = 0
         self._lists: dict[int, _List] = {}
@@ -133,63 +137,91 @@ class Adversary:
 class PerStructure:
     """The objective where every structure is attacked by members of its own.
 
-    adversaries: by the structures' numbers; those that share one are evaluated together.
+    drawn: by the structures' numbers, which members. at_once: how many structures are under way at
+    the same time; the members of so many are kept together, and no more.
     """
 
-    def __init__(self, adversaries: Sequence[Adversary]) -> None:
-        self.adversaries = adversaries
+    def __init__(
+        self,
+        posterior: Ensemble,
+        objective: Objective,
+        drawn: Sequence[Sequence[int]],
+        at_once: int,
+    ) -> None:
+        self.posterior, self.objective = posterior, objective
+        self.drawn = [tuple(members) for members in drawn]
+        self._most = max(1, at_once)
+        self._known: OrderedDict[tuple[int, ...], Adversary] = OrderedDict()
 
     @property
     def members(self) -> list[int]:
         """How many attack each structure."""
-        return [len(adversary.posterior) for adversary in self.adversaries]
+        return [len(members) for members in self.drawn]
 
     def evaluate(self, frames: Mapping[int, Atoms]) -> dict[int, Point]:
-        """As `Adversary.evaluate`."""
-        shares: dict[int, dict[int, Atoms]] = {}
+        """As `Adversary.evaluate`; those that the same members attack are evaluated together."""
+        shares: dict[tuple[int, ...], dict[int, Atoms]] = {}
         for number, atoms in frames.items():
-            shares.setdefault(id(self.adversaries[number]), {})[number] = atoms
+            shares.setdefault(self.drawn[number], {})[number] = atoms
         points: dict[int, Point] = {}
-        for share in shares.values():
-            points |= self.adversaries[next(iter(share))].evaluate(share)
+        for members, share in shares.items():
+            points |= self._adversary(members).evaluate(share)
         return points
 
+    def _adversary(self, members: tuple[int, ...]) -> Adversary:
+        found = self._known.pop(members, None)
+        if found is None:
+            every = len(members) == len(self.posterior)
+            found = Adversary(
+                self.posterior if every else self.posterior.few(members), self.objective
+            )
+        self._known[members] = found
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return found
 
-def by_structure(
-    posterior: Ensemble,
-    objective: Objective,
+
+def attackers(
+    forces: Sequence[np.ndarray],
+    law: Calibration | None,
     target: float,
-    foretold: np.ndarray,
     drawn: Sequence[Sequence[int]],
-) -> PerStructure:
-    """Some members for every structure that is to become less certain, all for one that is not.
+) -> list[tuple[int, ...]]:
+    """Who attacks every structure: some members where its error is to grow, all where it is not.
 
-    target: eV/Å; foretold: as by `foretold`; drawn: of every structure the members that attack it.
+    forces: as of `member_forces`; target: eV/Å; drawn: of every structure the members that attack
+    it, if nothing speaks against it: what all expect, or what these few do, being over the target.
     A few members can be brought to agree where the others, and the truth, are elsewhere: attacked
-    for less than plain structures err by, by three of twenty, the error ended at twice the target
-    (docs/chosen-error.md).
+    for half of what plain structures err by, by three of twenty, the error ended at 1.7 times the
+    target (docs/chosen-error.md).
     """
-    known: dict[tuple[int, ...], Adversary] = {}
     found = []
-    for expected, some in zip(foretold, drawn, strict=True):
-        members = tuple(range(len(posterior)) if expected > target else some)
-        if members not in known:
-            known[members] = Adversary(posterior.few(members), objective)
-        found.append(known[members])
-    return PerStructure(found)
+    for said, some in zip(forces, drawn, strict=True):
+        most = max(expected_error(said, law), expected_error(said[list(some)], law))
+        found.append(tuple(range(len(said))) if most > target else tuple(some))
+    return found
 
 
-def foretold(posterior: Ensemble, frames: Sequence[Atoms], law: Calibration | None) -> np.ndarray:
-    """Of every structure the force error that all members' spread foretells, (B,) eV/Å, rms over
-    atoms. law: of that spread; None: taken as it is."""
+def member_forces(posterior: Ensemble, frames: Sequence[Atoms]) -> list[np.ndarray]:
+    """Of every structure the forces of all members (M, n, 3), eV/Å. Raises `ModelError` for a
+    single member."""
     found = []
     for atoms in frames:
-        variance = posterior.predict([atoms]).var_model
-        assert variance is not None
-        raw = np.sqrt(variance.forces)
-        std = raw if law is None else law.std(raw)
-        found.append(np.sqrt(np.mean((std**2).sum(1))))
-    return np.array(found)
+        members = posterior.predict([atoms]).members
+        if members is None:
+            raise ModelError(_ALONE)
+        found.append(np.array([m.forces for m in members]))
+    return found
+
+
+def expected_error(forces: np.ndarray, law: Calibration | None) -> float:
+    """The force error that what members differ by foretells, eV/Å, rms over atoms.
+
+    forces: (M, n, 3). law: of that spread; None: taken as it is.
+    """
+    raw = forces.std(axis=0, ddof=1)
+    std = raw if law is None else law.std(raw)
+    return float(np.sqrt(np.mean((std**2).sum(1))))
 
 
 def real_error(posterior: Ensemble, atoms: Atoms, label: Label) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tunesmith.calibrate.recalibrate import BY_MEMBERS
 from tunesmith.core import (
+    BY_MEMBERS,
     Calibration,
     E0s,
     Members,

@@ -9,14 +9,14 @@ def told(about: Mapping[str, Any]) -> list[str]:
     said = []
     if "attacked" in about:
         said.append(f"{about['on_target']} of {about['attacked']} attacks on target")
-        aim, wanted = about["aim"], about["wanted"]
+        aim, wanted = about["aim"], about.get("wanted", about["target"])
+        clauses = []
         if wanted != about["target"]:
-            said.append(
-                f"aimed at {1e3 * aim:.0f} meV/Å where {1e3 * about['plain']:.0f} are expected of "
-                "frames as they are"
-            )
+            clauses.append(f"where {1e3 * about['plain']:.0f} are expected of frames as they are")
         if aim != wanted:
-            said.append(f"aimed at {1e3 * aim:.0f} meV/Å, as far as the calibration holds")
+            clauses.append("as far as the calibration holds")
+        if clauses:
+            said.append(f"aimed at {1e3 * aim:.0f} meV/Å, {', '.join(clauses)}")
         elif about["calibration"] != "holds":  # of what attacks then lead to, little is known
             said.append(f"calibration: {about['calibration'].partition(';')[0]}")
     elif "frames" in about:

@@ -13,7 +13,7 @@ from ase import Atoms
 from tunesmith.calibrate.fewer import followed
 from tunesmith.config import CagoConfig
 from tunesmith.core import Calibration, Label, derived_seed
-from tunesmith.errors import DataError, LabellingError
+from tunesmith.errors import DataError, LabellingError, RunFolderError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
@@ -25,7 +25,13 @@ from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
 from tunesmith.loop.rounds.standing import Chosen
 from tunesmith.loop.tools import Tools
-from tunesmith.uncertainty.adversary import by_structure, foretold, real_error
+from tunesmith.uncertainty.adversary import (
+    PerStructure,
+    attackers,
+    expected_error,
+    member_forces,
+    real_error,
+)
 from tunesmith.uncertainty.ensemble import Ensemble
 
 _BATCH = 8  # structures predicted together
@@ -172,19 +178,19 @@ class FromDynamics:
 
     def _attacked(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
         """What attacks make of the frames, and what is said of them."""
-        posterior, law = known.posterior, known.posterior.law_by_members
+        posterior = known.posterior
+        law = _law_of(posterior)
         law_followed = followed(law, len(posterior))
         able = [one for one in frames if _can_start(self.acquire.attack, one.atoms)]
-        expected = foretold(posterior, [one.atoms for one in able], law_followed)
-        plain = float(np.sqrt(np.mean(expected**2))) if able else 0.0
+        forces = member_forces(posterior, [one.atoms for one in able])
+        expected = [expected_error(said, law_followed) for said in forces]
+        plain = float(np.sqrt(np.mean(np.square(expected)))) if able else 0.0
         wanted = self.acquire.wanted(self.target, plain)
         settings = aimed(self.acquire.attack, law, wanted)
-        adversaries = by_structure(
-            posterior,
-            settings.objective(law_followed),
-            settings.error,
-            expected,
-            [self._drawn(known, i) for i in range(len(able))],
+        drawn = [self._drawn(known, i) for i in range(len(able))]
+        drawn = attackers(forces, law_followed, settings.error, drawn)
+        adversaries = PerStructure(
+            posterior, settings.objective(law_followed), drawn, settings.batch
         )
         done = 0
 
@@ -253,6 +259,20 @@ class FromDynamics:
                 else:
                     reasons[why] += 1
         return kept, dict(reasons)
+
+
+def _law_of(posterior: Ensemble) -> Calibration | None:
+    """What attacks follow; None where error bars have no calibration at all.
+
+    Raises `RunFolderError` where they have one, but members alone do not.
+    """
+    law = posterior.law_by_members
+    if law is None and "forces" in posterior.calibration:
+        raise RunFolderError(
+            "the last members have no calibration of what they differ by, so that the run is of an "
+            "older version of tunesmith; begin another folder."
+        )
+    return law
 
 
 def _said(found: Attacked) -> dict[str, Any]:
