@@ -255,14 +255,14 @@ def _against_target(ax: Axes, records: list[Record]) -> None:
             errors = _errors(r)
             ax.plot([target] * len(errors), errors, marker, color=colour, alpha=0.15, ms=4)
         means = [rms(_errors(r))[0] for r in own]
-        name = LAWS[law] if by == 3 else f"{LAWS[law]}, attacked by {by}"
+        name = f"{LAWS[law]}, attacked by {by}"
         ax.plot(targets, means, f"-{marker}", color=colour, label=name)
     ends = [1e3 * f(r["target"] for r in records) for f in (min, max)]
     ax.plot(ends, ends, "--", color=GREY, label="as chosen")
     ax.set(xscale="log", yscale="log", xlabel="target (meV/Å)", ylabel="real error (meV/Å)")
     known = sorted({round(1e3 * r["target"]) for r in records})
     _ticks(ax, known, [20, 50, 100, 200, 500, 1000, 2000])
-    ax.set_title(f"by three of {most} members")
+    ax.set_title("chosen and real")
     ax.legend(frameon=False, fontsize=8)
 
 

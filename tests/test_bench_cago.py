@@ -7,8 +7,21 @@ import pytest
 
 import cago_table
 import cago_water
-from cago_attacks import MEMBERS, MENDED, NONE, PLAIN, TARGETS, _law, cells
-from cago_learning import METHODS, Course
+from cago_attacks import (
+    BELOW,
+    MEMBERS,
+    MENDED,
+    NONE,
+    PLAIN,
+    PLAIN_ERROR,
+    TARGETS,
+    TWICE,
+    _law,
+    _points,
+    _ratios,
+    cells,
+)
+from cago_learning import LEARNERS, METHODS, TIMES, Course
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import load_run
 
@@ -18,11 +31,14 @@ def test_attacks_are_all_different_and_both_laws_meet_every_target() -> None:
         found = cells(quick)
         assert len({c.name for c in found}) == len(found)
         most = max(c.calibrators for c in found)
-        for target in TARGETS:
+        for times in TARGETS:
             for law in (PLAIN, NONE):
-                assert any((c.target, c.law, c.calibrators) == (target, law, most) for c in found)
-    sizes = {(c.calibrators, c.attackers) for c in cells(False) if c.law == PLAIN}
-    assert sizes >= {(m, n) for m in (3, 5, 10, MEMBERS) for n in (3, MEMBERS)}
+                assert any((c.times, c.law, c.calibrators) == (times, law, most) for c in found)
+    sizes = {c.calibrators for c in cells(False) if (c.law, c.attackers) == (PLAIN, 3)}
+    assert sizes == {3, 5, 10, MEMBERS}
+    # below the plain error and at it, where three bring other three to agree, by all as well
+    everyone = {c.times for c in cells(False) if c.attackers == MEMBERS}
+    assert everyone >= {BELOW, PLAIN_ERROR, TWICE}
 
 
 @pytest.mark.parametrize("system", cago_water.SYSTEMS)
@@ -36,6 +52,7 @@ def test_frames_of_dynamics_have_the_labels_of_the_truth(system: str, tmp_path: 
     assert known.energy == pytest.approx(fresh.energy, abs=1e-5)
     assert known.forces == pytest.approx(fresh.forces, abs=1e-4)
     assert bool(frames[0].atoms.pbc.all()) == (system == cago_water.BOX)
+    assert (known.stress is not None) == (system == cago_water.BOX)
     molecules = frames[0].atoms.positions.reshape(-1, 3, 3)
     bonds = np.linalg.norm(molecules[:, 1:] - molecules[:, :1], axis=-1)
     assert (np.abs(bonds - 0.97) < 0.15).all()  # O and its own two H, of every molecule
@@ -58,11 +75,42 @@ def test_a_law_is_of_the_members_that_calibrate() -> None:
     assert steeper[1] / steeper[0] > 1.5 * 10**found.b
 
 
-def test_courses_are_what_tunesmith_run_takes(tmp_path: Path) -> None:
+def test_error_bars_are_judged_on_frames_that_no_law_has_seen() -> None:
+    """Errors three times the spread on both: a law of either makes them right on the other."""
+    rng = np.random.default_rng(3)
+
+    def frames(n: int) -> list[np.ndarray]:
+        size = 0.03 * np.exp(0.5 * rng.normal(size=(n, 1, 5, 3)))
+        own = rng.normal(size=(n, 10, 5, 3))
+        return list(size * (own + np.sqrt(8) * rng.normal(size=(n, 1, 5, 3))))
+
+    seen, fresh = frames(200), frames(100)
+    std, errors = _points(fresh)
+    assert (std.shape, errors.shape) == ((1500,), (10, 1500))
+    np.testing.assert_allclose(std, errors.std(axis=0, ddof=1))
+    found = _ratios(seen, fresh)
+    # E[1/σ̂²] of ten is 9/7 of 1/σ²
+    assert found["raw"] == pytest.approx(3 * np.sqrt(9 / 7), rel=0.06)
+    assert found["calibrated"] == pytest.approx(1, rel=0.08)
+    assert found["frames"] == 100
+    # where errors do not grow with the spread there is one factor
+    flat = [e / np.abs(e).max() for e in fresh]
+    own = [0.1 * e + rng.normal(size=e.shape[1:]) for e in flat]
+    assert _ratios(own, own)["calibrated"] == pytest.approx(1, rel=1e-9)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_courses_are_what_tunesmith_run_takes(learner: str, tmp_path: Path) -> None:
     for method in METHODS:
-        config = Course(method, 1, False).config(3, tmp_path / "test.xyz")
+        course = Course(method, learner, "box", 1, False)
+        config = course.config(3, tmp_path / "start.xyz", tmp_path / "test.xyz")
         read = load_run(None, _flat(config))
         assert (read.acquire.kind, read.explore.rounds, read.seed) == (method, 3, 1)
+        assert getattr(read.acquire, "times", TIMES) == TIMES
+        random = learner == "scratch"
+        assert (read.tune.subspace.initial == "random") == random
+        assert read.tune.sampler.epochs_for(5) == (80 if random else 40)
+        assert read.tune.sampler.vary == "bootstrap-splits"
 
 
 def _flat(values: dict[str, object], front: str = "") -> list[str]:
@@ -89,21 +137,37 @@ def test_tables_say_what_was_found() -> None:
         row | {"system": "cluster", "error": 0.2, "before": 0.04, "reason": "too far"},
         row | {"system": "cluster", "error": None, "before": 0.04, "reason": "too far"},
     ]
-    record = {"target": 100, "law": PLAIN, "calibrators": 20, "attackers": 3}
+    structures = [s | {"off": 0.01, "largest_std": 0.13} for s in structures]
+    record = {"times": 2.0, "target": 0.1, "law": PLAIN, "calibrators": 20, "attackers": 3}
     line = cago_table.attacks([record | {"structures": structures}]).splitlines()[-1]
     cells_of = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells_of[:4] == ["100", "calibrated", "20", "3"]
-    assert cells_of[4].startswith("158 ±")  # sqrt((100² + 200²)/2)
-    assert cells_of[5:10] == ["1.58", "200", "100", "40", "1 of 3"]
-    assert cells_of[10] == "1"  # without a label
-    about = {"aim": 0.08, "target": 0.1, "on_target": 3, "attacked": 4, "error": 0.09}
-    rounds = [
-        {"labels": 5, "test": {cago_table.FORCE: 120.0}, "round": 0, "about": {}},
-        {"labels": 9, "test": {cago_table.FORCE: 80.0}, "round": 1, "about": about},
-    ]
-    simulated = {"0": {"members": 4, "stable": 2}, "1": {"members": 4, "stable": 4}}
-    course = {"method": "attack", "seed": 0, "rounds": rounds, "simulated": simulated}
-    assert cago_table.learning([course]).splitlines()[-1] == (
-        "| attack | 0 | 120 (5), 80 (9) | 2 of 4 (5), 4 of 4 (9) |"
+    assert cells_of[:5] == ["2", "100", "calibrated", "20", "3"]
+    assert cells_of[5].startswith("158 ±")  # sqrt((100² + 200²)/2)
+    assert cells_of[6].startswith("1.58 ±")
+    assert cells_of[7:11] == ["200", "100", "40", "1 of 3"]
+    assert cells_of[11:14] == ["0.100", "1.30", "1"]  # off, worst atom, without a label
+
+
+def course(method: str, seed: int, last: float) -> dict[str, object]:
+    about = {"aim": 0.08, "target": 0.01, "on_target": 3, "attacked": 4, "error": 0.1 * last}
+    rounds = [{"labels": 5, "round": 0, "about": {}}, {"labels": 9, "round": 1, "about": about}]
+    simulated = {"0": {"members": 3, "stable": 2}, "1": {"members": 3, "stable": 3}}
+    members = {"0": 0.12, "1": 0.1 * last}
+    own = {"method": method, "learner": "scratch", "system": "box", "seed": seed}
+    return own | {"rounds": rounds, "simulated": simulated, "members": members}
+
+
+def test_courses_are_held_against_each_other_seed_by_seed() -> None:
+    records = [course("attack", 0, 0.8), course("attack", 1, 0.9), course("hot-md", 0, 0.4)]
+    assert cago_table.learning(records).splitlines()[2] == (
+        "| scratch | box | attack | 0 | 120 (5), 80 (9) | 2 of 3 (5), 3 of 3 (9) |"
     )
-    assert "| attack | 0 | 1 | 80 | 3 of 4 | 90 |" in cago_table.proposals([course])
+    attack, hot = cago_table.against(records).splitlines()[2:]
+    assert attack == "| scratch | box | attack | 2 | 9–9 | 85.0 ± 5.0 | – | 6 of 6 |"
+    assert hot == "| scratch | box | hot-md | 1 | 9–9 | 40.0 | 2.00 (1) | 3 of 3 |"
+    both = [*records, course("hot-md", 1, 0.9)]
+    assert "| 1.41 ± 0.49 (2) |" in cago_table.against(both)  # of exp(mean of ln 2 and ln 1)
+    told = cago_table.proposals(records).splitlines()[2]
+    assert told == (
+        "| scratch | box | attack | 1 | 80.0 ± 0.0 | 6 of 8 | 85.0 ± 5.0 | 1.06 ± 0.06 | 0 | 0 |"
+    )
