@@ -249,7 +249,8 @@ def _against_target(ax: Axes, records: list[Record]) -> None:
     most = max(r["calibrators"] for r in records)
     lines = [(PLAIN, 3, "o"), (NONE, 3, "s"), (PLAIN, most, "^")]
     for (law, by, marker), colour in zip(lines, COLOURS, strict=False):
-        own = _chosen(records, law=law, calibrators=most, attackers=by)
+        if not (own := _chosen(records, law=law, calibrators=most, attackers=by)):
+            continue
         targets = [1e3 * r["target"] for r in own]
         for target, r in zip(targets, own, strict=True):
             errors = _errors(r)
