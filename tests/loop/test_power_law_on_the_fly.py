@@ -9,6 +9,7 @@ from ase.build import molecule
 from small import config, results, start
 from tunesmith import Calculator
 from tunesmith.calibrate import GammaCalibration, PowerLaw, spreads
+from tunesmith.core import BY_MEMBERS
 from tunesmith.loop.job import run
 from tunesmith.uncertainty.ensemble import open_model
 
@@ -41,6 +42,7 @@ def test_it_runs_learns_and_goes_on_after_an_interruption(
     assert {name: law.records for name, law in laws.items()} == {
         "energy": len(seen),
         "forces": len(seen),
+        BY_MEMBERS: len(seen),
     }
     gamma, flat = GammaCalibration(), PowerLaw(width=0.0)
     for std, error in seen:

@@ -192,8 +192,8 @@ def attackers(
     forces: as of `member_forces`; target: eV/Å; drawn: of every structure the members that attack
     it, if nothing speaks against it: what all expect, or what these few do, being over the target.
     A few members can be brought to agree where the others, and the truth, are elsewhere: attacked
-    for half of what plain structures err by, by three of twenty, the error ended at 1.7 times the
-    target (docs/chosen-error.md).
+    for half of what plain structures err by, the error ended at 1.7 times the target by three of
+    twenty and at 1.1 by all (docs/chosen-error.md).
     """
     found = []
     for said, some in zip(forces, drawn, strict=True):
