@@ -4,6 +4,7 @@ Only the standard library is used here and in whatever calls `run`: on Linux a p
 memory starts at that of the process that launched it, so the launcher must be small.
 """
 
+import argparse
 import bisect
 import json
 import os
@@ -14,6 +15,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _POLL = 0.05  # s
@@ -38,6 +40,15 @@ class Measured:
         t0, t1 = self.clock[i - 1 : i + 1]
         c0, c1 = self.cpu_at_clock[i - 1 : i + 1]
         return c0 + (c1 - c0) * (moment - t0) / (t1 - t0)
+
+
+def told(options: argparse.Namespace, text: str, found: dict[str, Any]) -> None:
+    """Print a bench's tables, and write them and all that was found where that is asked for."""
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def run(command: list[str], log: Path) -> Measured:

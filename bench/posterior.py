@@ -308,7 +308,8 @@ def main() -> None:
     potential, fits = zoo.load("organic-xs"), []
     for seed, n, name in itertools.product(options.seeds, options.frames, options.methods):
         parts = split(options, seed)
-        file = f"{options.set}-{name}-{n}-{options.steps}-{seed}.json"
+        about = (options.set, name, n, options.members, options.steps, options.valid, options.test)
+        file = "-".join(map(str, (*about, seed))) + ".json"
         kept = options.work and options.work / file
         if kept and kept.exists():
             fits.append(json.loads(kept.read_text()))
@@ -325,12 +326,7 @@ def main() -> None:
         "untuned": untuned(potential, split(options, options.seeds[0])),
         "fits": fits,
     }
-    text = table(result)
-    print(text)
-    if options.out:
-        options.out.write_text(text)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    measure.told(options, table(result), result)
 
 
 if __name__ == "__main__":

@@ -175,8 +175,9 @@ def main() -> None:
     potential, fits = zoo.load(options.model), []
     for seed in options.seeds:
         for name in (UNTOUCHED, *options.losses):
-            word = name.replace(" ", "-")
-            kept = options.work and options.work / f"{word}-{options.steps}-{seed}.json"
+            about = (options.model, options.train, options.test, options.steps, options.batch)
+            word = "-".join(str(part).replace(" ", "-") for part in (name, *about, seed))
+            kept = options.work and options.work / f"{word}.json"
             if kept and kept.exists():
                 fits.append(json.loads(kept.read_text()))
                 continue
@@ -191,12 +192,7 @@ def main() -> None:
         "machine": measure.machine(PACKAGES),
         "fits": fits,
     }
-    text = table(result)
-    print(text)
-    if options.out:
-        options.out.write_text(text)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    measure.told(options, table(result), result)
 
 
 if __name__ == "__main__":

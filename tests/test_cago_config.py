@@ -146,10 +146,10 @@ def test_rounds_say_when_their_target_is_beyond_the_calibration() -> None:
 
 
 def test_rounds_may_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_by() -> None:
-    assert cago().acquire.wanted(0.1, 0.3) == 0.1
+    assert cago().acquire.aim(0.1, 0.3) == 0.1
     twice = cago("acquire.times=2").acquire
-    assert twice.wanted(0.1, 0.06) == pytest.approx(0.12)
-    assert twice.wanted(0.1, 0.04) == 0.1  # the target is the least
+    assert twice.aim(0.1, 0.06) == pytest.approx(0.12)
+    assert twice.aim(0.1, 0.04) == 0.1  # the target is the least
     about = {"attacked": 5, "on_target": 4, "calibration": "holds", "target": 0.1}
     about |= {"wanted": 0.12, "aim": 0.11, "plain": 0.06}
     assert told(about)[1:] == [

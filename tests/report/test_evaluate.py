@@ -276,9 +276,27 @@ def test_components_that_symmetry_holds_are_left_out_of_scores(salt):
         stress=np.array([3 * off + 1e-6 + rounding, off + 1e-6]),
     )  # fmt: skip
     spread = evaluate(posterior, salt).summary()["spread"]["stress"]
-    assert spread["n_without_spread"] == 6
+    assert spread["n_held_by_symmetry"] == 6
+    assert "n_without_spread" not in spread
     assert spread["coverage"]["0.95"] == 1.0
     assert spread["nll_nats_in_eV_per_A3"] < 0
+
+
+def test_members_that_agree_and_are_wrong_are_not_left_out(salt):
+    """Where one component is wrong by as much as others, and no member knows."""
+    off = np.zeros((2, 3, 3))
+    off[:, range(3), range(3)] = [[0.01, 0.012, 0.008], [0.02, 0.011, 0.015]]
+    sure = off + 1e-6
+    sure[:, 0, 1] = sure[:, 1, 0] = 0.01
+    agree = 2 * off * np.eye(3) + sure
+    posterior = Planted(
+        salt, np.zeros((2, 2)), [[np.zeros((len(f.atoms), 3)) for f in salt]] * 2,
+        stress=np.array([agree, sure]),
+    )  # fmt: skip
+    spread = evaluate(posterior, salt).summary()["spread"]["stress"]
+    assert spread["n_held_by_symmetry"] == 4
+    assert spread["n_without_spread"] == 2
+    assert spread["coverage"]["0.95"] == 6 / 8
 
 
 def test_relative_energies_judge_no_energy_spread(rng):

@@ -238,7 +238,14 @@ def test_settings(tmp_path: Path) -> None:
         load(RunConfig, overrides=["tune.sampler.kind=committee"])
     with pytest.raises(ConfigError, match="epochs: steps say how long members learn"):
         tuned("tune.sampler.steps=[[1, 10]]", "tune.sampler.epochs=3")
-    for wrong in ("[]", "[[2, 10]]", "[[1, 10], [1, 20]]", "[[1, 0]]", "[[1, 5], [9, 7], [4, 8]]"):
+    for wrong in (
+        "[]",
+        "[[2, 10]]",
+        "[[1, 10], [1, 20]]",
+        "[[1, 0]]",
+        "[[1, 9], [5, 0]]",
+        "[[1, 5], [9, 7], [4, 8]]",
+    ):
         with pytest.raises(ConfigError, match="steps: rows of a number of structures"):
             tuned(f"tune.sampler.steps={wrong}")
 

@@ -176,7 +176,10 @@ def test_the_law_that_attacks_follow_is_of_what_members_differ_by(committee: Ens
     assert Ensemble(*parts, calibration=laws).law_by_members is LAW
     noisy = Ensemble(*parts, noise_scale=NoiseScale(1e-3, 0.2, 1e-3), calibration=laws)
     assert noisy.law_by_members is laws[BY_MEMBERS]
-    noisy.calibration.pop(BY_MEMBERS)  # of the whole spread, which is another
+    noisy.calibration.pop(BY_MEMBERS)  # what is left is of the whole spread, which is another
+    with pytest.raises(ModelError, match="an older version of tunesmith"):
+        _ = noisy.law_by_members
+    noisy.calibration.clear()
     assert noisy.law_by_members is None
 
 

@@ -37,7 +37,6 @@ def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
 
     Raises `ConfigError` where there is none, or where it does not reach the target.
     """
-    law = posterior.law_by_members
     if config.uncalibrated:
         if config.beyond_calibration:
             raise ConfigError(
@@ -45,12 +44,7 @@ def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
                 "out, or leave uncalibrated out."
             )
         return None
-    if law is None and "forces" in posterior.calibration:
-        raise ConfigError(
-            f"{config.model.source} is of an older version of tunesmith, which calibrated only the "
-            "whole spread of forces, predicted noise included; tune or run it again, or say "
-            "--uncalibrated to take what members differ by as it is."
-        )
+    law = posterior.law_by_members
     if law is None:
         raise ConfigError(
             f"{config.model.source} has no calibration of its members' spread of forces, which "

@@ -31,8 +31,7 @@ class Job:
     """What is attacked, by what, and where it goes.
 
     frames: with constraints. posterior: all members; attackers: numbers of those that attack where
-    errors are to grow. store: of
-    labels, None without a reference.
+    errors are to grow. store: of labels, None without a reference.
     """
 
     config: AttackConfig
@@ -197,16 +196,8 @@ def show(summary: Mapping[str, Any], screen: Console) -> None:
     """A row for every structure, and what came of all in a few lines. meV/Å, Å."""
     labelled = summary["store"] is not None
     strained = any(row["strain"] for row in summary["structures"])
-    names = [
-        "start",
-        "end",
-        "off by",
-        "largest",
-        "moved",
-        *["strain"] * strained,
-        "calls",
-        "stopped",
-    ]
+    names = ["start", "end", "off by", "largest", "moved"]
+    names += [*["strain"] * strained, "calls", "stopped"]
     table = Table(Column("structure", overflow="fold"), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in [*names, *["real error"] * labelled]:
         table.add_column(name, no_wrap=True, min_width=len(name))

@@ -3,10 +3,10 @@
 One law for each quantity (energy, forces and, of crystals, stress), as on the fly, but from a fixed
 validation set and with another belief beforehand. On the fly the prior of `gamma` is cautious on
 purpose (a = 1.5, b = 10: errors a few times σ), since over-confidence would stop the labels that
-could correct it; tens of records outweigh it. On a validation set too
-wide is as wrong as too narrow. The limit a → 1, b → 0 is the scale of largest likelihood, the
-paper's own choice (appendix A), a poor estimate from five structures. Between them stands one
-record's worth of belief that σ is right, λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
+could correct it; tens of records outweigh it. On a validation set too wide is as wrong as too
+narrow. The limit a → 1, b → 0 is the scale of largest likelihood, the paper's own choice (appendix
+A), a poor estimate from five structures. Between them stands one record's worth of belief that σ is
+right, λ_MAP = (1/2 + n/2) / (1/2 + n M_n/2).
 
 A power law is of the error of a single member, Gamma of that of the mean. The former is fitted to
 all points at once (`PowerLaw.fit`); where they are too few, or errors do not grow with the spread,
@@ -249,8 +249,8 @@ def _learnt(
 
 
 def rounding(stds: Sequence[np.ndarray]) -> float:
-    """The spread below which members agree to rounding, and say nothing of errors; in the unit of
-    ``stds``, the whole spreads of the quantity."""
+    """The size below which numbers are rounding beside the others, in their unit. stds: spreads of
+    one quantity, whole ones, of any shapes: where members agree so, that says nothing of errors."""
     if not stds:
         return 0.0
     squares = np.concatenate([np.ravel(std) ** 2 for std in stds])

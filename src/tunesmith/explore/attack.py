@@ -6,8 +6,8 @@ and its gradient is passed in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -55,6 +55,10 @@ class Attacked:
     strain: float
     evaluations: int
     reason: Reason
+
+    def facts(self) -> dict[str, Any]:
+        """All of it but the structure, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "atoms"}
 
 
 def attack(

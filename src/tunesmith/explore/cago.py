@@ -212,7 +212,7 @@ class ByAttack(Settings):
         """Of the method, for people."""
         return self.kind
 
-    def wanted(self, target: float, plain: float) -> float:
+    def aim(self, target: float, plain: float) -> float:
         """The error to aim at, eV/Å. plain: that expected of the frames as they are."""
         return target if self.times is None else max(target, self.times * plain)
 

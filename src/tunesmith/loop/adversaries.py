@@ -9,7 +9,7 @@ the statistics of errors when asked, or to whether the dynamics still needs labe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -141,9 +141,8 @@ def _not_worth_it(
 
 def _marked(found: Attacked, about: AttackRecord, origin: str) -> Atoms:
     """The adversary, with what `tunesmith attack` says of one."""
-    marks = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "atoms"}
     names = {"start_std": "std_start", "largest_std": "std_largest"}
-    marks = {names.get(k, k): v for k, v in marks.items()}
+    marks = {names.get(k, k): v for k, v in found.facts().items()}
     atoms: Atoms = found.atoms
     said = {"origin": origin, "target": about.target} | marks
     atoms.info |= {f"attack_{k}": v for k, v in said.items()}

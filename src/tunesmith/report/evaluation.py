@@ -13,12 +13,11 @@ from ase.data import chemical_symbols
 from ase.units import GPa
 
 from tunesmith.calibrate import scores
+from tunesmith.calibrate.recalibrate import rounding
 from tunesmith.units import Quantity
 
 COVERAGE_LEVELS = (0.5, 0.9, 0.95)
 N_WORST = 5
-#: of a quantity's rms spread
-_ROUNDING = 1e-3
 #: of the quantities whose spread is judged, as keys say it
 _UNITS = {"energy": "eV", "force": "eV_per_A", "stress": "eV_per_A3"}
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
@@ -213,9 +212,6 @@ def _worst(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
 
 def _judged(evaluation: Evaluation, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """|error| that a threshold is held against, and the std that should foretell it."""
-    if name == "stress":
-        values = with_spread(evaluation)["stress"]
-        return np.abs(values.error).ravel(), None if values.std is None else values.std.ravel()
     if name == "force":
         std = evaluation.forces.std
         return evaluation.force_error_norm, None if std is None else np.linalg.norm(std, axis=1)
@@ -246,12 +242,15 @@ def _spread(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     components (eV/Å³); AUC and the rank correlation look at what a threshold is held against, or at
     stress components.
     """
-    return {
-        name: _spread_scores(
-            values, _UNITS[name], evaluation.thresholds.get(name), *_judged(evaluation, name)
-        )
-        for name, values in with_spread(evaluation).items()
-    }
+    found = {}
+    for name, values in with_spread(evaluation).items():
+        judged: tuple[np.ndarray, np.ndarray | None]
+        judged = np.abs(values.error).ravel(), np.ravel(np.asarray(values.std))
+        if name != "stress":
+            judged = _judged(evaluation, name)
+        limit = evaluation.thresholds.get(name)
+        found[name] = _spread_scores(values, _UNITS[name], limit, *judged)
+    return found
 
 
 def with_spread(evaluation: Evaluation) -> dict[str, Compared]:
@@ -278,12 +277,15 @@ def _spread_scores(
     assert spread is not None
     assert std is not None
     out: dict[str, Any] = {f"rms_std_{unit}": scores.rmse(spread)}
-    # members that agree to rounding, as symmetry makes them, say nothing of errors
-    says = spread > _ROUNDING * scores.rmse(spread)
-    if not says.all():
-        out["n_without_spread"] = int(np.sum(~says))
-    if says.any():  # else the density of an error under N(0, 0) is not defined
-        raw, spread = raw[says], spread[says]
+    if raw.ndim > 1:  # components that symmetry makes zero: members agree and are right
+        held = (spread <= rounding([spread])) & (np.abs(raw) <= rounding([raw]))
+        if held.any() and not held.all():
+            out["n_held_by_symmetry"] = int(held.sum())
+            raw, spread = raw[~held], spread[~held]
+    n_zero = int(np.sum(spread == 0))
+    if n_zero:
+        out["n_without_spread"] = n_zero  # the density of an error under N(0, 0) is not defined
+    else:
         out[f"nll_nats_in_{unit}"] = scores.gaussian_nll(raw, spread)
     out["coverage"] = {str(p): scores.coverage(raw, spread, p) for p in COVERAGE_LEVELS}
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

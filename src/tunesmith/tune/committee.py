@@ -68,7 +68,8 @@ class Committee(AdamW):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name}: steps say how long members learn; leave {name} out.")
         sizes = [size for size, _ in self.steps]
-        if not sizes or sizes[0] != 1 or sizes != sorted(set(sizes)) or min(self.steps)[1] < 1:
+        none = any(steps < 1 for _, steps in self.steps)
+        if not sizes or sizes[0] != 1 or sizes != sorted(set(sizes)) or none:
             raise ConfigError(
                 "steps: rows of a number of structures, rising from 1, and of steps, as "
                 "[[1, 2000], [50, 8000]]; correct them."

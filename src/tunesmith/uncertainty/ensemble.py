@@ -113,8 +113,18 @@ class Ensemble:
 
     @property
     def law_by_members(self) -> Calibration | None:
-        """The calibration of what members' forces differ by, noise left out, if there is one."""
-        return self.calibration.get("forces" if self.noise_scale is None else BY_MEMBERS)
+        """The calibration of what members' forces differ by, noise left out; None: there is none.
+
+        Raises `ModelError` where there is only one of the whole spread, noise included.
+        """
+        if self.noise_scale is None:
+            return self.calibration.get("forces")
+        if "forces" in self.calibration and BY_MEMBERS not in self.calibration:
+            raise ModelError(
+                "the run is of an older version of tunesmith, which calibrated the spread of "
+                "forces only with predicted noise in it; tune or run it again, in another folder."
+            )
+        return self.calibration.get(BY_MEMBERS)
 
     def _atom_noise(self, features: Tensor | None, atoms: int) -> Tensor | None:
         """Mean over members of the variance they predict of an atom's force components (B.9).

@@ -3,7 +3,7 @@ attacked or as they are, and filtered before and after they are labelled."""
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ase import Atoms
 from tunesmith.calibrate.fewer import followed
 from tunesmith.config import CagoConfig
 from tunesmith.core import Calibration, Label, derived_seed
-from tunesmith.errors import DataError, LabellingError, RunFolderError
+from tunesmith.errors import DataError, LabellingError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
@@ -179,13 +179,13 @@ class FromDynamics:
     def _attacked(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
         """What attacks make of the frames, and what is said of them."""
         posterior = known.posterior
-        law = _law_of(posterior)
+        law = posterior.law_by_members
         law_followed = followed(law, len(posterior))
         able = [one for one in frames if _can_start(self.acquire.attack, one.atoms)]
         forces = member_forces(posterior, [one.atoms for one in able])
         expected = [expected_error(said, law_followed) for said in forces]
         plain = float(np.sqrt(np.mean(np.square(expected)))) if able else 0.0
-        wanted = self.acquire.wanted(self.target, plain)
+        wanted = self.acquire.aim(self.target, plain)
         settings = aimed(self.acquire.attack, law, wanted)
         drawn = [self._drawn(known, i) for i in range(len(able))]
         drawn = attackers(forces, law_followed, settings.error, drawn)
@@ -202,7 +202,7 @@ class FromDynamics:
         found = attack([one.atoms for one in able], settings, adversaries.evaluate, ended)
         moved = [
             _Seen(
-                result.atoms, f"{one.origin}, attacked", found=_said(result) | {"members": several}
+                result.atoms, f"{one.origin}, attacked", found=result.facts() | {"members": several}
             )
             for one, result, several in zip(able, found, adversaries.members, strict=True)
         ]
@@ -259,24 +259,6 @@ class FromDynamics:
                 else:
                     reasons[why] += 1
         return kept, dict(reasons)
-
-
-def _law_of(posterior: Ensemble) -> Calibration | None:
-    """What attacks follow; None where error bars have no calibration at all.
-
-    Raises `RunFolderError` where they have one, but members alone do not.
-    """
-    law = posterior.law_by_members
-    if law is None and "forces" in posterior.calibration:
-        raise RunFolderError(
-            "the last members have no calibration of what they differ by, so that the run is of an "
-            "older version of tunesmith; begin another folder."
-        )
-    return law
-
-
-def _said(found: Attacked) -> dict[str, Any]:
-    return {f.name: getattr(found, f.name) for f in fields(found) if f.name != "atoms"}
 
 
 def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> float:
