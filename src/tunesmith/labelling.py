@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from rich.console import Console
 from rich.progress import Progress
 
 from tunesmith.core import Failure, Frame, Label, Reference
 from tunesmith.data.checks import check_structures
+from tunesmith.data.claims import claimed
 from tunesmith.data.formats import read_frames, write_frames
+from tunesmith.data.rows import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
 
@@ -25,9 +28,21 @@ class Labelling:
     frames: list[Frame]
     out: Path
     store: Path
-    n_new: int = 0  # labels that were not yet in the store
-    labelled: list[Frame] = field(default_factory=list)
-    failures: list[tuple[Frame, Failure]] = field(default_factory=list)
+    n_new: int = 0  # labels that this command computed
+    remark: str | None = None
+    answers: dict[int, Label | Failure] = field(default_factory=dict)  # by number of the frame
+
+    @property
+    def labelled(self) -> list[Frame]:
+        """In the order of the frames."""
+        found = sorted(self.answers.items())
+        return [replace(self.frames[i], label=a) for i, a in found if isinstance(a, Label)]
+
+    @property
+    def failures(self) -> list[tuple[Frame, Failure]]:
+        """In the order of the frames."""
+        found = sorted(self.answers.items())
+        return [(self.frames[i], a) for i, a in found if isinstance(a, Failure)]
 
     def summary(self) -> dict[str, Any]:
         """As JSON values."""
@@ -55,6 +70,8 @@ class Labelling:
         stored = f", {known} of them found in {self.store}" if known else ""
         done = f"{len(self.labelled)} of {len(self.frames)} structures labelled{where}{stored}"
         screen.print(done, markup=False)
+        if self.remark:
+            screen.print(self.remark, markup=False)
         for frame, failure in self.failures:
             kept = f" [kept: {failure.scratch}]" if failure.scratch else ""
             screen.print(f"{frame.origin}: {failure.kind}: {failure.reason}{kept}", markup=False)
@@ -88,37 +105,68 @@ def run(job: Labelling, reference: Reference, bar: Progress) -> None:
     """Label every structure; also when interrupted, the output holds what there is by then."""
     try:
         store = LabelStore(job.store)
-        before = len(store)
         with _heard() as again:
-            _label(job, reference, bar, store, again)
-        job.n_new = len(store) - before
+            _label(job, _Counted(reference), bar, store, again)
+        job.remark = store.remark()
     finally:
         if job.labelled:
             write_frames(job.out, job.labelled)
 
 
+class _Counted:
+    """A reference that counts what it was asked."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.kind, self._reference, self.calls = reference.kind, reference, 0
+
+    def identity(self) -> dict[str, Any]:
+        return self._reference.identity()
+
+    def label(self, atoms: Atoms) -> Label | Failure:
+        self.calls += 1
+        return self._reference.label(atoms)
+
+
 def _label(
     job: Labelling,
-    reference: Reference,
+    reference: _Counted,
     bar: Progress,
     store: LabelStore,
     again: Callable[[], None],
 ) -> None:
-    for frame in bar.track(job.frames, description=reference.kind):
-        again()
+    """First what nobody else is at; then what another process has been computing meanwhile."""
+    task = bar.add_task(reference.kind, total=len(job.frames))
+    identity = reference.identity()
+
+    def waiting() -> None:
+        bar.update(task, description=f"{reference.kind}, by another process")
+
+    def ask(i: int) -> None:
+        frame, calls = job.frames[i], reference.calls
         answer = store.label(
             frame.atoms,
             reference,
             origin=frame.origin,
             config_type=frame.config_type,
             weight=frame.weight,
+            waiting=waiting,
         )
-        if isinstance(answer, Label):
-            job.labelled.append(replace(frame, label=answer))
-        elif answer.kind == "engine-missing":
+        if isinstance(answer, Failure) and answer.kind == "engine-missing":
             raise MissingDependencyError(answer.reason)
+        job.answers[i] = answer
+        job.n_new += isinstance(answer, Label) and reference.calls > calls
+        bar.advance(task)
+
+    put_off = []
+    for i, frame in enumerate(job.frames):
+        again()
+        if claimed(store.path, label_key(frame.atoms, identity)):
+            put_off.append(i)
         else:
-            job.failures.append((frame, answer))
+            ask(i)
+    for i in put_off:
+        again()
+        ask(i)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from ase.db import connect
 
 from crowd import EMTReference, copper
 from tunesmith.core import Failure, Frame, Label
+from tunesmith.data import claims
 from tunesmith.data.formats import read_frames
 from tunesmith.data.rows import label_key
 from tunesmith.data.store import LabelStore, label_frames
@@ -227,8 +228,10 @@ def test_two_processes_at_once(tmp_path):
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_threads_that_finish_at_the_same_moment(tmp_path):
-    """All have computed before any commits: one label must win, and all must get that one."""
+def test_threads_that_finish_at_the_same_moment(tmp_path, monkeypatch):
+    """On a file system without locks all have computed before any commits: one label must win,
+    and all must get that one."""
+    monkeypatch.setattr(claims, "_take", lambda store, key: -1)
     store = LabelStore(tmp_path / "labels.db")
     together = Barrier(4)
 

@@ -10,9 +10,9 @@ from ase.db import connect
 from ase.io import iread
 from ase.io.formats import UnknownFileTypeError
 
-from tunesmith.data import extxyz
+from tunesmith.data import database, extxyz
 from tunesmith.data.rows import canonical
-from tunesmith.errors import DataError
+from tunesmith.errors import DataError, RunFolderError
 
 
 def read_images(path: Path) -> list[Atoms]:
@@ -54,7 +54,7 @@ def iter_images(path: Path, only: Collection[int] | None = None) -> Iterator[Ato
         raise DataError(
             f"{path}: the format is not one ASE knows; convert the file to extxyz."
         ) from error
-    except DataError:
+    except (DataError, RunFolderError):
         raise
     except Exception as error:  # ASE's readers raise whatever the parser stumbles over
         raise DataError(
@@ -73,7 +73,10 @@ def _database_images(path: Path) -> Iterator[Atoms]:
     """Rows of an ASE database; of our own label store (`store.py`) the labelled ones."""
     references = set()
     try:
-        for row in connect(str(path), type="db", use_lock_file=False).select():
+        with connect(str(path), type="db", use_lock_file=False) as db:
+            database.check(db)
+            rows = database.rows(db, path)
+        for row in rows:
             atoms, pairs, data = row.toatoms(), row.key_value_pairs, dict(row.data)
             if "tunesmith" in data:
                 if pairs["status"] != "label":

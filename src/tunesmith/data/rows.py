@@ -15,6 +15,10 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from tunesmith.core import Failure, Frame, Label
 
 _FORMAT = 1  # of what we put into a row's data
+_DIGEST = "sha256"
+#: what a row says beside its data and its key-value pairs
+_STRUCTURE = ("numbers", "positions", "cell", "pbc", "initial_magmoms", "initial_charges")
+_MORE = ("momenta", "masses", "tags", "energy", "free_energy", "forces", "stress")
 
 
 def label_key(atoms: Atoms, identity: Mapping[str, Any]) -> str:
@@ -38,13 +42,17 @@ def label_key(atoms: Atoms, identity: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: a labelled frame or a failed one, and how it came about."""
+    """One row: a labelled frame or a failed one, and how it came about.
+
+    checked: whether the row has a digest, which fits; rows of before November 2026 have none.
+    """
 
     frame: Frame
     outcome: Label | Failure
     identity: Mapping[str, Any]
     seconds: float = 0.0
     extra: Mapping[str, Any] | None = None
+    checked: bool = True
 
 
 def plain_label(label: Label) -> Label:
@@ -55,7 +63,10 @@ def plain_label(label: Label) -> Label:
 
 
 def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any]]:
-    """Structure with results, key-value pairs and data, as ASE's ``write`` takes them."""
+    """Structure with results, key-value pairs and data, as ASE's ``write`` takes them.
+
+    The data holds a digest of all of it.
+    """
     frame, outcome = entry.frame, entry.outcome
     atoms = frame.atoms.copy()
     atoms.set_constraint()
@@ -74,7 +85,7 @@ def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any
     }
     if isinstance(outcome, Failure):
         data |= {"kind": outcome.kind, "reason": outcome.reason, "scratch": outcome.scratch}
-        return atoms, {"label_key": key, "status": "failed"}, data
+        return _stamped(atoms, {"label_key": key, "status": "failed"}, data)
     energy, forces, stress, zero = astuple(plain_label(outcome))
     data |= {"energy": energy, "forces": forces, "stress": stress, "energy_zero": zero}
     atoms.calc = SinglePointCalculator(
@@ -84,11 +95,41 @@ def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any
         forces=forces,
         stress=None if stress is None else full_3x3_to_voigt_6_stress(stress),
     )
-    return atoms, {"label_key": key, "status": "label"}, data
+    return _stamped(atoms, {"label_key": key, "status": "label"}, data)
+
+
+def _stamped(
+    atoms: Atoms, pairs: dict[str, str], data: dict[str, Any]
+) -> tuple[Atoms, dict[str, str], dict[str, Any]]:
+    return atoms, pairs, {**data, _DIGEST: _digest(AtomsRow(atoms), pairs, data)}
+
+
+def _digest(row: AtomsRow, pairs: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Of every number and word that a row holds, but for when and by whom it was written."""
+    there = [(name, row.get(name)) for name in (*_STRUCTURE, *_MORE)]
+    structure = {name: np.asarray(value) for name, value in there if value is not None}
+    said = {name: value for name, value in data.items() if name != _DIGEST}
+    return hashlib.sha256(canonical([structure, dict(pairs), said]).encode()).hexdigest()
+
+
+def is_ours(row: AtomsRow) -> bool:
+    """Whether `encode` made a row; two signs, so that no single fault makes it another's."""
+    return "label_key" in row.key_value_pairs or "tunesmith" in row.data
+
+
+def check_row(row: AtomsRow) -> None:
+    """Raise `ValueError` where a row's digest does not fit what it says; rows without one pass."""
+    data = row.data
+    if _DIGEST in data and _digest(row, row.key_value_pairs, data) != data[_DIGEST]:
+        raise ValueError("its digest does not fit")
 
 
 def decode(row: AtomsRow) -> Entry:
-    """The entry that `encode` wrote, exactly; what JSON could not hold is gone from info."""
+    """The entry that `encode` wrote, exactly; what JSON could not hold is gone from info.
+
+    Raises `ValueError` where the row's digest does not fit what it says.
+    """
+    check_row(row)
     data = row.data
     atoms = row.toatoms()
     atoms.calc = None
@@ -100,7 +141,8 @@ def decode(row: AtomsRow) -> Entry:
     else:
         stress = None if data["stress"] is None else data["stress"].copy()
         outcome = Label(data["energy"], data["forces"].copy(), stress, data["energy_zero"])
-    return Entry(frame, outcome, data["reference"], data["seconds"], data["extra"])
+    known = (data["reference"], data["seconds"], data["extra"])
+    return Entry(frame, outcome, *known, checked=_DIGEST in data)
 
 
 def _plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

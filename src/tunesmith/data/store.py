@@ -2,27 +2,30 @@
 
 A label is committed, and on the disk, before anyone sees it. `ase db labels.db` shows the rows;
 what ASE has no column for (exact stress, settings of the reference, why a frame was chosen) is in
-each row's ``data``.
+each row's ``data``, and a digest of all of it. A store knows itself again: one that was removed,
+emptied or replaced while in use is an error, and what is in memory is written beside it.
 """
 
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
+from uuid import uuid4
 
 import numpy as np
 from ase import Atoms
 from ase.db import connect
 
 from tunesmith.core import Failure, Frame, Label, Reference
-from tunesmith.data.rows import Entry, canonical, decode, encode, label_key, plain_label
+from tunesmith.data import database
+from tunesmith.data.claims import claim
+from tunesmith.data.rows import Entry, canonical, decode, encode, is_ours, label_key, plain_label
 from tunesmith.errors import DataError, RunFolderError
-
-_INDEX = "tunesmith_text_index"  # ASE indexes the names of key-value pairs, not their values
 
 
 class LabelStore:
@@ -30,20 +33,20 @@ class LabelStore:
 
     retry_failed: whether a structure whose reference call failed is tried again when asked for.
     Every operation opens the file for itself, so a store may be used from several threads and
-    processes. Raises `RunFolderError` for a file that is locked, damaged or cannot be written.
+    processes. Raises `RunFolderError` for a file that is locked, damaged, no longer the one that
+    was opened, or cannot be written.
     """
 
     def __init__(self, path: str | Path, *, retry_failed: bool = True) -> None:
         self.path = Path(path)
         self.retry_failed = retry_failed
+        self._token: str | None = None
+        self._rows = 0  # how many rows were ever written, when last looked
+        self._seen: dict[tuple[str, str], Entry] = {}  # all that was read and written, by key
+        database.check_size(self.path)
         with self._session() as db:
-            known = "SELECT 1 FROM sqlite_master WHERE name=?"
-            if not db.connection.execute(known, (_INDEX,)).fetchone():
-                db.connection.execute("BEGIN IMMEDIATE")
-                db.count()  # ASE makes its tables, and commits them
-                db.connection.execute(
-                    f"CREATE INDEX IF NOT EXISTS {_INDEX} ON text_key_values(value, key)"
-                )
+            database.prepare(db)
+            self._token, self._rows = database.token(db), database.rows_written(db)
 
     def __enter__(self) -> Self:
         return self
@@ -70,30 +73,37 @@ class LabelStore:
         extra: Mapping[str, Any] | None = None,
         config_type: str = "Default",
         weight: float = 1.0,
+        waiting: Callable[[], None] | None = None,
     ) -> Label | Failure:
         """The stored label of exactly this structure by this reference, else a new, committed one.
 
         extra: what else should stand in the row (prediction, std, why it was chosen). A failure
-        is recorded and returned, never raised.
+        is recorded and returned, never raised. What another process or thread is just computing is
+        waited for; waiting: called before that.
         """
         identity = reference.identity()
-        known = self.find(label_key(atoms, identity))
+        key = label_key(atoms, identity)
+        known = self.find(key)
         if isinstance(known, Label) or (known is not None and not self.retry_failed):
             return known
-        bare = atoms.copy()
-        bare.set_constraint()
-        start = time.perf_counter()
-        outcome = reference.label(bare)
-        seconds = time.perf_counter() - start
-        if isinstance(outcome, Label):
-            outcome = plain_label(outcome)  # a rerun, which reads it, then gets just the same
-        frame = Frame(bare, None, origin, weight, config_type)
-        return self._commit([Entry(frame, outcome, identity, seconds, extra)])[0]
+        with claim(self.path, key, waiting) as another:
+            found = self.find(key)
+            if isinstance(found, Label) or (found is not None and another):
+                return found
+            bare = atoms.copy()
+            bare.set_constraint()
+            start = time.perf_counter()
+            outcome = reference.label(bare)
+            seconds = time.perf_counter() - start
+            if isinstance(outcome, Label):
+                outcome = plain_label(outcome)  # a rerun, which reads it, then gets just the same
+            frame = Frame(bare, None, origin, weight, config_type)
+            return self._commit([Entry(frame, outcome, identity, seconds, extra)])[0]
 
     def find(self, key: str) -> Label | Failure | None:
         """What is stored under a `label_key`: its label, else its latest failure, else None."""
         with self._session() as db:
-            return _found(db, key)
+            return self._found(db, key)
 
     def add(self, frame: Frame, reference_name: str) -> None:
         """Store one label made elsewhere; see `add_all`."""
@@ -136,43 +146,100 @@ class LabelStore:
         """Every row with all that is known of it: identity, seconds, extra."""
         return self._entries("label") + self._entries("failed")
 
+    def remark(self) -> str | None:
+        """What is to be said of the rows that were read."""
+        old = sum(not entry.checked for entry in self._seen.values())
+        if not old:
+            return None
+        return (
+            f"{self.path}: {old} of its labels were written before labels had digests; they are "
+            "read as they are, and a flipped bit in them would not be seen."
+        )
+
     def _entries(self, status: str) -> list[Entry]:
         with self._session() as db:
-            return [decode(row) for row in db.select(status=status, sort="id")]
+            read = self._read(db)
+        return [entry for found, entry in read if found == status]
+
+    def _read(self, db: Any, **only: str) -> list[tuple[str, Entry]]:
+        """Rows that are ours, with their status, in order; remembered too.
+
+        Not those of a status only: the table that ASE looks into has no digest.
+        """
+        read = []
+        for row in filter(is_ours, database.rows(db, self.path, **only)):
+            entry, pairs = decode(row), row.key_value_pairs
+            self._seen[pairs["label_key"], pairs["status"]] = entry
+            read.append((pairs["status"], entry))
+        return read
+
+    def _found(self, db: Any, key: str) -> Label | Failure | None:
+        outcomes = [entry.outcome for _, entry in self._read(db, label_key=key)]
+        labels = [outcome for outcome in outcomes if isinstance(outcome, Label)]
+        return labels[0] if labels else outcomes[-1] if outcomes else None
 
     def _commit(
         self, entries: Sequence[Entry], refuse_other: bool = False
     ) -> list[Label | Failure]:
         """Write what is new in one transaction; a label already there stays and is returned."""
         outcomes: list[Label | Failure] = []
-        with self._session() as db:
+        with self._session(entries) as db:
             db.connection.execute("BEGIN IMMEDIATE")  # between look-up and write nobody else writes
             for entry in entries:
                 key = label_key(entry.frame.atoms, entry.identity)
-                known = _found(db, key)
+                known = self._found(db, key)
                 if not isinstance(known, Label):
                     atoms, pairs, data = encode(entry, key)
                     db.write(atoms, pairs, data)
                     known = entry.outcome
+                    self._seen[key, pairs["status"]] = entry
                 elif refuse_other and not _same(known, entry.outcome):
                     raise DataError(
                         f"{entry.frame.origin}: {self.path} has another label for the same "
                         "structure and reference; give the reference another name or drop one."
                     )
                 outcomes.append(known)
+            self._rows = database.rows_written(db)
         return outcomes
 
     @contextmanager
-    def _session(self) -> Iterator[Any]:
+    def _session(self, entries: Sequence[Entry] = ()) -> Iterator[Any]:
         """One connection: committed at the end, rolled back on an error, trouble in one sentence.
 
         ASE's lock file is not used: it outlives a killed process. SQLite's own locks do not.
+        entries: what would be lost where the store is not the one that was opened.
         """
+        if self._token is not None and not self.path.exists():
+            self._rescue(entries, "is gone")
         try:
             with connect(str(self.path), type="db", use_lock_file=False) as db:
+                if self._token is not None and database.token(db) != self._token:
+                    self._rescue(entries, "is not the file it was when it was opened")
+                if self._token is not None and database.rows_written(db) < self._rows:
+                    self._rescue(entries, "is an older copy of what it was")
                 yield db
         except sqlite3.Error as error:
-            raise RunFolderError(f"{self.path}: {_cure(error)}") from error
+            raise RunFolderError(f"{self.path}: {database.cure(error)}") from error
+
+    def _rescue(self, entries: Sequence[Entry], what: str) -> NoReturn:
+        """Write beside the store what is in memory, and say how to go on with it."""
+        known = [*self._seen.values(), *entries]
+        if not known:
+            raise RunFolderError(f"{self.path} {what}; put it back, or start again.")
+        name = f"{self.path.stem}.rescued-{uuid4().hex[:8]}.db"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside = self.path.with_name(name)
+            LabelStore(beside)._commit(known)
+        except (OSError, RunFolderError):
+            beside = Path(tempfile.gettempdir()) / name
+            LabelStore(beside)._commit(known)
+        n = sum(isinstance(entry.outcome, Label) for entry in known)
+        raise RunFolderError(
+            f"{self.path} {what}; the {n} labels that this command has used or made are in "
+            f"{beside}: move that to {self.path}, or put the store back, and run the same command "
+            "again."
+        )
 
 
 def label_frames(
@@ -203,23 +270,5 @@ def label_frames(
     return labelled, failed
 
 
-def _found(db: Any, key: str) -> Label | Failure | None:
-    outcomes = [decode(row).outcome for row in db.select(label_key=key, sort="id")]
-    labels = [outcome for outcome in outcomes if isinstance(outcome, Label)]
-    return labels[0] if labels else outcomes[-1] if outcomes else None
-
-
 def _same(a: Label, b: Label | Failure) -> bool:
     return isinstance(b, Label) and a.energy == b.energy and np.array_equal(a.forces, b.forces)
-
-
-def _cure(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "locked" in text:
-        return "another process is writing and does not let go; wait for it or stop it."
-    if "not a database" in text or "malformed" in text:
-        return (
-            f"is damaged or no database ({text}); restore a copy, or move it away and its labels "
-            "will be computed again."
-        )
-    return f"cannot be used ({text}); choose a folder that exists, is yours and has room."

@@ -95,6 +95,8 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
         tools.watch.add(seconds)
         frames = labels.frames(at.keys)
         tools.screen.say(f"going on at {1e-3 * at.clock:.4f} ps with {len(at.keys)} labels ({out})")
+        if remark := labels.store.remark():
+            tools.screen.say(remark)
         folder.claim(out, config, ready.identity)
         return Loop(config, ready.problem, labels, frames, at, out, tools)
     keys = begin.first_labels(ready, labels, tools)
