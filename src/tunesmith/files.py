@@ -1,4 +1,5 @@
-"""Files of our own: tensors with JSON beside them, written whole or not at all, no pickle."""
+"""Files of our own: tensors with JSON beside them, and records of JSON; written whole or not at
+all, each with its digest, no pickle."""
 
 import hashlib
 import json
@@ -43,8 +44,15 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) 
         ) from None
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote. Raises `CheckpointError` when a single bit has changed."""
+#: of a checkpoint that a fit or a round can do without
+_AGAIN = "delete it and run the same command again"
+
+
+def read_tensors(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote.
+
+    Raises `CheckpointError`, which ends with the ``cure``, when a single bit has changed.
+    """
     try:
         # read at once: safetensors opens a file twice, and it may be replaced in between
         content = path.read_bytes()
@@ -57,9 +65,36 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise SafetensorError("its checksum does not fit")
         return tensors, json.loads(metadata["info"])
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({str(error)[:80]}); delete it and run the same command again."
-        ) from None
+        raise CheckpointError(f"{path} is damaged ({_why(error)}); {cure}.") from None
+
+
+def _why(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)[:80]
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_record(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON-able values with their digest. Raises as `write_text`."""
+    write_text(path, json.dumps({"sha256": _record_digest(values), **values}, indent=1) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What `write_record` wrote; None where it is absent, or not as it was written."""
+    try:
+        values = json.loads(path.read_bytes())
+        digest = values.pop("sha256")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return values if digest == _record_digest(values) else None
+
+
+def _record_digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -98,6 +98,32 @@ def test_a_damaged_row_is_named_and_its_cure_works(sound, tmp_path):
     assert sorted(from_store(path)) == sorted(from_store(sound))
 
 
+def test_what_is_sound_in_a_damaged_store_is_not_computed_again(sound, tmp_path):
+    path = tmp_path / "labels.db"
+    with sqlite3.connect(sound) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name='tunesmith_text_index'"
+        page = db.execute(query).fetchone()[0]
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    content = bytearray(sound.read_bytes())
+    content[(page - 1) * size : page * size] = bytes(size)
+    content[content.index(b"bulk")] ^= 1  # and a row
+    path.write_bytes(bytes(content))
+    with pytest.raises(RunFolderError, match=r"labels that are sound are in") as error:
+        LabelStore(path)
+    os.replace(moved(error), path)
+    store, reference = LabelStore(path), EMTReference()
+    assert len(store) == 5
+    for i in range(6):
+        store.label(copper(i), reference, origin=f"a#{i}", weight=0.5, config_type="bulk")
+    assert reference.calls == 1
+    assert sorted(from_store(path)) == sorted(from_store(sound))
+
+
+def moved(error):
+    """Which file it says to move."""
+    return Path(str(error.value).partition(" are in ")[2].partition(": move")[0])
+
+
 def test_rows_without_digest_are_read(sound, tmp_path, monkeypatch):
     """As stores of before November 2026 have them."""
     path = tmp_path / "labels.db"
@@ -150,8 +176,7 @@ def test_a_store_that_is_no_longer_there(tmp_path, happens):
         store.label(copper(3), Unlucky())
     with pytest.raises(RunFolderError, match="labels"):
         store.find("k0")
-    rescued = Path(str(error.value).partition(" are in ")[2].partition(": move")[0])
-    os.replace(rescued, path)
+    os.replace(moved(error), path)
     again = LabelStore(path)
     for i in range(4):
         assert isinstance(again.label(copper(i), reference := EMTReference()), Label)

@@ -66,12 +66,12 @@ def test_a_trajectory_is_cut_back_and_goes_on(tmp_path: Path) -> None:
     path, atoms = tmp_path / "t.extxyz", molecule("CH4")
     atoms.set_momenta(np.arange(15.0).reshape(5, 3))
     results = {"energy": -1.5, "forces": np.ones((5, 3))}
-    trajectory = Trajectory(path)
+    trajectory = Trajectory(path, 0, "")
     lengths = [trajectory.append(atoms, results, {"step": i}) for i in range(3)]
     trajectory.close()
     whole = path.read_bytes()
     assert len(whole) == lengths[-1]
-    trajectory = Trajectory(path, lengths[0])
+    trajectory = Trajectory(path, lengths[0], "")
     trajectory.append(atoms, results, {"step": 1})
     trajectory.append(atoms, results, {"step": 2})
     trajectory.close()
@@ -81,7 +81,7 @@ def test_a_trajectory_is_cut_back_and_goes_on(tmp_path: Path) -> None:
     np.testing.assert_allclose(frames[2].get_momenta(), atoms.get_momenta())
     assert frames[0].get_potential_energy() == -1.5
     with pytest.raises(CheckpointError, match="shorter"):
-        Trajectory(path, len(whole) + 1)
+        Trajectory(path, len(whole) + 1, "begin again")
 
 
 def record(error: float, std: float | None, untuned: float, tail: float | None) -> Record:

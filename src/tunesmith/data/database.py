@@ -1,13 +1,15 @@
 """The file below a label store: an ASE database that is sound, and the one that was opened."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ase.db import connect
 from ase.db.row import AtomsRow
 
-from tunesmith.data.rows import check_row, is_ours
+from tunesmith.data.rows import Entry, check_row, decode, is_ours
 from tunesmith.errors import RunFolderError
 
 _INDEX = "tunesmith_text_index"  # ASE indexes the names of key-value pairs, not their values
@@ -96,12 +98,30 @@ def _damaged(path: Path, number: int, why: Exception) -> RunFolderError:
     )
 
 
+def salvaged(path: Path) -> list[Entry]:
+    """Of a damaged store the rows that are, by their digest, as they were written."""
+    found = []
+    with contextlib.suppress(sqlite3.Error), connect(str(path), use_lock_file=False) as db:
+        for number in range(1, rows_written(db) + 1):
+            try:
+                entry = decode(db.get(id=number))
+            except Exception:  # which is why it is salvaged
+                continue
+            found += [entry] if entry.checked else []
+    return found
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether a file is no sound database, as against one that is locked or out of reach."""
+    return "not a database" in str(error) or "malformed" in str(error)
+
+
 def cure(error: sqlite3.Error) -> str:
     """What to say of an error of SQLite, and how to go on."""
     text = str(error)
     if "locked" in text:
         return "another process is writing and does not let go; wait for it or stop it."
-    if "not a database" in text or "malformed" in text:
+    if is_damage(error):
         return (
             f"is damaged or no database ({text}); restore a copy, or move it away and its labels "
             "will be computed again."

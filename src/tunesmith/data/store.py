@@ -219,9 +219,16 @@ class LabelStore:
                     self._rescue(entries, "is an older copy of what it was")
                 yield db
         except sqlite3.Error as error:
+            if database.is_damage(error) and (sound := database.salvaged(self.path)):
+                self._rescue([*sound, *entries], "is damaged", "the {n} labels that are sound")
             raise RunFolderError(f"{self.path}: {database.cure(error)}") from error
 
-    def _rescue(self, entries: Sequence[Entry], what: str) -> NoReturn:
+    def _rescue(
+        self,
+        entries: Sequence[Entry],
+        what: str,
+        which: str = "the {n} labels that this command has used or made",
+    ) -> NoReturn:
         """Write beside the store what is in memory, and say how to go on with it."""
         known = [*self._seen.values(), *entries]
         if not known:
@@ -234,11 +241,10 @@ class LabelStore:
         except (OSError, RunFolderError):
             beside = Path(tempfile.gettempdir()) / name
             LabelStore(beside)._commit(known)
-        n = sum(isinstance(entry.outcome, Label) for entry in known)
+        n = len(LabelStore(beside))
         raise RunFolderError(
-            f"{self.path} {what}; the {n} labels that this command has used or made are in "
-            f"{beside}: move that to {self.path}, or put the store back, and run the same command "
-            "again."
+            f"{self.path} {what}; {which.format(n=n)} are in {beside}: move that to {self.path}, "
+            "or restore a copy of the store, and run the same command again."
         )
 
 

@@ -163,7 +163,7 @@ class MD(MDSettings):
         return pack(state)
 
     def unpack(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
-        """What `pack` packed. Raises `CheckpointError` where something is missing."""
+        """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
         return unpack(arrays, info)
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import dict2constraint
 
-from tunesmith.errors import CheckpointError
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -103,21 +101,15 @@ def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
-    """What `pack` packed. Raises `CheckpointError` where something is missing."""
+    """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
     walkers = []
-    try:
-        for i, plain in enumerate(info["walkers"]):
-            start = f"{i}.variables."
-            variables = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
-            plain = plain | {"constraints": tuple(plain["constraints"])}
-            values: dict[str, Any] = {name: arrays.get(f"{i}.{name}") for name in _ARRAYS}
-            walkers.append(Walker(variables=variables, **values, **plain))
-        return State(tuple(walkers), info["turn"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"the molecular dynamics in the checkpoint is incomplete ({error}); delete the "
-            "checkpoint and run the same command again."
-        ) from None
+    for i, plain in enumerate(info["walkers"]):
+        start = f"{i}.variables."
+        variables = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+        plain = plain | {"constraints": tuple(plain["constraints"])}
+        values: dict[str, Any] = {name: arrays.get(f"{i}.{name}") for name in _ARRAYS}
+        walkers.append(Walker(variables=variables, **values, **plain))
+    return State(tuple(walkers), info["turn"])
 
 
 def generator(state: dict[str, Any]) -> np.random.Generator:

@@ -61,6 +61,14 @@ def _clean(folder: Path, heavy: Path) -> None:
                 old.unlink()
 
 
+def anew(run: Path) -> str:
+    """The way out where a checkpoint is of no use: labels are in their store."""
+    return (
+        f"delete {run / FOLDER / STATE} and run the same command again: it begins anew, and asks "
+        "for no label that it has"
+    )
+
+
 def exists(run: Path) -> bool:
     return (run / FOLDER / STATE).exists()
 
@@ -71,10 +79,10 @@ def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, 
     start: the members before the first update, whose E0s are replaced by the run's. Raises
     `CheckpointError` for a damaged one.
     """
-    tensors, info = files.read_tensors(run / FOLDER / STATE)
+    tensors, info = files.read_tensors(run / FOLDER / STATE, anew(run))
     try:
         path = run / FOLDER / f"members-{info['updates']}.safetensors"
-        heavy, _ = files.read_tensors(path)
+        heavy, _ = files.read_tensors(path, anew(run))
         e0s = members_file.e0s_of(info["e0s"])
         states = [
             explorer.unpack(
@@ -106,8 +114,8 @@ def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, 
         seconds = {k: float(v) for k, v in info["seconds"].items()}
     except (KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
-            f"{run / FOLDER / STATE} cannot be understood ({error}); it may be of another version "
-            "of tunesmith."
+            f"{run / FOLDER / STATE} cannot be understood ({error}), so it is of another version "
+            f"of tunesmith; {anew(run)}."
         ) from None
     _clean(run / FOLDER, path)  # of an update that will be repeated, perhaps with other settings
     return standing, seconds

@@ -10,7 +10,7 @@ from rich.console import Console
 from tunesmith.config import CagoConfig, PoolConfig, RunConfig
 from tunesmith.engines.processes import executor
 from tunesmith.explore.state import Answer
-from tunesmith.loop import adversaries, begin, rounds
+from tunesmith.loop import adversaries, begin, checkpoint, rounds
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.job import may_change, prepared
 from tunesmith.loop.labels import Labels
@@ -55,7 +55,7 @@ def estimate(
 
 def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     config = ready.config
-    labels = Labels(out, config.reference, tools.watch)
+    labels = Labels(out, config.reference, tools.watch, checkpoint.anew(out))
     keys = begin.first_labels(ready, labels, tools)
     frames = labels.frames(keys)
     seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]

@@ -21,7 +21,7 @@ from tunesmith.loop.screen import Screen
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
 from tunesmith.references.base import NO_NUMBERS
-from tunesmith.tune import folder
+from tunesmith.tune import folder, written
 
 
 def run(
@@ -82,13 +82,16 @@ def _run(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     end = loop.run()
     tools.screen.say(f"{end.reason}.")
     tools.screen.busy("writing results")
-    return outputs.write(ready, loop, end)
+    written.put_aside(out, tools.screen.say)
+    summary = outputs.write(ready, loop, end)
+    written.seal(out)
+    return summary
 
 
 def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
     """The loop where it stands: at its checkpoint, else after its first labels and update."""
     config = ready.config
-    labels = Labels(out, config.reference, tools.watch)
+    labels = Labels(out, config.reference, tools.watch, checkpoint.anew(out))
     if checkpoint.exists(out):
         start = begin.untaught(ready, E0s(ready.potential.e0s))
         at, seconds = checkpoint.load(out, config.explore, start)
@@ -134,4 +137,4 @@ def _finished(out: Path, loop: Loop) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     same = (summary.get("steps"), summary.get("updates")) == (loop.at.steps, loop.at.updates)
-    return summary if same else None
+    return summary if same and written.intact(out) else None

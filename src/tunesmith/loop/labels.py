@@ -18,10 +18,13 @@ _IMPORTED = "initial data"
 
 
 class Labels:
-    """Labels of structures, from the store where they are known, else from the reference."""
+    """Labels of structures, from the store where they are known, else from the reference.
 
-    def __init__(self, run: Path, reference: Reference, watch: Stopwatch) -> None:
-        self.path = run / FILE
+    anew: how a run whose store lacks what it has learnt can begin anew.
+    """
+
+    def __init__(self, run: Path, reference: Reference, watch: Stopwatch, anew: str) -> None:
+        self.path, self._anew = run / FILE, anew
         run.mkdir(parents=True, exist_ok=True)
         self.store = LabelStore(self.path)
         self.identity = reference.identity()
@@ -72,7 +75,7 @@ class Labels:
         if missing := [k for k in keys if k not in entries]:
             raise CheckpointError(
                 f"{self.path} lacks {len(missing)} labels that the run has learnt from; restore "
-                "it, or choose another folder."
+                f"it, or {self._anew}."
             )
         return [_labelled(entries[k].frame, entries[k].outcome) for k in keys]
 

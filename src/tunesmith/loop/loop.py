@@ -69,7 +69,7 @@ class Loop:
         self.foundation = Ensemble(potential, [potential.weights()], at.members.e0s)
         self._wrong = np.zeros(0)
         self.posterior = self._posterior()
-        self.trajectory = Trajectory(out / "trajectory.extxyz", at.written)
+        self.trajectory = Trajectory(out / "trajectory.extxyz", at.written, checkpoint.anew(out))
         self._known = {_fingerprint(f.atoms): f.label for f in self.frames[: at.given]}
         self._decision: Decision | None = None
         self._saved, self._learnt = time.monotonic(), len(at.keys)

@@ -15,10 +15,11 @@ from tunesmith.errors import CheckpointError, RunFolderError
 class Trajectory:
     """Appends frames to ``path``, whose first ``length`` bytes are kept and the rest dropped.
 
-    Raises `CheckpointError` where the file is shorter than that.
+    anew: how a run that has lost it can begin again. Raises `CheckpointError` where the file is
+    shorter than that.
     """
 
-    def __init__(self, path: Path, length: int = 0) -> None:
+    def __init__(self, path: Path, length: int, anew: str) -> None:
         self.path = path
         try:
             self._file = path.open("r+b" if path.exists() else "w+b")
@@ -32,7 +33,7 @@ class Trajectory:
             ) from None
         if size < length:
             raise CheckpointError(
-                f"{path} is shorter than the run has written; restore it, or choose another folder."
+                f"{path} is shorter than the run has written; restore it, or {anew}."
             )
 
     def append(self, atoms: Atoms, results: dict[str, Any], info: dict[str, Any]) -> int:

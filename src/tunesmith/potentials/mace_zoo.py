@@ -177,7 +177,7 @@ def _embedded(folder: str, name: str, compute: Compute) -> Potential:
     place = resources.files("tunesmith.potentials") / folder
     with resources.as_file(place) as path:
         description: dict[str, Any] = json.loads((path / "model.json").read_text())
-        weights, _ = files.read_tensors(path / "weights.safetensors")
+        weights, _ = files.read_tensors(path / "weights.safetensors", "install tunesmith again")
         digest = sha256(path / "weights.safetensors")
     module = mace_files.build(description["network"])
     state = module.state_dict()

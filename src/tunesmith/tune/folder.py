@@ -18,9 +18,11 @@ from tunesmith.errors import RunFolderError
 from tunesmith.potentials.base import Potential
 from tunesmith.settings import plain
 
-#: a folder that holds only this is as good as new
-_KEPT = "labels.db"
+#: a folder that holds only labels, and what a run says of itself, is as good as new
+_KEPT = ("labels.db", "config.yaml")
 _LOCK = "lock"
+#: twice: who a run is cannot be found out from anything else in its folder
+_STAMPS = ("identity.json", "identity-copy.json")
 
 
 def fingerprint(frames: Sequence[Frame]) -> str:
@@ -51,9 +53,10 @@ def _flat(values: Any, path: str = "") -> dict[str, Any]:
 
 
 def _as_good_as_none(path: Path) -> bool:
-    """Of what is in a folder: labels, or all that a kill left before the run could say its name."""
+    """Of what is in a folder: labels, or all that was there before anything was learnt."""
     if path.name == "checkpoint" and path.is_dir():
-        return all(p.name in ("identity.json.part", _LOCK) for p in path.iterdir())
+        names = (p.name for p in path.rglob("*") if not p.is_dir())
+        return all(n in (*_STAMPS, _LOCK) or n.endswith(".part") for n in names)
     return path.name.startswith(_KEPT)
 
 
@@ -64,17 +67,19 @@ def stored(out: Path, config: Settings, may_change: Sequence[str]) -> dict[str, 
     """
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; choose another name for the run's folder.")
-    stamp = out / "checkpoint" / "identity.json"
-    if not stamp.exists():
-        if out.exists() and not all(_as_good_as_none(p) for p in out.iterdir()):
-            raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
+    if not out.exists() or all(_as_good_as_none(p) for p in out.iterdir()):
         return None
-    try:
-        found = json.loads(stamp.read_text())
-        old = _flat(found["config"])
-        of = {key: str(value) for key, value in found["identity"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise RunFolderError(f"{stamp} is damaged; choose another folder.") from None
+    stamps = [out / "checkpoint" / name for name in _STAMPS]
+    found = files.read_record(stamps[0]) or files.read_record(stamps[1])
+    if found is None and not any(stamp.exists() for stamp in stamps):
+        raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
+    if found is None:
+        kept = f"; move {out}/labels.db there, and none is asked for again"
+        raise RunFolderError(
+            f"{stamps[0]} and its copy are damaged, so nothing tells whose run this is; choose "
+            f"another folder{kept if (out / 'labels.db').exists() else ''}."
+        )
+    old, of = _flat(found["config"]), found["identity"]
     new = _flat(plain(config))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and not key.startswith(tuple(may_change)):
@@ -113,14 +118,16 @@ def summary(out: Path, config: TuneConfig, old: dict[str, Any]) -> dict[str, Any
 
 def claim(out: Path, config: Settings, identity: dict[str, str]) -> None:
     """Write what the run is before any work is done."""
-    stamp = {"identity": identity, "config": plain(config)}
-    files.write_text(out / "checkpoint" / "identity.json", json.dumps(stamp, indent=1))
+    for name in _STAMPS:
+        stamp = {"identity": identity, "config": plain(config)}
+        files.write_record(out / "checkpoint" / name, stamp)
     files.write_text(out / "config.yaml", dump(config))
 
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Inside, no other process works on this folder; a killed one leaves it free.
+    """Inside, no other process works on this folder; a killed one leaves it free, and what it had
+    half written is gone.
 
     Raises `RunFolderError` where one does, or where it cannot be written. File systems without
     locks are not guarded.
@@ -141,4 +148,6 @@ def alone(out: Path) -> Iterator[None]:
                 raise RunFolderError(
                     f"another process is working on {out}; wait for it or stop it."
                 ) from None
+        for part in out.rglob("*.part"):
+            part.unlink(missing_ok=True)
         yield

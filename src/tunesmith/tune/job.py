@@ -20,7 +20,7 @@ from tunesmith.report import powerlaw
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
-from tunesmith.tune import folder
+from tunesmith.tune import folder, written
 from tunesmith.tune import members as members_file
 from tunesmith.tune.adamw import STATE
 from tunesmith.tune.coordinates import Coordinates, pretrained
@@ -57,7 +57,8 @@ def fine_tune(
     known = folder.stored(out, config, config.MAY_CHANGE)
     if known is not None:
         folder.require_same(out, known["identity"], given.identity)
-        if (done := folder.summary(out, config, known["config"])) is not None:
+        done = folder.summary(out, config, known["config"])
+        if done is not None and written.intact(out):
             console.print(f"{out} is finished; nothing to do.")
             return done
     look_at = examined(given, console)
@@ -65,6 +66,7 @@ def fine_tune(
     if check := getattr(tune.sampler, "check", None):
         check(problem)
     with folder.alone(out):
+        written.put_aside(out, console.print)
         folder.claim(out, config, given.identity)
         summary = _learn(given, problem, out, console)
         summary |= {
@@ -75,6 +77,7 @@ def fine_tune(
         }
         text = json.dumps(summary, indent=1, ensure_ascii=False)
         files.write_text(out / "summary.json", text + "\n")
+        written.seal(out)
     return summary
 
 

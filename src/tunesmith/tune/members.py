@@ -32,16 +32,21 @@ def save(members: Members, run: Path) -> None:
     files.write_tensors(run / FILE, tensors, info)
 
 
-def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Potential, Members]:
+def load(
+    run: Path, cure: str | None = None, *, dtype: str = "float32", device: str = "cpu"
+) -> tuple[Potential, Members]:
     """The base potential and members of a run folder.
 
-    Raises `RunFolderError` for a folder without members or whose base has changed or gone.
+    cure: what helps where the members are damaged; None: what helps where the folder is a finished
+    run's. Raises `RunFolderError` for a folder without members or whose base has changed or gone.
     """
     if not (run / FILE).is_file():
         raise RunFolderError(
             f"{run} holds no finished fit; finish it with `tunesmith tune` or `run`."
         )
-    tensors, info = files.read_tensors(run / FILE)
+    again = "the command that made it, run again, writes it anew"
+    cure = cure or (again if (run / "checkpoint").is_dir() else "restore a copy of it")
+    tensors, info = files.read_tensors(run / FILE, cure)
     try:
         base = Base(**info["base"])
         e0s = e0s_of(info["e0s"])
@@ -53,7 +58,7 @@ def load(run: Path, *, dtype: str = "float32", device: str = "cpu") -> tuple[Pot
             for quantity, values in info.get("calibration", {}).items()
         }
     except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{run / FILE} cannot be understood ({error}); tune again.") from None
+        raise CheckpointError(f"{run / FILE} cannot be understood ({error}); {cure}.") from None
     potential = zoo.load(base.source, head=base.head, dtype=dtype, device=device)
     if potential.base.sha256 != base.sha256:
         raise RunFolderError(

@@ -18,7 +18,7 @@ from tunesmith.loop.rounds.prepare import prepare as prepare_pool
 from tunesmith.loop.rounds.proposing import Proposer
 from tunesmith.loop.rounds.standing import Standing
 from tunesmith.loop.tools import Tools
-from tunesmith.tune import folder
+from tunesmith.tune import folder, written
 
 
 def prepare(config: PoolConfig | CagoConfig, say: Callable[[str], None]) -> Prepared:
@@ -36,7 +36,10 @@ def run(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
         return done
     course.run()
     tools.screen.busy("writing results")
-    return outputs.write(course)
+    written.put_aside(out, tools.screen.say)
+    summary = outputs.write(course)
+    written.seal(out)
+    return summary
 
 
 def opened(ready: Prepared, out: Path, tools: Tools) -> Course:
@@ -56,8 +59,11 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Course:
             )
         tools.screen.say(f"going on after round {done} with {len(at.keys)} labels ({out})")
     folder.claim(out, config, ready.identity)
-    labels = Labels(out, ready.reference, tools.watch)
-    return Course(ready, _proposer(ready, out, tools), labels, at, out, tools)
+    labels = Labels(out, ready.reference, tools.watch, standing.anew(out))
+    course = Course(ready, _proposer(ready, out, tools), labels, at, out, tools)
+    if remark := labels.store.remark():
+        tools.screen.say(remark)
+    return course
 
 
 def _proposer(ready: Prepared, out: Path, tools: Tools) -> Proposer:
@@ -74,4 +80,5 @@ def _finished(out: Path, course: Course) -> dict[str, Any] | None:
         summary = dict(json.loads((out / "summary.json").read_text()))
     except (OSError, ValueError):
         return None
-    return summary if len(summary.get("rounds", ())) == len(course.at.rounds) else None
+    same = len(summary.get("rounds", ())) == len(course.at.rounds)
+    return summary if same and written.intact(out) else None

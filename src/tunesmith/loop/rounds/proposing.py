@@ -114,5 +114,6 @@ def load(run: Path, number: int) -> Proposal | None:
         return Proposal(candidates, State(info["done"]), {}, info["about"])
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} cannot be understood ({error}); it may be of another version of tunesmith."
+            f"{path} cannot be understood ({error}), so it is of another version of tunesmith; "
+            "delete it and run the same command again."
         ) from None

@@ -92,6 +92,14 @@ def fit_folder(run: Path, number: int) -> Path:
     return run / FOLDER / f"fit-{number}"
 
 
+def anew(run: Path) -> str:
+    """The way out where a checkpoint is of no use: labels are in their store."""
+    return (
+        f"delete {run / FOLDER / STATE} and run the same command again: it begins anew, and asks "
+        "for no label that it has"
+    )
+
+
 def exists(run: Path) -> bool:
     return (run / FOLDER / STATE).exists()
 
@@ -136,19 +144,20 @@ def load(run: Path, *, dtype: str, device: str) -> tuple[Standing, dict[str, flo
     Raises `CheckpointError` for a damaged one.
     """
     path = run / FOLDER / STATE
-    tensors, info = files.read_tensors(path)
+    tensors, info = files.read_tensors(path, anew(run))
     try:
         rounds = tuple(_round(values) for values in info["rounds"])
         members = None
         if info["learnt"]:
             folder = run / FOLDER / f"round-{info['round']}"
-            members = members_file.load(folder, dtype=dtype, device=device)[1]
+            members = members_file.load(folder, anew(run), dtype=dtype, device=device)[1]
         taken = tuple(int(i) for i in tensors["taken"])
         at = Standing(State(info["done"], taken), members, tuple(info["keys"]), rounds)
         seconds = {k: float(v) for k, v in info["seconds"].items()}
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} cannot be understood ({error}); it may be of another version of tunesmith."
+            f"{path} cannot be understood ({error}), so it is of another version of tunesmith; "
+            f"{anew(run)}."
         ) from None
     _clean(run, info["round"])
     return at, seconds
