@@ -17,6 +17,7 @@ from ase.build import bulk, molecule
 import sevennets
 from tunesmith.errors import ModelError, TrustError
 from tunesmith.potentials import sevennet_files, sevennet_zoo, zoo
+from tunesmith.potentials import trust as trust_module
 from tunesmith.potentials.base import Potential
 from tunesmith.potentials.trust import trust
 from tunesmith.testing.compute import features, predict
@@ -259,6 +260,36 @@ def test_a_changed_file_inside_the_package_is_not_loaded(
     assert not (tmp_path / "trace").exists()
     torch.load(path, weights_only=False)
     assert (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    "load", [lambda p: zoo.load(str(p)), lambda p: sevennet_files.calculator(p, None)]
+)
+def test_what_is_loaded_is_what_was_hashed(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is replaced the moment after it was looked at."""
+
+    class Malicious:
+        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+            return Path.touch, (tmp_path / "trace",)
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    source = sevennet_zoo._package() / "pretrained_potentials" / sevennet_zoo.MODELS["7net-0"].file
+    path = tmp_path / "theirs.pth"
+    shutil.copy(source, path)
+    trust(path)
+    known = trust_module._read
+
+    def replaced() -> dict[str, str]:
+        torch.save({"model_state_dict": {}, "config": Malicious()}, path)
+        return known()
+
+    monkeypatch.setattr(trust_module, "_read", replaced)
+    load(path)
+    assert not (tmp_path / "trace").exists()
+    with pytest.raises(TrustError):
+        load(path)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

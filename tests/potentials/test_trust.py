@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 import networks
 from tunesmith.errors import ModelError, TrustError
 from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import trust as trust_module
 from tunesmith.potentials.trust import registry_path, trust
 
 
@@ -55,6 +58,41 @@ def test_an_untrusted_pickle_runs_nothing(tmp_path: Path) -> None:
     assert trace.exists()
 
 
+@pytest.mark.parametrize("load", [lambda p: zoo.load(str(p)), mace_files.calculator])
+def test_what_is_loaded_is_what_was_hashed(
+    load: Callable[[Path], object], made_elsewhere: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A file that is replaced the moment after it was looked at."""
+    trace, path = tmp_path / "trace", tmp_path / "theirs.model"
+    shutil.copy(made_elsewhere, path)
+    trust(path)
+    known = trust_module._read
+
+    def replaced() -> dict[str, str]:
+        torch.save(Malicious(trace), path)
+        return known()
+
+    monkeypatch.setattr(trust_module, "_read", replaced)
+    load(path)
+    assert not trace.exists()
+    with pytest.raises(TrustError):
+        load(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"a"', "{", ""])
+def test_a_list_of_trusted_files_that_is_none(content: str, tmp_path: Path) -> None:
+    registry_path().parent.mkdir(parents=True)
+    registry_path().write_text(content)
+    path = tmp_path / "some.model"
+    path.write_bytes(b"1")
+    for ask in (lambda: trust(path), lambda: zoo.load(str(path))):
+        with pytest.raises(TrustError, match="delete it") as error:
+            ask()
+        assert str(registry_path()) in str(error.value)
+    registry_path().unlink()
+    trust(path)
+
+
 def test_trust_is_asked_for_once_and_kept_by_content(made_elsewhere: Path, tmp_path: Path) -> None:
     path = tmp_path / "copy.model"
     shutil.copy(made_elsewhere, path)
@@ -65,7 +103,7 @@ def test_trust_is_asked_for_once_and_kept_by_content(made_elsewhere: Path, tmp_p
     assert zoo.load(str(path)).base.sha256 == digest
     # another name, the same content; and another process
     renamed = path.rename(tmp_path / "renamed.model")
-    code = "import sys; from tunesmith.potentials.trust import require_trusted as r; r(sys.argv[1])"
+    code = "import sys; from tunesmith.potentials import zoo; zoo.load(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(renamed)], check=True)
     with open(renamed, "ab") as file:
         file.write(b"\0")

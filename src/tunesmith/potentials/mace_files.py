@@ -28,7 +28,7 @@ from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError
 from tunesmith.potentials import saving
 from tunesmith.potentials.graphs import neighbours
-from tunesmith.potentials.trust import require_trusted, trust
+from tunesmith.potentials.trust import trust, trusted
 
 #: a torch.nn.Module of mace or e3nn, whose attributes torch's types do not know
 NativeModule = Any
@@ -133,11 +133,12 @@ def load(
     Raises `TrustError` for an untrusted file, `ModelError` for one that is no MACE model or whose
     head is not named although there are several.
     """
-    digest = require_trusted(path)
     module("mace.modules")
     try:
-        with unsafe_loading(), quiet():
-            model = torch.load(path, map_location="cpu", weights_only=False)
+        with trusted(path) as (copied, digest), unsafe_loading(), quiet():
+            model = torch.load(copied, map_location="cpu", weights_only=False)
+    except ModelError:
+        raise
     except Exception as error:  # a pickle can fail in any way
         detail = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
@@ -265,7 +266,8 @@ def foundations() -> ModuleType:
 
 def calculator(path: Path, device: str = "cpu") -> Any:
     """mace's own ASE calculator for a file tunesmith wrote (float64)."""
-    require_trusted(path)
     native = _calculators()
-    with unsafe_loading(), quiet():
-        return native.MACECalculator(model_paths=str(path), device=device, default_dtype="float64")
+    with trusted(path) as (copied, _), unsafe_loading(), quiet():
+        return native.MACECalculator(
+            model_paths=str(copied), device=device, default_dtype="float64"
+        )

@@ -23,7 +23,7 @@ from ase.calculators.calculator import Calculator
 from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError
 from tunesmith.potentials.saving import save
-from tunesmith.potentials.trust import require_trusted, trust
+from tunesmith.potentials.trust import trust, trusted
 
 #: a torch.nn.Module of sevenn or e3nn, whose attributes torch's types do not know
 NativeModule = Any
@@ -156,9 +156,8 @@ def write(checkpoint: Checkpoint, path: Path, state: Weights, head: str | None) 
 
 def calculator(path: Path, head: str | None) -> Calculator:
     """sevenn's own ASE calculator of a file that was checked to be trusted."""
-    require_trusted(path)
-    with quiet():
+    with trusted(path) as (copied, _), quiet():
         native: Calculator = module("sevenn.calculator").SevenNetCalculator(
-            str(path), device="cpu", modal=head
+            str(copied), device="cpu", modal=head
         )
     return native

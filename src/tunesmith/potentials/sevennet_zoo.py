@@ -8,7 +8,7 @@ from tunesmith.core import Base
 from tunesmith.errors import MissingDependencyError, ModelError
 from tunesmith.potentials.base import Potential
 from tunesmith.potentials.entries import Compute, ZooEntry, installed
-from tunesmith.potentials.trust import require_trusted, sha256
+from tunesmith.potentials.trust import checked, trusted
 from tunesmith.registry import nearest
 
 PACKAGE = "sevennet"
@@ -111,20 +111,23 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
     if not installed(IMPORTED):
         raise MissingDependencyError(f"{name} needs sevenn; {INSTALL}.")
     path = _package() / "pretrained_potentials" / model.file
-    digest = sha256(path)
-    if digest != model.sha256:
-        raise ModelError(
-            f"{path} is not the file that sevenn 0.13.0 ships as {name} (its sha256 is "
-            f"{digest[:12]}…); install sevenn again."
-        )
-    return _potential(path, own or head, compute, name, digest)
+
+    def check(digest: str) -> None:
+        if digest != model.sha256:
+            raise ModelError(
+                f"{path} is not the file that sevenn 0.13.0 ships as {name} (its sha256 is "
+                f"{digest[:12]}…); install sevenn again."
+            )
+
+    with checked(path, check) as (copied, digest):
+        return _potential(copied, own or head, compute, name, digest)
 
 
 def from_file(path: Path, head: str | None, default: str | None, compute: Compute) -> Potential:
     """A trusted checkpoint; one that tunesmith wrote knows its own head, so that ``default`` has
     no say. Raises `TrustError` for any other, `ModelError` where a head is to be named."""
-    digest = require_trusted(path)
-    return _potential(path, head, compute, str(path.resolve()), digest)
+    with trusted(path) as (copied, digest):
+        return _potential(copied, head, compute, str(path.resolve()), digest)
 
 
 def _potential(

@@ -7,6 +7,9 @@ written; any other needs ``tunesmith trust FILE``.
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tunesmith.errors import ModelError, TrustError
@@ -29,7 +32,10 @@ def registry_path() -> Path:
 
 def _read() -> dict[str, str]:
     try:
-        return dict(json.loads(registry_path().read_text()))
+        known = json.loads(registry_path().read_text())
+        if not isinstance(known, dict):
+            raise ValueError("it holds no list of hashes")
+        return known
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -58,12 +64,33 @@ def trust(path: str | Path) -> str:
     return digest
 
 
-def require_trusted(path: Path) -> str:
-    """The file's sha256 if it is trusted; raises `TrustError` otherwise, loading nothing."""
-    digest = sha256(path)
-    if digest not in _read():
-        raise TrustError(
-            f"{path} is a pickle and would run code when loaded; if you trust whoever made it, "
-            f"run `tunesmith trust {path}` once."
-        )
-    return digest
+@contextmanager
+def checked(path: Path, check: Callable[[str], None]) -> Iterator[tuple[Path, str]]:
+    """A file whose sha256 passes a check, as a copy that nobody else can write; and its sha256.
+
+    What is loaded is what was hashed, even where ``path`` is replaced meanwhile. Raises what
+    ``check`` raises, and `ModelError` for a file that cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; give a model file.") from None
+    digest = hashlib.sha256(content).hexdigest()
+    check(digest)
+    with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(content)
+        yield copy, digest
+
+
+def trusted(path: Path) -> AbstractContextManager[tuple[Path, str]]:
+    """`checked` of a file somebody has vouched for; `TrustError` for any other, loading nothing."""
+
+    def check(digest: str) -> None:
+        if digest not in _read():
+            raise TrustError(
+                f"{path} is a pickle and would run code when loaded; if you trust whoever made it, "
+                f"run `tunesmith trust {path}` once."
+            )
+
+    return checked(path, check)
