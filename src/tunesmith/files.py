@@ -1,9 +1,12 @@
 """Files of our own: tensors with JSON beside them, and records of JSON; written whole or not at
 all, each with its digest, no pickle."""
 
+import glob
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +36,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) 
     stamp = {"info": json.dumps(info), "sha256": _digest(plain)}
     # one entry: safetensors writes several in a random order, and equal content is an equal file
     metadata = {"tunesmith": json.dumps(stamp)}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(plain, part, metadata=metadata)
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        raise RunFolderError(
-            f"cannot write {path} ({error}); choose a folder you may write to."
-        ) from None
+    with replacing(path) as part:
+        try:
+            save_file(plain, part, metadata=metadata)
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(None, str(error)) from None
 
 
 #: of a checkpoint that a fit or a round can do without
@@ -99,12 +98,47 @@ def _record_digest(values: dict[str, Any]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically. Raises `RunFolderError` where that is not possible."""
-    part = path.with_name(path.name + ".part")
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, which takes the place of ``path`` where the block ends well.
+
+    On the disk before it does; where the block fails nothing stays, nor of a process that was
+    killed here before. Raises `RunFolderError` for an `OSError` of the block or of its own.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        os.replace(part, path)
+        for old in leftovers(path.parent, f".{glob.escape(path.name)}.*.part"):
+            old.unlink(missing_ok=True)
+        try:
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise RunFolderError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
+            f"cannot write {path} ({error.strerror}); choose a folder that is yours and has room."
         ) from None
+
+
+def leftovers(folder: Path, pattern: str = ".*.part") -> list[Path]:
+    """What processes that are no more had half written, by `replacing`."""
+    return [p for p in folder.glob(pattern) if not _alive(p.name.split(".")[-2])]
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError):
+        return True  # not a name of ours
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

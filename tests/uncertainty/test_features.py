@@ -398,7 +398,7 @@ def test_the_cache_sees_other_packages(
     assert {"tunesmith", "torch", "mace-torch", "numpy"} <= set(asked)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "long", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "long", "flipped", "other"])
 def test_a_damaged_cache_is_made_again(
     damage: str, model: Ensemble, frames: list[Atoms], tmp_path: Path, calls: list[int]
 ) -> None:
@@ -408,7 +408,9 @@ def test_a_damaged_cache_is_made_again(
     if damage == "other":
         np.save(file, np.zeros((6, 12)))  # float64
     else:
-        file.write_bytes({"cut": content[:-4], "empty": b"", "long": content + b"0"}[damage])
+        changed = {"cut": content[:-4], "empty": b"", "long": content + b"0"}
+        changed["flipped"] = content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
+        file.write_bytes(changed[damage])
     calls.clear()
     assert stream(NTK(), frames, model, cache=tmp_path).tobytes() == whole
     assert calls == [len(frames)]
@@ -426,7 +428,7 @@ def test_what_fails_leaves_nothing_behind(
     with pytest.raises(DataError, match=r"bad\.xyz#6: contains N"):
         stream(NTK(), tmp_path / "bad.xyz", model, cache=tmp_path / "cache")
     (tmp_path / "file").touch()
-    with pytest.raises(RunFolderError, match="cannot be written"):
+    with pytest.raises(RunFolderError, match="cannot write"):
         stream(NTK(), frames, model, cache=tmp_path / "file")
     with pytest.raises(DataError, match="no such file"):
         stream(NTK(), tmp_path / "none.xyz", model)

@@ -54,8 +54,8 @@ def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> N
 
 
 def _clean(folder: Path, heavy: Path) -> None:
-    """Remove members of other updates, and what a kill left half written."""
-    for old in (*folder.glob("members-*.safetensors"), *folder.glob("*.part")):
+    """Remove members of other updates."""
+    for old in folder.glob("members-*.safetensors"):
         if old != heavy:
             with contextlib.suppress(OSError):
                 old.unlink()

@@ -1,22 +1,19 @@
 """Model files written whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tunesmith.errors import RunFolderError
+from tunesmith import files
 
 
 def save(content: Any, path: Path) -> None:
     """torch.save beside the place, then moved there. Raises `RunFolderError` where it cannot."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write {path} ({error.strerror}); choose a folder you may write to."
-        ) from None
+    with files.replacing(path) as part:
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:
+            if "inline_container" not in str(error):  # torch's writer, which says no more
+                raise
+            raise OSError(None, "torch could not write to the end") from None

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tunesmith.errors import ModelError, TrustError
+from tunesmith import files
+from tunesmith.errors import ModelError, RunFolderError, TrustError
 
 
 def sha256(path: Path) -> str:
@@ -50,17 +51,12 @@ def trust(path: str | Path) -> str:
     digest = sha256(Path(path))
     known = _read()
     if digest not in known:
-        target = registry_path()
+        text = json.dumps(known | {digest: str(Path(path).resolve())}, indent=1)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(f".{os.getpid()}.part")
-            part.write_text(json.dumps(known | {digest: str(Path(path).resolve())}, indent=1))
-            os.replace(part, target)
-        except OSError as error:
-            raise TrustError(
-                f"cannot write {target} ({error.strerror}); set XDG_CONFIG_HOME to a folder you "
-                "may write to."
-            ) from None
+            files.write_text(registry_path(), text)
+        except RunFolderError as error:
+            why = str(error).partition(";")[0]
+            raise TrustError(f"{why}; set XDG_CONFIG_HOME to a folder you may write to.") from None
     return digest
 
 

@@ -148,6 +148,6 @@ def alone(out: Path) -> Iterator[None]:
                 raise RunFolderError(
                     f"another process is working on {out}; wait for it or stop it."
                 ) from None
-        for part in out.rglob("*.part"):
+        for part in (p for d in (out, *out.rglob("*/")) for p in files.leftovers(d)):
             part.unlink(missing_ok=True)
         yield

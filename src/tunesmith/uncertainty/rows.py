@@ -1,5 +1,6 @@
 """Rows of numbers on disk, written as they come: ``.npy`` files, whole or not at all."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from tunesmith.errors import RunFolderError
+from tunesmith import files
 
 #: bytes up to which rows are read into memory
 _SMALL = 64 * 2**20
@@ -19,38 +20,41 @@ def save(path: Path, blocks: Iterable[np.ndarray]) -> np.ndarray:
 
     Raises `RunFolderError` where the folder cannot be written, and whatever making a block raises.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("w+b") as file:
-                write(file, blocks)
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunFolderError(
-            f"{path}: cannot be written ({error.strerror}); choose a folder that is yours and has "
-            "room."
-        ) from error
+    with files.replacing(path) as part, part.open("w+b") as file:
+        write(file, blocks)
+        file.write(_digest(file, file.seek(0, os.SEEK_END)))
     found = load(path)
     assert found is not None
     return found
 
 
 def load(path: Path) -> np.ndarray | None:
-    """Rows that `save` wrote, read-only; None where there is no such file or it is not whole."""
+    """Rows that `save` wrote, read-only; None where they are not there, bit for bit."""
     try:
         with path.open("rb") as file:
             npy.read_magic(file)
             shape, fortran, dtype = npy.read_array_header_1_0(file)
-            whole = file.tell() + dtype.itemsize * int(np.prod(shape)) == path.stat().st_size
-            if fortran or dtype != np.float32 or len(shape) != 2 or not whole:
+            start = file.tell()
+            end = start + dtype.itemsize * int(np.prod(shape))
+            if fortran or dtype != np.float32 or len(shape) != 2:
                 return None
-            return read(file, file.tell(), shape)
+            file.seek(end)
+            if file.read() != _digest(file, end):
+                return None
+            return read(file, start, shape)
     except (OSError, ValueError):
         return None
+
+
+def _digest(file: IO[bytes], end: int) -> bytes:
+    """The sha256 of a file up to ``end``, which is written behind it: numpy reads no further."""
+    total = hashlib.sha256()
+    file.seek(0)
+    while end > 0 and (block := file.read(min(end, 2**20))):
+        total.update(block)
+        end -= len(block)
+    file.seek(0, os.SEEK_END)
+    return total.digest()
 
 
 def write(file: IO[bytes], blocks: Iterable[np.ndarray]) -> tuple[int, tuple[int, int]]:

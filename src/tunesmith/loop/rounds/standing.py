@@ -123,13 +123,13 @@ def save(run: Path, at: Standing, seconds: dict[str, float]) -> None:
 
 
 def _clean(run: Path, number: int) -> None:
-    """Remove the members of other rounds, the fits that are done, and what a kill half wrote."""
+    """Remove the members of other rounds, and the fits and proposals that are done."""
     keep = {f"round-{number}", fit_folder(run, number + 1).name}
     for old in (run / FOLDER).glob("*-*"):
         if old.is_dir() and old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
-    for part in (*(run / FOLDER).glob("*.part"), *_proposals(run, number)):
-        part.unlink(missing_ok=True)
+    for old in _proposals(run, number):
+        old.unlink(missing_ok=True)
 
 
 def _proposals(run: Path, number: int) -> list[Path]:
