@@ -1,7 +1,7 @@
 """Configurations: what is read, what is refused and how, and that nothing is lost on the way."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import yaml
@@ -18,6 +18,8 @@ from tunesmith.config import (
 )
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, UnitError
+from tunesmith.registry import SECTIONS
+from tunesmith.settings import build, types_in
 from tunesmith.tune.adamw import AdamW
 
 TRAIN = {"data.train": ["a.xyz"]}
@@ -371,3 +373,24 @@ def test_texts_stay_texts_for_other_readers_too(value: str) -> None:
     text = yamltext.write({"a": value})
     assert yamltext.parse(text, "text") == {"a": value}
     assert yaml.safe_load(text) == {"a": value}
+
+
+def whole_numbers() -> list[tuple[str, str, str]]:
+    """Section, kind and name of every setting that is a whole number."""
+    return [
+        (section, kind, name)
+        for section, registry in SECTIONS.items()
+        for kind in registry.names()
+        for name, field in registry.get(kind).model_fields.items()
+        if int in types_in(field.annotation)
+        and str not in types_in(field.annotation)
+        and get_origin(field.annotation) is not tuple
+    ]
+
+
+@pytest.mark.parametrize(("section", "kind", "name"), whole_numbers())
+def test_no_number_is_too_large_to_be_refused(section: str, kind: str, name: str) -> None:
+    if name == "seed":
+        return
+    with pytest.raises(ConfigError, match=rf"{section}\.{name}: 10+ was given"):
+        build(Settings, {"kind": kind, name: 10**12}, section)

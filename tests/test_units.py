@@ -90,6 +90,8 @@ def test_ways_to_write_a_number(text: str, value: float) -> None:
         ("5 mev", "energy", "unknown unit 'mev'"),
         ("100 fs", "rate", "unknown unit 'fs' of rate"),
         ("nan eV", "energy", "needs a number and a unit"),
+        ("1e999 ps", "time", "more than 1e+12 fs; give less"),
+        ("-1e300 eV", "energy", "more than 1e+12 eV; give less"),
     ],
 )
 def test_refusals_name_the_field(text: str, dimension: str, says: str) -> None:

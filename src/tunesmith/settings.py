@@ -4,6 +4,7 @@ A section with a ``kind`` becomes the object registered under that name. What ca
 understood is refused in one sentence that starts with the full path of the setting.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,15 @@ from tunesmith.registry import SECTIONS, nearest
 C = TypeVar("C", bound=Settings)
 #: sections that may be written as one plain value, and which setting that value is
 SHORTHAND = {"model": "source", "tune.e0": "method"} | dict.fromkeys(SECTIONS, "kind")
+
+
+#: what is held in memory at once, or started at once, by the name of the setting
+MOST = {
+    **dict.fromkeys(("members", "together", "attackers", "training_attackers"), 1000),
+    **{"walkers": 10_000, "replicas": 10_000, "processes": 1024, "threads": 1024, "rank": 4096},
+    **{"columns": 2**17, "bits": 2**20, "n_max": 40, "radius": 20},
+}
+_MOST = 10**9  # of any other whole number, but the seed
 
 
 class NotGivenError(ConfigError):
@@ -158,6 +168,9 @@ def build(cls: type[C], value: Any, path: str = "", *, default: str | None = Non
         types = types_in(fields[key].annotation)
         if isinstance(given, bool) and types & {int, float} and bool not in types:
             raise ConfigError(f"{here}: {_show(given)} was given, but a number is needed.")
+        most = math.inf if key == "seed" else MOST.get(key, _MOST)
+        if isinstance(given, int) and given > most:
+            raise ConfigError(f"{here}: {given} was given, but at most {most} is possible.")
         below = nested(fields[key].annotation)
         if (
             below

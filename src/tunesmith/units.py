@@ -45,6 +45,8 @@ BASE_UNIT = {
     "temperature": "K",
     "wall time": "s",
 }
+#: of anything, in the package's own unit: no simulation is as long, no structure as large
+_MOST = 1e12
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
 _PER = re.compile(r"(.*?)\s*(?:/|\bper\s+)\s*(atom|structure)")
 
@@ -78,4 +80,9 @@ def parse(text: str, dimension: str, *, field: str = "value") -> Quantity:
     if unit not in table:
         known = ", ".join(list(table)[:8])
         raise UnitError(f"{field}: unknown unit {unit!r} of {dimension}; use one of {known}.")
-    return Quantity(float(match[1]) * table[unit], per)
+    value = float(match[1]) * table[unit]
+    if not abs(value) <= _MOST:
+        raise UnitError(
+            f"{field}: {text!r} is more than {_MOST:.0e} {BASE_UNIT[dimension]}; give less."
+        )
+    return Quantity(value, per)

@@ -15,7 +15,7 @@ from tunesmith.data.formats import read_frames
 from tunesmith.data.images import read_images
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.md import MD
-from tunesmith.settings import build
+from tunesmith.settings import MOST, build
 
 #: share of the time that is left out as equilibration where none is given
 _EQUILIBRATION = 0.2
@@ -52,6 +52,8 @@ class Wanted:
         for name in ("replicas", "processes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} {getattr(self, name)}: give at least 1.")
+            if getattr(self, name) > (most := MOST[name]):
+                raise ConfigError(f"--{name} {getattr(self, name)}: give at most {most}.")
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: give a number of at least 0.")
         given = {"min_distance": self.min_distance, "every": self.every}
