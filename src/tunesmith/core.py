@@ -134,6 +134,8 @@ FAILURE_KINDS = (
     "unphysical",
     "engine-missing",
     "refused",
+    "not-reproducible",
+    "inconsistent",
 )
 
 

@@ -86,6 +86,12 @@ class LoopSettings(Settings):
         default="50 fs", description="for skip and retry: no call before this time has passed"
     )
     max_failures: int = Field(default=5, ge=1, description="failed calls in a row that end a run")
+    doubt: float = Field(
+        default=1e-6,
+        ge=0,
+        lt=1,
+        description="a label whose error is less probable is asked for once more; 0: none is",
+    )
     max_explosions: int = Field(default=3, ge=1, description="explosions in a row that end a run")
     lock_out: LockOutSettings = LockOutSettings()
     checkpoint_every: Annotated[str, positive("wall time", "loop.checkpoint_every")] = Field(

@@ -156,6 +156,35 @@ class LabelStore:
             "read as they are, and a flipped bit in them would not be seen."
         )
 
+    def entry(self, key: str) -> Entry | None:
+        """All that is known of the label under a `label_key`; None where there is none."""
+        with self._session() as db:
+            read = self._read(db, label_key=key)
+        return next((entry for status, entry in read if status == "label"), None)
+
+    def amend(self, key: str, extra: Mapping[str, Any], failure: Failure | None = None) -> None:
+        """Add to what is known of a label; failure: what it has turned out to be instead.
+
+        What was there is in the new row: a label that is none any more stands in its ``extra``.
+        """
+        with self._session() as db:
+            db.connection.execute("BEGIN IMMEDIATE")
+            for row in filter(is_ours, database.rows(db, self.path, label_key=key)):
+                if row.key_value_pairs["status"] != "label":
+                    continue
+                entry = decode(row)
+                more = {**(entry.extra or {}), **extra}
+                outcome = entry.outcome
+                if failure is not None and isinstance(outcome, Label):
+                    more |= {"energy": outcome.energy, "forces": outcome.forces}
+                new = replace(entry, outcome=failure or outcome, extra=more)
+                db.delete([row.id])
+                atoms, pairs, data = encode(new, key)
+                db.write(atoms, pairs, data)
+                self._seen.pop((key, "label"))
+                self._seen[key, pairs["status"]] = new
+            self._rows = database.rows_written(db)
+
     def _entries(self, status: str) -> list[Entry]:
         with self._session() as db:
             read = self._read(db)

@@ -64,6 +64,27 @@ class Labels:
                 return known
             return self.store.label(structure, self._reference, origin=origin, extra=extra)
 
+    def ask(self, atoms: Atoms) -> Label | Failure:
+        """What the reference says, whatever is in the store; nothing is stored."""
+        return self._reference.label(bare(atoms))
+
+    def asked_again(self, key: str) -> bool:
+        """Whether a label was confirmed by a second call."""
+        with self._watch.part("store"):
+            entry = self.store.entry(key)
+        return bool(entry and (entry.extra or {}).get("asked_again"))
+
+    def confirm(self, key: str, why: str) -> None:
+        """Note that a label that was odd was confirmed. why: what was odd."""
+        with self._watch.part("store"):
+            self.store.amend(key, {"asked_again": why})
+
+    def reject(self, key: str, failure: Failure) -> Failure:
+        """Make a label a failure on record, which it is from then on."""
+        with self._watch.part("store"):
+            self.store.amend(key, {}, failure)
+        return failure
+
     def frames(self, keys: tuple[str, ...]) -> list[Frame]:
         """Labelled frames by key. Raises `CheckpointError` where one has gone."""
         with self._watch.part("store"):

@@ -22,7 +22,7 @@ from tunesmith.core import Failure, Frame, Label, Prediction
 from tunesmith.errors import LabellingError, MissingDependencyError
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.state import Answer
-from tunesmith.loop import adversaries, checkpoint, explosions
+from tunesmith.loop import adversaries, checkpoint, doubt, explosions
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.learning import Asked, noted, updated
 from tunesmith.loop.standing import Standing
@@ -210,6 +210,8 @@ class Loop:
         last = self.at.failures + 1 >= self._failures_allowed
         with self.tools.interrupts.at_once():
             outcome = self.labels.get(atoms, origin=origin, extra=extra, failures_count=not last)
+            if isinstance(outcome, Label):
+                outcome = doubt.believed(self, atoms, prediction, outcome, origin)
         if isinstance(outcome, Failure):
             self._failed(outcome, origin)
             return None
