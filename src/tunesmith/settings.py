@@ -196,7 +196,7 @@ _WANTED = {
     "float_": "a number",
     "finite_number": "a finite number",
     "bool_": "true or false",
-    "string_": "a text (a quantity carries its unit)",
+    "string_": "a text (a quantity with its unit, as '{given} eV'; a word in quotes, as '{given}')",
     "tuple_": "a list",
     "list_": "a list",
     "dict_": "a table of names and values",
@@ -223,8 +223,9 @@ def _explained(error: ValidationError, cls: type[Settings], path: str) -> Config
     if kind in ("value_error", "assertion_error"):
         return ConfigError(f"{here}: {context['error']}")
     wanted = next((w for start, w in _WANTED.items() if kind.startswith(start)), None)
-    wanted = wanted.format(**context) if wanted else first["msg"]
-    return ConfigError(f"{here}: {_show(first['input'])} was given, but {wanted} is needed.")
+    given = _show(first["input"])
+    wanted = wanted.format(**context, given=given) if wanted else first["msg"]
+    return ConfigError(f"{here}: {given} was given, but {wanted} is needed.")
 
 
 def one_or_more(value: Any) -> Any:

@@ -20,7 +20,7 @@ from tunesmith.loop.prepare import prepare
 REFUSED = [
     (
         ("target.energy=0.5",),
-        "target.energy: 0.5 was given, but a text (a quantity carries its unit)",
+        "target.energy: 0.5 was given, but a text (a quantity with its unit",
     ),
     (
         ("target.energy=2 meV per atom",),
@@ -36,7 +36,7 @@ REFUSED = [
     (("tune.sampler=adamw",), "tune.sampler: 'adamw' gives no posterior"),
     (("tune.loss=huber",), "tune.loss: 'huber' gives no posterior"),
     (("data.energy_key=e",), "data: energy_key is given but no initial file"),
-    (("loop.rare=2",), "loop.rare: 2 was given, but a text (a quantity carries its unit)"),
+    (("loop.rare=2",), "loop.rare: 2 was given, but a text (a quantity with its unit"),
     (("loop.on_failure=ignore",), "loop.on_failure: 'ignore' was given, but one of"),
     (("loop.retry_after=-5 fs",), "loop.retry_after: '-5 fs' must be over zero"),
     (("loop.max_label=3",), "loop.max_label: no such setting; did you mean 'max_labels'?"),
