@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tunesmith import units
@@ -51,11 +52,11 @@ class Units:
         """What turns the file's number into eV, eV/Å, eV/Å³ or Å. Raises `DataError`."""
         text = getattr(self, quantity) or _OWN[quantity]
         try:
-            found = units.parse(f"1 {_plain(text, quantity)}", _QUANTITIES[quantity][0])
+            found = _parsed(text, quantity)
         except UnitError:
             raise DataError(
-                f"{origin}: says that its {quantity} are in {text!r}, which is no unit known here; "
-                f"convert them to {_OWN[quantity]}."
+                f"{origin}: declares {text!r} as the unit of its {quantity}, which is not known "
+                f"here; convert to {_OWN[quantity]}."
             ) from None
         return found.value * (n_atoms if found.per == "atom" else 1)
 
@@ -72,8 +73,8 @@ class Units:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine and theirs and self.factor(name, 2) != other.factor(name, 2, origin):
                 raise DataError(
-                    f"{origin}: its {name} are in {theirs}, those of the frames before it in "
-                    f"{mine}; declare {name}_unit in every frame, or write one file for each."
+                    f"{origin}: the unit of its {name} is {theirs}, of those before it {mine}; "
+                    f"declare {name}_unit in every frame, or write one file for each."
                 )
         both = {name: getattr(self, name) or getattr(other, name) for name in _QUANTITIES}
         return Units(**both)
@@ -96,7 +97,7 @@ def declared(
     found: dict[str, str] = {}
     names: set[str] = set()
     for key, value in values.items():
-        if not isinstance(value, str) or not _UNIT.search(key):
+        if not isinstance(value, str) or not _UNIT.search(key) or key == "unit_cell":
             continue
         stem = _UNIT.sub("", key).strip("_-. ").removeprefix("of_")
         meant = _meant(stem, value, keys, f"{origin}: {key}={value}")
@@ -134,6 +135,11 @@ def _meant(stem: str, value: str, keys: Mapping[str, str | None], said: str) -> 
         for quantity, (_, words) in _QUANTITIES.items()
         if stem.lower() in words or (quantity in keys and stem == keys[quantity])
     ]
+
+
+@cache
+def _parsed(text: str, quantity: str) -> units.Quantity:
+    return units.parse(f"1 {_plain(text, quantity)}", _QUANTITIES[quantity][0])
 
 
 def _plain(text: str, quantity: str) -> str:

@@ -56,6 +56,7 @@ class Reading:
                 del store[key]
         came = take_electrons(atoms.info, int(atoms.numbers.sum()), origin)
         self._said |= dict.fromkeys(f"{name} from {other}" for name, other in came.items())
+        _refuse_partly_occupied(atoms, origin)
         weight = _number(values.get("config_weight", values.get("weight", 1.0)), "weight", origin)
         if not weight >= 0:
             raise DataError(f"{origin}: the weight is {weight}; give a number of at least 0.")
@@ -96,6 +97,19 @@ class Reading:
             given = _array(values[keys.stress], keys.stress, origin)
             stress = units.factor("stress", n, origin) * _stress(given, keys.stress, origin)
         return Label(energy, forces, stress, zero)
+
+
+def _refuse_partly_occupied(atoms: Atoms, origin: str) -> None:
+    """A site of a crystal (CIF) or an atom in two places (PDB) that is there in part only: ASE
+    takes it for whole."""
+    said = atoms.info.get("occupancy", {})
+    shares = [x for site in said.values() for x in site.values()] if isinstance(said, dict) else []
+    shares += np.ravel(atoms.arrays.get("occupancy", ())).tolist()
+    if any(0 < share < 1 for share in shares):
+        raise DataError(
+            f"{origin}: has sites that are occupied in part, which no calculation takes; write a "
+            "structure whose sites are whole."
+        )
 
 
 def _stress(value: np.ndarray, key: str, origin: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
+from ase.io.formats import ioformats
 
 from tunesmith.data import databases, lammps, outputs, xyz_lines
 from tunesmith.data.kinds import How, kind_of
@@ -62,7 +63,7 @@ def iter_images(
         except Exception as error:  # ASE's readers raise whatever the parser stumbles over
             raise DataError(_unreadable(path, kind, n, error)) from error
         for warning in caught:
-            text = f"ASE says: {warning.message}".replace(str(path), path.name)
+            text = _said(warning.message, path)
             if issubclass(warning.category, UserWarning) and text not in notes:
                 notes.append(text)
         if found is None:
@@ -77,10 +78,18 @@ def iter_images(
         )
 
 
+def _said(message: Warning | str, path: Path) -> str:
+    """The first line of a warning, without the path of anything."""
+    first = next(iter(str(message).strip().splitlines()), "")
+    return f"ASE says: {first.replace(str(path), path.name)[:200]}"
+
+
 def _images(
     path: Path, kind: str, how: How, only: Collection[int] | None, notes: list[str]
 ) -> Iterator[tuple[int, Atoms]]:
     """By the reader of the format."""
+    if is_packed(path) and (kind == "db" or not ioformats[kind].acceptsfd):
+        raise DataError(f"{path}: files of format {kind} are not read packed; unpack it.")
     if kind == "extxyz":
         numbers = None if only is None else sorted(set(only))
         images = xyz_lines.images(path, numbers)

@@ -12,10 +12,11 @@ from tunesmith.registry import nearest
 
 #: endings that need no look inside
 _ENDINGS = {".xyz": "extxyz", ".extxyz": "extxyz", ".exyz": "extxyz", ".db": "db"}
+#: endings of files of many codes, which ASE takes for those of one
+_SHARED = (".out", ".log", ".txt", ".dat")
 #: formats that say their elements by types or names of atoms, if at all, and what to give instead
 _NO_ELEMENTS = {
-    "gromacs": "names of atoms",
-    "gromos": "names of atoms",
+    **dict.fromkeys(("gromacs", "gromos", "dlp4", "dlp-history"), "names of atoms"),
     "lammps-dump-binary": "types",
 }
 #: what stands in files that ASE does not read → whose they are, and which file to give
@@ -74,11 +75,12 @@ def kind_of(path: Path, how: How) -> str:
 def _recognised(path: Path) -> str:
     if path.suffix == ".aselmdb":
         return "db"
+    start = beginning(path)  # first, as it says in a sentence where this cannot be had
     try:
-        kind = filetype(str(path), guess=False)
+        kind = filetype(str(path))  # an ending it does not know is a format's name to it
     except UnknownFileTypeError:
         kind = ""
-    start = beginning(path)
+    kind = kind if kind in ioformats else ""
     if kind and _fits(kind, path, start):
         return kind
     if whose := next((text for mark, text in _FOREIGN.items() if mark in start), None):
@@ -97,10 +99,10 @@ def _recognised(path: Path) -> str:
 
 
 def _fits(kind: str, path: Path, start: str) -> bool:
-    """Whether a file known by its ending only has what such files begin with."""
-    known = ioformats[kind]
-    by_name = known.match_name(plain_name(path))
-    return by_name or not known.magic or bool(known.match_magic(start.encode()))
+    """Whether a file known by an ending that all share has what files of that code begin with."""
+    known, name = ioformats[kind], plain_name(path)
+    shared = Path(name).suffix.lower() in _SHARED and not known.match_name(name)
+    return not (shared and known.magic) or bool(known.match_magic(start.encode()))
 
 
 def _looks_like_xyz(start: str) -> bool:

@@ -38,9 +38,29 @@ _ELECTRONS = {
         re.compile(r"Charge =\s*(-?\d+) Multiplicity ="),
         re.compile(r"Charge =\s*-?\d+ Multiplicity =\s*(\d+)"),
     ),
+    "gaussian-in": (
+        re.compile(r"^\s*(-?\d+)[,\s]+\d+\s*$"),
+        re.compile(r"^\s*-?\d+[,\s]+(\d+)\s*$"),
+    ),
+    "nwchem-in": (
+        re.compile(r"^\s*charge\s+(-?\d+)", re.IGNORECASE),
+        re.compile(r"^\s*mult\s+(\d+)", re.IGNORECASE),
+    ),
+    "espresso-in": (re.compile(r"tot_charge\s*=\s*(-?\d+)"),),
     "nwchem-out": (
         re.compile(r"^\s*Charge\s*:\s*(-?\d+)\s*$"),
         re.compile(r"^\s*(?:Spin m|M)ultiplicity\s*:\s*(\d+)\s*$"),
+    ),
+}
+#: lines that say something no frame keeps, and what it is
+_UNREAD = {
+    **dict.fromkeys(
+        ("mol", "sdf"),
+        (re.compile(r"^M  CHG"), "charges of atoms; give extxyz with charge, the sum of them"),
+    ),
+    "proteindatabank": (
+        re.compile(r"^(?:ATOM  |HETATM)(?:.{0,70}$|.{70}  )"),
+        "an atom without its element (columns 77 and 78), which its name does not tell; add it",
     ),
 }
 
@@ -80,7 +100,8 @@ def _looked_through(path: Path, kind: str) -> dict[str, int]:
     electrons = dict(zip(("charge", "multiplicity"), _ELECTRONS.get(kind, ()), strict=False))
     found: dict[str, set[int]] = {name: set() for name in electrons}
     once, failed = _ONCE.get(kind), _UNCONVERGED.get(kind)
-    if not (once or failed or electrons):
+    unread = _UNREAD.get(kind)
+    if not (once or failed or electrons or unread):
         return {}
     with opened(path) as text:
         for number, line in enumerate(text, 1):
@@ -91,6 +112,8 @@ def _looked_through(path: Path, kind: str) -> dict[str, int]:
                     f"{path}: its electrons did not converge (line {number}); compute it again, "
                     "or leave it out."
                 )
+            if unread and unread[0].search(line.rstrip("\n")):
+                raise DataError(f"{path}: line {number} has {unread[1]}.")
             for name, pattern in electrons.items():
                 found[name] |= {int(n) for n in pattern.findall(line)}
     if len(starts) > 1:
