@@ -16,7 +16,8 @@ from ase.db import connect
 from ase.io import write
 from ase.units import Bohr, Hartree, kcal, mol
 
-from outputs import dump, orca, outcar
+from printed import dump, orca, outcar
+from tunesmith.data import outputs
 from tunesmith.data.formats import read_contents, read_frames
 from tunesmith.data.stream import Stream
 from tunesmith.errors import DataError
@@ -436,3 +437,36 @@ def test_six_numbers_mean_the_same_under_every_key_in_every_format(tmp_path):
         DataError, match=r"5 numbers; give six in the order xx yy zz yz xz xy \(ASE; VASP"
     ):
         read_frames(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        ("gaussian-out", " Charge =  0 Multiplicity = 1\n", {"charge": 0, "multiplicity": 1}),
+        ("gaussian-out", " Charge = -1 Multiplicity = 2\n" * 3, {"charge": -1, "multiplicity": 2}),
+        (
+            "nwchem-out",
+            "          Charge           :     1\n          Spin multiplicity:     2\n",
+            {"charge": 1, "multiplicity": 2},
+        ),
+        ("nwchem-in", "geometry\nend\ncharge -2\n", {"charge": -2}),
+        ("espresso-in", "&SYSTEM\n  tot_charge = 1\n/\n", {"charge": 1}),
+        ("vasp-out", "charge 1\n", {}),
+    ],
+)
+def test_lines_that_say_charge(tmp_path, kind, text, found):
+    """As the codes print them."""
+    assert outputs.looked_through(saved(tmp_path, text, "x"), kind) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("espresso-out", "     convergence NOT achieved after 100 iterations: stopping\n"),
+        ("gaussian-out", " Convergence failure -- run terminated.\n"),
+        ("nwchem-out", "      Calculation failed to converge\n"),
+    ],
+)
+def test_lines_that_say_no_convergence(tmp_path, kind, text):
+    with pytest.raises(DataError, match=r"did not converge \(line 2\)"):
+        outputs.looked_through(saved(tmp_path, "\n" + text, "x"), kind)

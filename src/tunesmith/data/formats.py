@@ -42,13 +42,15 @@ def read_frames(
     index: str | int | slice = ":",
     format: str | None = None,
     species: Sequence[str] = (),
+    constraints: bool = False,
 ) -> tuple[list[Frame], KeysUsed]:
     """Frames of a file and the keys their labels came from; energies eV, forces eV/Å, stress eV/Å³.
 
     ``REF_*`` keys come before plain ones (`free_energy` before `energy`), one choice for the whole
     file. A frame without energy or forces has no label, but an atom alone needs no forces: they
     are zero. Frames count from 0. format: ASE's name of it, where name and content do not tell.
-    species: the elements of LAMMPS's types 1, 2, … Raises `DataError`, naming file and frame.
+    species: the elements of LAMMPS's types 1, 2, … constraints: whether structures keep theirs.
+    Raises `DataError`, naming file and frame.
     """
     found = read_contents(
         path,
@@ -58,6 +60,7 @@ def read_frames(
         index=index,
         format=format,
         species=species,
+        constraints=constraints,
     )
     return found.frames, found.keys
 
@@ -71,6 +74,7 @@ def read_contents(
     index: str | int | slice = ":",
     format: str | None = None,
     species: Sequence[str] = (),
+    constraints: bool = False,
     name: str | None = None,
     partial: bool = False,
 ) -> Contents:
@@ -89,7 +93,7 @@ def read_contents(
     values = [values_of(atoms) for atoms in images]
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
     keys = choose_keys(values, named, origins)
-    reading = Reading(keys, partial)
+    reading = Reading(keys, partial, constraints)
     parts = list(zip(images, values, origins, strict=True))
     frames = [reading.frame(*part) for part in parts]
     others = {

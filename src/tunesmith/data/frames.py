@@ -20,10 +20,11 @@ class Reading:
     """How the frames of one file are understood; remembers what it took from where.
 
     keys: of the labels. partial: energy or forces alone make a label, with NaN for the rest.
+    constraints: whether structures keep theirs.
     """
 
-    def __init__(self, keys: KeysUsed, partial: bool = False) -> None:
-        self.keys, self.partial = keys, partial
+    def __init__(self, keys: KeysUsed, partial: bool = False, constraints: bool = False) -> None:
+        self.keys, self.partial, self.constraints = keys, partial, constraints
         self._units = Units()
         self._said: dict[str, None] = {}  # in the order of their coming
 
@@ -43,7 +44,8 @@ class Reading:
         """
         atoms, keys = image.copy(), self.keys
         atoms.calc = None
-        atoms.set_constraint()
+        if not self.constraints:
+            atoms.set_constraint()
         units, declarations = declared(values, keys.names, origin)
         self._units = self._units.joined(units, origin)
         length = units.factor("positions", len(atoms), origin)

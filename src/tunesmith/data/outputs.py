@@ -72,7 +72,7 @@ def images(path: Path, kind: str, notes: list[str]) -> Iterator[tuple[int, Atoms
     notes: takes what people should know. Raises `DataError` for what ASE would read wrongly, else
     what ASE raises.
     """
-    electrons = _looked_through(path, kind)
+    electrons = looked_through(path, kind)
     unconverged: set[int] = set()
     if kind in vasp.KINDS:
         unconverged = vasp.looked_through(path, kind, notes)
@@ -91,7 +91,7 @@ def _read(path: Path, kind: str) -> Iterator[Any]:
     yield from read_orca_output(iter(lines), slice(None))
 
 
-def _looked_through(path: Path, kind: str) -> dict[str, int]:
+def looked_through(path: Path, kind: str) -> dict[str, int]:
     """Charge and multiplicity, where the text says them.
 
     Raises `DataError` for several calculations in one file and electrons that did not converge.
