@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from tunesmith.data import xyz_lines
+from tunesmith.data import formats, xyz_lines
 from tunesmith.data.checks import check_structures
 from tunesmith.data.formats import read_frames
 from tunesmith.data.stream import Stream
@@ -164,6 +164,9 @@ def test_limits_are_said(tmp_path, monkeypatch):
     monkeypatch.setattr(xyz_lines, "MOST_FRAMES", 4)
     assert len(read_frames(saved(tmp_path, WATER * 4))[0]) == 4
     assert "more than 4 frames" in refusal(saved(tmp_path, WATER * 5, "a.xyz.gz"))
+    monkeypatch.setattr(formats, "MOST_HELD", 3)
+    assert "holds 4 frames, more than the 3 that are held" in refusal(saved(tmp_path, WATER * 4))
+    assert len(list(Stream([tmp_path / "some.xyz"]))) == 4
     for far in (WATER.replace("0.8", "0.8e200"), WATER.replace("note", 'Lattice="%s" note')):
         text = far.replace("%s", "1e300 0 0 0 1e300 0 0 0 1e300")
         frames, _ = read_frames(saved(tmp_path, text))

@@ -21,6 +21,9 @@ from tunesmith.data.keys import Beside, KeysUsed, beside, choose_keys, values_of
 from tunesmith.data.kinds import How
 from tunesmith.errors import DataError
 
+#: frames that fit into the memory of a usual machine together, some 5 GB
+MOST_HELD = 2_000_000
+
 __all__ = ["Beside", "Contents", "KeysUsed", "read_contents", "read_frames", "write_frames"]
 
 
@@ -85,7 +88,12 @@ def read_contents(
     """
     path = Path(path)
     how, notes = How(format, tuple(species)), list[str]()
-    check_file(path, how)
+    there = check_file(path, how)
+    if there is not None and there > MOST_HELD:
+        raise DataError(
+            f"{path}: holds {there:,} frames, more than the {MOST_HELD:,} that are held at once; "
+            "give a part of it, or let `tunesmith select` choose from it, which reads them in turn."
+        )
     numbered = list(iter_images(path, how=how, notes=notes))
     numbered = [numbered[i] for i in _pick(index, len(numbered), path)]
     images = [atoms for _, atoms in numbered]

@@ -63,7 +63,7 @@ def looked_through(path: Path, kind: str, notes: list[str]) -> set[int]:
                 positions = positions or "TOTAL-FORCE" in line
                 if found := next((w for mark, w in _UNREADABLE.items() if mark in line), None):
                     raise DataError(
-                        f"{path}: line {number} is of {found}, which ASE's reader of OUTCARs does "
+                        f"{path}: line {number} has {found}, which ASE's reader of OUTCARs does "
                         "not know; give the vasprun.xml of the same calculation."
                     )
                 if _DONE in line and not positions:
