@@ -7,8 +7,8 @@ from typing import Any
 
 from ase import Atoms
 from ase.data import atomic_numbers
+from ase.io import iread
 from ase.io.lammpsdata import read_lammps_data
-from ase.io.lammpsrun import iread_lammps_dump_text
 
 from tunesmith.data.kinds import How
 from tunesmith.data.text import opened
@@ -38,7 +38,7 @@ def dump_images(path: Path, how: How, notes: list[str]) -> Iterator[Atoms]:
     else:
         options["specorder"] = list(how.species)
     with opened(path) as text:
-        for atoms in iread_lammps_dump_text(text, index=":", **options):
+        for atoms in iread(text, ":", "lammps-dump-text", **options):
             forces = atoms.calc.results["forces"] if atoms.calc else None
             atoms.calc = None
             if forces is not None and units:

@@ -1,5 +1,6 @@
 """What outputs of other codes say that ASE's readers pass over: looked for in the text itself."""
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,7 @@ def _read(path: Path, kind: str) -> Iterator[Any]:
         return
     with opened(path) as text:  # ASE corrects the dipole by charges that may not be printed
         lines = [line for line in text if "The origin for moment calculation" not in line]
-    yield from read_orca_output(iter(lines), slice(None))
+    yield from read_orca_output(io.StringIO("".join(lines)), slice(None))
 
 
 def looked_through(path: Path, kind: str) -> dict[str, int]:
