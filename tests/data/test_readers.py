@@ -102,7 +102,27 @@ def test_species_that_cannot_be_are_refused(tmp_path):
     with_element = with_element.replace("\n2 2 ", "\n2 H ").replace("\n3 2 ", "\n3 H ")
     other = saved(tmp_path, with_element, "b.lammpstrj")
     assert "leave species out" in refusal(other, species=["O", "H"])
-    assert "species" in refusal(path, species=["O"])
+    for name, text, how in (
+        ("c.lammpstrj", types(), {}),
+        ("c.data", DATA, {"format": "lammps-data"}),
+    ):
+        said = refusal(saved(tmp_path, text, name), species=["O"], **how)
+        assert "has more types than species name" in said
+
+
+def test_masses_are_no_elements_where_species_are_given(tmp_path):
+    """A united atom of 15 u is no nitrogen."""
+    heavy = types("id type mass x y z", ("15.035 0 0 0.1", "1.008 0 0.8 -0.5", "1.008 0 -0.8 -0.5"))
+    path = saved(tmp_path, heavy, "a.lammpstrj")
+    assert "types, not elements" in refusal(path)
+    frames, _ = read_frames(path, species=["C", "H"])
+    assert {str(f.atoms.symbols) for f in frames} == {"CH2"}
+    data = DATA.replace("15.999", "15.035")
+    path = saved(
+        tmp_path, data.replace("Masses", "Atom Type Labels\n\n1 C\n2 H\n\nMasses"), "b.data"
+    )
+    (frame,), _ = read_frames(path, format="lammps-data")
+    assert str(frame.atoms.symbols) == "CH2"
 
 
 def test_a_dump_has_no_energy_and_forces_only_in_units_it_says(tmp_path):

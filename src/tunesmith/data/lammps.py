@@ -1,9 +1,10 @@
 """Files of LAMMPS → structures. They hold types, not elements, and seldom say their units."""
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ase import Atoms
 from ase.data import atomic_numbers
@@ -16,6 +17,10 @@ from tunesmith.errors import DataError
 
 #: systems of units whose lengths and forces ASE converts; `lj` has none
 _UNITS = ("metal", "real", "si", "cgs", "electron", "micro", "nano")
+_NO_UNITS = (
+    "the forces are left aside, as the dump does not say its units (dump_modify ID units yes)"
+)
+_MASS = re.compile(r"^(ITEM: ATOMS .*\b)mass\b", re.M)
 _SPECIES = "--species 'O H' for types 1 and 2 (label and select have it)"
 
 
@@ -37,18 +42,29 @@ def dump_images(path: Path, how: How, notes: list[str]) -> Iterator[Atoms]:
         )
     else:
         options["specorder"] = list(how.species)
-    with opened(path) as text:
-        for atoms in iread(text, ":", "lammps-dump-text", **options):
+    with opened(path) as file:
+        text: TextIO = file
+        if "mass" in columns and how.species:  # ASE would take the masses for elements first
+            text = io.StringIO(_MASS.sub(r"\1v_mass", file.read()))
+        images = iread(text, ":", "lammps-dump-text", **options)
+        for atoms in _named(path, images):
             forces = atoms.calc.results["forces"] if atoms.calc else None
             atoms.calc = None
             if forces is not None and units:
                 atoms.arrays["forces"] = forces
-            elif forces is not None and not notes:
-                notes.append(
-                    "the forces are left aside, as the dump does not say its units "
-                    "(dump_modify ID units yes)"
-                )
+            elif forces is not None and _NO_UNITS not in notes:
+                notes.append(_NO_UNITS)
             yield atoms
+
+
+def _named(path: Path, images: Iterator[Any]) -> Iterator[Any]:
+    """Structures whose types all have an element; ASE looks them up by number."""
+    try:
+        yield from images
+    except (IndexError, KeyError):
+        raise DataError(
+            f"{path}: has more types than species name; name the elements of all, in their order."
+        ) from None
 
 
 def data_images(path: Path, how: How) -> Iterator[Atoms]:
@@ -67,13 +83,10 @@ def data_images(path: Path, how: How) -> Iterator[Atoms]:
         rows = [line.split() for line in labels[1].splitlines()]
         of_type = {int(row[0]): atomic_numbers[row[1]] for row in rows}
     units = re.search(r"units = (\w+)", text)
+    system = _known(path, units[1]) if units else "metal"
     with opened(path) as file:
-        try:
-            yield read_lammps_data(
-                file, Z_of_type=of_type, units=_known(path, units[1]) if units else "metal"
-            )
-        except KeyError as error:
-            raise _too_few(path, error) from None
+        images = (read_lammps_data(f, Z_of_type=of_type, units=system) for f in (file,))
+        yield from _named(path, images)
 
 
 def _scan(path: Path) -> tuple[str | None, list[str]]:
@@ -115,7 +128,3 @@ def _known(path: Path, units: str) -> str:
             f"{path}: its units are {units!r}, which have no ångström; convert it to units metal."
         )
     return units
-
-
-def _too_few(path: Path, error: KeyError) -> DataError:
-    return DataError(f"{path}: has a type {error} that species do not name; name all.")
