@@ -18,6 +18,7 @@ from ase.io import read, write
 
 from tunesmith import terminal
 from tunesmith.cli import app
+from tunesmith.data.formats import read_frames
 from tunesmith.data.store import LabelStore
 
 WATERS = 3
@@ -357,3 +358,45 @@ def test_a_full_disk_is_no_bug(folder: Path, capfd: pytest.CaptureFixture[str]) 
     code, _, err = run(capfd, *LABEL, "--out", "labels.xyz", "--store", "/dev/full/labels.db")
     assert code == 2
     assert len(err.splitlines()) == 1
+
+
+def test_label_hears_a_charge_under_another_name_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """To the label of the same cation under the usual names."""
+    pytest.importorskip("tblite")
+    energies = {}
+    names = {
+        "usual": {"charge": 1, "multiplicity": 1},
+        "other": {"total_charge": 1, "total_spin": 1},
+    }
+    for name, info in names.items():
+        atoms = molecule("NH3") + Atoms("H", [[0, 0, 1.1]])
+        atoms.info |= info
+        write(tmp_path / f"{name}.xyz", atoms)
+        out = tmp_path / f"{name}-labels.xyz"
+        given = ("label", tmp_path / f"{name}.xyz", "--reference", "tblite", "--out", out)
+        code, _, said = run(capfd, *given)
+        assert code == 0
+        assert ("other.xyz: charge from total_charge" in said) == (name == "other")
+        assert ("other.xyz: multiplicity from total_spin" in said) == (name == "other")
+        (frame,), _ = read_frames(out)
+        assert frame.atoms.info == {"charge": 1, "multiplicity": 1}
+        energies[name] = frame.label.energy
+    assert energies["other"] == energies["usual"]
+
+
+def test_label_takes_the_elements_of_types(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tblite")
+    rows = "1 1 4 4 4.1\n2 2 4 4.8 3.5\n3 2 4 3.2 3.5\n"
+    text = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS ff ff ff\n0 9\n0 9\n0 9\n"
+    (tmp_path / "a.lammpstrj").write_text(text + "ITEM: ATOMS id type x y z\n" + rows)
+    out = tmp_path / "labels.xyz"
+    command = ["label", str(tmp_path / "a.lammpstrj"), "--reference", "tblite", "--out", str(out)]
+    assert terminal.run(app, command) == 2
+    assert "--species 'O H'" in capfd.readouterr().err
+    assert not out.exists()
+    assert terminal.run(app, [*command, "--species", "O H"]) == 0
+    assert str(read_frames(out)[0][0].atoms.symbols) == "OH2"

@@ -9,12 +9,13 @@ from rich.console import Console
 
 from tunesmith import units
 from tunesmith.config import ModelSettings
-from tunesmith.data.checks import require_labels, separate_isolated
-from tunesmith.data.formats import read_frames
+from tunesmith.data.checks import require_some_labels, separate_isolated
+from tunesmith.data.formats import read_contents
 from tunesmith.errors import ConfigError, RunFolderError
 from tunesmith.registry import nearest
 from tunesmith.report import plots as pictures
 from tunesmith.report.evaluate import evaluate
+from tunesmith.report.evaluation import with_spread
 from tunesmith.report.reliability import of_evaluation
 from tunesmith.report.tables import evaluation_table
 from tunesmith.uncertainty.ensemble import open_model
@@ -43,28 +44,40 @@ def assess(
     limits: Mapping[str, units.Quantity],
     *,
     relative: bool,
+    format: str | None = None,
     plots: Path | None,
     notes: Console,
 ) -> dict[str, Any]:
-    """Predict every labelled structure of a file and compare; the evaluation's summary.
+    """Predict every labelled structure of a file and compare what labels it has; the evaluation's
+    summary.
 
-    keys: of energy, forces and stress in the file, None: by the usual rules. relative:
-    energies within each composition only. plots: folder for pictures. notes: for remarks.
+    keys: of energy, forces and stress in the file, None: by the usual rules. format: of the file,
+    None: by name and content. relative: energies within each composition only. plots: folder for
+    pictures. notes: for remarks.
     """
     if plots is not None:
         _require_writable(plots)
-    frames, found = read_frames(path, energy_key=keys[0], forces_key=keys[1], stress_key=keys[2])
-    notes.print(f"{path.name}: {found}")
-    frames, isolated = separate_isolated(frames)
+    read = read_contents(
+        path,
+        energy_key=keys[0],
+        forces_key=keys[1],
+        stress_key=keys[2],
+        format=format,
+        partial=True,
+    )
+    notes.print(f"{path.name}: {read.keys}", markup=False)
+    frames, isolated = separate_isolated(read.frames)
     if isolated:
         notes.print(f"{path.name}: {len(isolated)} isolated atoms are not compared")
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    require_labels(frames, posterior.potential.elements)
-    evaluation = evaluate(posterior, frames, thresholds=limits, relative_energies=relative)
+    require_some_labels(frames, read.beside, posterior.potential.elements)
+    evaluation = evaluate(
+        posterior, frames, thresholds=limits, relative_energies=relative, partial=True
+    )
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
         pictures.parity(evaluation, plots / "parity.png")
-        if evaluation.forces.std is not None:
+        if with_spread(evaluation):
             of_evaluation(evaluation, plots / "reliability.png")
         notes.print(f"pictures in {plots}")
     return evaluation.summary()

@@ -1,6 +1,6 @@
 """Look at files of labels before training: what `tunesmith doctor` does, step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from rich.text import Text
 from tunesmith.config import ModelSettings
 from tunesmith.core import Frame
 from tunesmith.data.formats import Beside, read_contents
+from tunesmith.data.naming import expanded, told_apart
 from tunesmith.doctor.examine import examine
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered, require_codes
+from tunesmith.doctor.unused import judge_unused
 from tunesmith.errors import DataError
 from tunesmith.uncertainty.ensemble import open_model
 
@@ -23,28 +25,32 @@ _SHOWN = 3  # frames named for each finding
 
 def examine_files(
     model: ModelSettings,
-    data: Sequence[Path],
+    data: Sequence[Path | str],
     *,
     test: Path | None = None,
     valid: Path | None = None,
     keys: Keys = (None, None, None),
+    format: str | None = None,
     accept: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
     """The diagnosis of files as JSON values; ``files`` says what each holds.
 
-    keys: of energy, forces and stress, None: by the usual rules. accept: codes of findings that
+    data: files, or patterns of files. keys: of energy, forces and stress, None: by the usual rules.
+    format: of the files, None: by name and content. accept: codes of findings that
     are right as they are. A file that cannot be understood is a finding; one that is not there
     raises `DataError`, an unknown model `ModelError`, an unknown code `ConfigError`.
     """
     require_codes(accept)
     others = {"valid": valid, "test": test}
-    for path in (*data, *(p for p in others.values() if p is not None)):
+    train_files = expanded(data)
+    files = [*train_files, *(p for p in others.values() if p is not None)]
+    for path in files:
         if not path.is_file():
             raise DataError(f"{path}: there is no such file; check the path.")
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    reader = _Reader(keys)
-    train = [frame for path in data for frame in reader.read(path)]
+    reader = _Reader(keys, format, dict(zip(files, told_apart(files), strict=True)))
+    train = [frame for path in train_files for frame in reader.read(path)]
     sets = {name: reader.read(p) for name, p in others.items() if p is not None}
     found = Diagnosis(())
     if train:
@@ -56,8 +62,8 @@ def examine_files(
 class _Reader:
     """Reads files one after another and remembers what was said of them."""
 
-    def __init__(self, keys: Keys) -> None:
-        self.keys = keys
+    def __init__(self, keys: Keys, format: str | None, names: Mapping[Path, str]) -> None:
+        self.keys, self.format, self.names = keys, format, names
         self.files: list[dict[str, Any]] = []
         self.beside: dict[str, Beside] = {}
         self.findings: list[Finding] = []
@@ -66,12 +72,20 @@ class _Reader:
         """The file's frames; none, and a finding, where it cannot be understood."""
         try:
             energy, forces, stress = self.keys
-            contents = read_contents(path, energy_key=energy, forces_key=forces, stress_key=stress)
+            contents = read_contents(
+                path,
+                energy_key=energy,
+                forces_key=forces,
+                stress_key=stress,
+                format=self.format,
+                name=self.names[path],
+            )
         except DataError as error:
             self.findings.append(finding("unreadable", str(error)))
             self.files.append({"file": str(path), "structures": 0, "keys": "unreadable"})
             return []
         self.beside.update(contents.beside)
+        self.findings += judge_unused(path.name, contents.keys)
         n = len(contents.frames)
         self.files.append({"file": str(path), "structures": n, "keys": str(contents.keys)})
         return contents.frames
@@ -83,7 +97,8 @@ class _Reader:
 def show(summary: dict[str, Any], screen: Console) -> None:
     """Keys and counts, the findings as a table, and the verdict in one line."""
     for file in summary["files"]:
-        screen.print(f"{file['file']}: {file['structures']} structures; {file['keys']}")
+        text = f"{file['file']}: {file['structures']} structures; {file['keys']}"
+        screen.print(text, markup=False)
     facts = summary["facts"]
     for name in ("train", "valid", "test"):
         if name in facts:

@@ -103,15 +103,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, folders: bool = True) -> Iterator[Path]:
     """A name to write to, which takes the place of ``path`` where the block ends well.
 
     On the disk before it does; where the block fails nothing stays, nor of a process that was
-    killed here before. Raises `RunFolderError` for an `OSError` of the block or of its own.
+    killed here before. folders: make those that are missing. Raises `RunFolderError` for an
+    `OSError` of the block or of its own.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         for old in leftovers(path.parent, f".{glob.escape(path.name)}.*.part"):
             old.unlink(missing_ok=True)
         try:
@@ -123,7 +125,8 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise RunFolderError(
-            f"cannot write {path} ({error.strerror}); choose a folder that is yours and has room."
+            f"cannot write {path} ({error.strerror}); choose a folder that exists, is yours and "
+            "has room."
         ) from None
 
 

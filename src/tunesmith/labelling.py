@@ -16,6 +16,7 @@ from tunesmith.core import Failure, Frame, Label, Reference
 from tunesmith.data.checks import check_structures
 from tunesmith.data.claims import claimed
 from tunesmith.data.formats import read_frames, write_frames
+from tunesmith.data.kinds import How
 from tunesmith.data.rows import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
@@ -23,11 +24,15 @@ from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
 
 @dataclass
 class Labelling:
-    """What is to be labelled, where labels go, and what has come of it so far."""
+    """What is to be labelled, where labels go, and what has come of it so far.
+
+    notes: what people should know of how the structures were read.
+    """
 
     frames: list[Frame]
     out: Path
     store: Path
+    notes: tuple[str, ...] = ()
     n_new: int = 0  # labels that this command computed
     remark: str | None = None
     answers: dict[int, Label | Failure] = field(default_factory=dict)  # by number of the frame
@@ -77,13 +82,16 @@ class Labelling:
             screen.print(f"{frame.origin}: {failure.kind}: {failure.reason}{kept}", markup=False)
 
 
-def prepare(path: Path, out: Path, store: Path, reference: Reference) -> Labelling:
+def prepare(
+    path: Path, out: Path, store: Path, reference: Reference, how: How | None = None
+) -> Labelling:
     """Check everything that can be checked before the first calculation; writes nothing.
 
-    Raises `DataError`, `RunFolderError` or, where the engine is not installed,
-    `MissingDependencyError`.
+    how: what the file does not say of itself. Raises `DataError`, `RunFolderError` or, where the
+    engine is not installed, `MissingDependencyError`.
     """
-    frames, _ = read_frames(path)
+    how = how or How()
+    frames, keys = read_frames(path, format=how.format, species=how.species)
     check_structures(frames)
     reference.identity()  # an engine that is missing says so here
     if out.suffix not in (".xyz", ".extxyz"):
@@ -98,7 +106,7 @@ def prepare(path: Path, out: Path, store: Path, reference: Reference) -> Labelli
     for target in (out, store):
         if not target.parent.is_dir():
             raise RunFolderError(f"{target.parent}: there is no such folder; make it first.")
-    return Labelling(frames, out, store)
+    return Labelling(frames, out, store, keys.notes)
 
 
 def run(job: Labelling, reference: Reference, bar: Progress) -> None:

@@ -10,10 +10,12 @@ from tunesmith.data.checks import (
     OVERLAP,
     check_structures,
     require_labels,
+    require_some_labels,
     separate_isolated,
     split,
     symbols,
 )
+from tunesmith.data.keys import Beside
 from tunesmith.errors import DataError
 
 
@@ -156,3 +158,31 @@ def test_separate_and_split():
 def test_symbols():
     assert symbols([8]) == "O"
     assert symbols({8, 1, 6}) == "H, C and O"
+
+
+def test_a_part_of_a_label_is_judged_by_itself():
+    water = molecule("H2O")
+    there = {"energy": -1.0, "forces": np.arange(9.0).reshape(3, 3)}
+
+    def some(has, **changed):
+        nothing = {"energy": np.nan, "forces": np.full((3, 3), np.nan)}
+        label = Label(**{q: {**there, **changed}[q] if q in has else nothing[q] for q in there})
+        known = Beside("energy" in has, "forces" in has, {}, ())
+        require_some_labels([Frame(water, label, "a.xyz#7")], {"a.xyz#7": known})
+
+    some({"energy"})
+    some({"forces"})
+    some({"energy", "forces"})
+    for has, bad, says in (
+        ({"energy"}, {"energy": np.nan}, "energy is not finite"),
+        ({"forces"}, {"forces": np.full((3, 3), np.nan)}, "forces is not finite"),
+        ({"forces"}, {"forces": np.ones((3, 3))}, "same force"),
+        ({"forces"}, {"forces": np.zeros((3, 3))}, "exactly zero"),
+    ):
+        with pytest.raises(DataError, match=f"a.xyz#7.*{says}"):
+            some(has, **bad)
+    nothing = Frame(water, None, "a.xyz#7")
+    with pytest.raises(DataError, match=r"no energy and no forces .*--energy-key e_dft"):
+        require_some_labels(
+            [nothing], {"a.xyz#7": Beside(False, False, {"e_dft": 1.0}, ("forces_dft",))}
+        )

@@ -140,3 +140,44 @@ def test_only_isolated_atoms(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     code, out, _ = run(capfd, "--data", tmp_path / "atoms.xyz")
     assert code == 1
     assert "no structure" in out
+
+
+def test_a_stress_nobody_reads_is_found(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, key in (("a", "stress"), ("b", "dft_stress")):
+        text = TRAIN.read_text().replace("REF_energy=", f'{key}="1 0 0 0 1 0 0 0 1" REF_energy=')
+        (tmp_path / f"{name}.xyz").write_text(text)
+        code, out, _ = run(capfd, tmp_path / f"{name}.xyz", "--json")
+        (found,) = [f for f in json.loads(out)["findings"] if f["code"] == "stress-unused"]
+        assert code == 0
+        assert found["severity"] == "warning"
+        assert f"{key} stands beside REF_energy, REF_forces and is not used" in found["message"]
+        accept = ("--accept", "stress-unused")
+        _, out, _ = run(capfd, tmp_path / f"{name}.xyz", *accept, "--json")
+        assert "stress-unused" not in out.split('"facts"')[0]
+
+
+def test_files_are_named_as_a_shell_gives_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Positions, options and patterns; files of one name in two folders are told apart."""
+    for k, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "a.xyz", read(TRAIN, index=f"{5 + k}::2"))
+    pattern = tmp_path / "*" / "a.xyz"
+    named = [tmp_path / "one" / "a.xyz", tmp_path / "two" / "a.xyz"]
+    said = [
+        json.loads(run(capfd, *arguments, "--json")[1])
+        for arguments in (
+            (pattern,),
+            ("--data", pattern),
+            named,
+            ("--data", named[0], "--data", named[1]),
+            ("--data", *named),
+        )
+    ]
+    assert all(one == said[0] for one in said)
+    assert [f["file"] for f in said[0]["files"]] == [str(p) for p in named]
+    origins = {o for f in said[0]["findings"] for o in f["frames"]}
+    assert all(str(tmp_path) in o for o in origins)
+    assert run(capfd, named[0], pattern)[0] == 2
+    assert "no file matches" in run(capfd, tmp_path / "*.nothing")[2]

@@ -1,5 +1,6 @@
 """Evaluations of posteriors with planted errors."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -7,12 +8,16 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.units import GPa
+from rich.console import Console
 
 from planted import Planted, committee, frame, plant
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import E0s
 from tunesmith.errors import ConfigError, DataError, ModelError
 from tunesmith.report.evaluate import evaluate
+from tunesmith.report.plots import parity
+from tunesmith.report.reliability import of_evaluation
+from tunesmith.report.tables import evaluation_table
 from tunesmith.units import Quantity
 
 
@@ -340,3 +345,86 @@ def test_unusable_labels_are_refused_by_name(salt):
 def test_thresholds_that_make_no_sense_are_refused(salt, limits):
     with pytest.raises(ConfigError, match="thresholds"):
         evaluate(plant(salt, 0.0), salt, thresholds=limits)
+
+
+# ------------------------------------------------------------------------ what there is
+
+
+def without(frame, part):
+    """NaN for one part of a label, as `read_contents` with ``partial`` gives it."""
+    missing = {
+        "energy": {"energy": np.nan},
+        "forces": {"forces": np.full_like(frame.label.forces, np.nan)},
+    }
+    return replace(frame, label=replace(frame.label, **missing[part]))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("relative", [False, True])
+def test_what_is_there_is_compared_as_if_the_rest_had_never_been(
+    water_and_methane, members, relative
+):
+    """Energies of all but two, forces of all but three: each as of those frames alone."""
+    planted = committee(water_and_methane, np.random.default_rng(2), n_members=members)
+    given = list(water_and_methane)
+    for i in (1, 5):
+        given[i] = without(given[i], "energy")
+    for i in (0, 2, 4):
+        given[i] = without(given[i], "forces")
+    options = {"relative_energies": relative, "partial": True}
+    s = evaluate(planted, given, **options).summary()
+    energies = [f for i, f in enumerate(water_and_methane) if i not in (1, 5)]
+    forces = [f for i, f in enumerate(water_and_methane) if i not in (0, 2, 4)]
+    e = evaluate(planted, energies, relative_energies=relative).summary()
+    f = evaluate(planted, forces).summary()
+    for stem, wanted in (("energ", e), ("force", f), ("max_force", f)):
+        keys = [key for key in wanted if key.startswith(stem)]
+        assert keys
+        for key in keys:
+            assert s[key] == pytest.approx(wanted[key]), key
+    assert s["per_element"] == f["per_element"]
+    if members > 1:
+        assert s["spread"]["force"] == f["spread"]["force"]
+        if not relative:
+            assert s["spread"]["energy"] == e["spread"]["energy"]
+    notes = " ".join(s["notes"])
+    assert "Without energy, and compared by what they have: 2 of 6 frames." in notes
+    assert "Without forces, and compared by what they have: 3 of 6 frames." in notes
+    json.dumps(s, allow_nan=False)
+
+
+@pytest.mark.parametrize("part", ["energy", "forces"])
+def test_a_quantity_that_no_frame_has_is_absent(water_and_methane, part, tmp_path):
+    planted = committee(water_and_methane, np.random.default_rng(2), n_members=2)
+    given = [without(f, part) for f in water_and_methane]
+    evaluation = evaluate(planted, given, partial=True)
+    s = evaluation.summary()
+    stem = {"energy": "energy", "forces": "force"}[part]
+    measured = [k for k in s if k.startswith((f"{stem}_", f"max_{stem}"))]
+    assert measured == []
+    assert stem not in s["spread"]
+    json.dumps(s, allow_nan=False)
+    Console(file=io.StringIO()).print(evaluation_table(s))
+    parity(evaluation, tmp_path / "parity.png")
+    of_evaluation(evaluation, tmp_path / "reliability.png")
+    asked = {"energy": {"energy": 0.1}, "forces": {"force": 0.1}}[part]
+    with pytest.raises(ConfigError, match="no frame has a label to compare with it"):
+        evaluate(planted, given, partial=True, thresholds=asked)
+    if part == "energy":
+        with pytest.raises(ConfigError, match="relative energies: no frame"):
+            evaluate(planted, given, partial=True, relative_energies=True)
+    with pytest.raises(DataError, match="not finite"):
+        evaluate(planted, given)
+
+
+def test_a_label_that_is_broken_is_not_one_that_is_absent(water_and_methane):
+    planted = committee(water_and_methane, np.random.default_rng(2), n_members=2)
+    first = water_and_methane[0]
+    forces = first.label.forces.copy()
+    forces[0, 0] = np.nan
+    for label in (replace(first.label, forces=forces), replace(first.label, energy=np.inf)):
+        with pytest.raises(DataError, match="not finite"):
+            evaluate(planted, [replace(first, label=label)], partial=True)
+    empty = without(without(first, "energy"), "forces")
+    with pytest.raises(DataError, match="not finite"):
+        evaluate(planted, [empty], partial=True)

@@ -8,7 +8,8 @@ import pytest
 from ase.build import molecule
 
 from tiny import e0s, molecules, potential
-from tunesmith import Calculator, config, fine_tune
+from tunesmith import Calculator, config, fine_tune, terminal
+from tunesmith.cli import app
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
@@ -266,3 +267,66 @@ def test_a_committee_is_calibrated_on_the_validation_structures(files):
     law = posterior.calibration["forces"]
     np.testing.assert_allclose(atoms.calc.results["forces_std"], law.std(raw.forces), rtol=1e-6)
     assert not np.allclose(law.std(raw.forces), raw.forces, rtol=1e-3)
+
+
+def renamed(path, **names):
+    """The file with other names for its labels."""
+    text = path.read_text()
+    for old, new in names.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        ({"REF_energy": "dft_energy"}, ["--energy-key dft_energy"]),
+        ({"REF_forces": "dft_f"}, ["--forces-key dft_f"]),
+        (
+            {"REF_energy": "my_energy", "REF_forces": "my_forces"},
+            ["--energy-key my_energy", "--forces-key my_forces"],
+        ),
+    ],
+)
+def test_labels_under_other_names_are_named_and_the_cure_works(files, names, options, capfd):
+    """To the letter: as options of the command, and as settings."""
+    renamed(files / "train.xyz", **names)
+    command = ["tune", "--model", str(files / "base.model"), "--out", str(files / "run")]
+    command += ["--train", str(files / "train.xyz"), "--set", "tune.sampler.epochs=1"]
+    assert terminal.run(app, command) == 2
+    said = capfd.readouterr().err
+    assert f"say what they are called ({' '.join(options)}; data." in said
+    shown = said.split("(")[1].split(")")[0].split("; ")
+    with pytest.raises(DataError, match=r"train\.xyz#0: has no"):
+        fine_tune(settings(files, "tune.sampler.epochs=1"), files / "run")
+    fine_tune(settings(files, "tune.sampler.epochs=1", *shown[1].split()), files / "run")
+    assert (
+        terminal.run(app, [*command[:-5], str(files / "two"), *command[-4:], *shown[0].split()])
+        == 0
+    )
+
+
+def test_files_to_learn_from_are_named_as_a_shell_gives_them(files):
+    """Behind --train, by a pattern, one by one: the same run; two files of one name are two."""
+    for k, name in enumerate(("one", "two")):
+        (files / name).mkdir()
+        write_frames(files / name / "part.xyz", molecules(12)[6 * k : 6 * k + 6])
+    parts = [str(files / name / "part.xyz") for name in ("one", "two")]
+    base = ["tune", "--model", str(files / "base.model"), "--set", "tune.sampler.epochs=1"]
+    ways = {
+        "by-one": ["--train", parts[0], "--train", parts[1]],
+        "behind": ["--train", *parts],
+        "pattern": ["--train", str(files / "*" / "part.xyz")],
+    }
+    found = set()
+    for name, way in ways.items():
+        assert terminal.run(app, [*base, "--out", str(files / name), *way]) == 0
+        found.add(_weights(files / name))
+    assert len(found) == 1
+    twice = [*base, "--out", str(files / "x"), "--train", parts[0], parts[0]]
+    assert terminal.run(app, twice) == 2
+
+
+def _weights(run):
+    (member,) = (run / "members").glob("*.safetensors")
+    return member.read_bytes()

@@ -18,7 +18,6 @@ from tunesmith.config import AttackConfig
 from tunesmith.core import Calibration, Failure, Frame
 from tunesmith.data.checks import check_structures
 from tunesmith.data.formats import read_frames, write_frames
-from tunesmith.data.images import read_images
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
 from tunesmith.explore.attack import Attacked, attack
@@ -31,7 +30,8 @@ class Job:
     """What is attacked, by what, and where it goes.
 
     frames: with constraints. posterior: all members; attackers: numbers of those that attack where
-    errors are to grow. store: of labels, None without a reference.
+    errors are to grow. store: of labels, None without a reference. notes: what people should know
+    of how the structures were read.
     """
 
     config: AttackConfig
@@ -41,6 +41,7 @@ class Job:
     law: Calibration | None
     out: Path
     store: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> Job:
@@ -53,21 +54,19 @@ def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> 
         raise DataError("--store: without a reference there are no labels; leave it out.")
     store = (store or out.with_suffix(".db")) if config.reference is not None else None
     _check_files(path, out, store)
-    frames = read_frames(path)[0]
-    images = read_images(path)
+    frames, keys = read_frames(path, constraints=True)
     if config.reference is not None:
         config.reference.identity()  # an engine that is missing says so here
     posterior = opened(config)
     check_structures(frames, posterior.potential.elements)
-    for frame, image in zip(frames, images, strict=True):
-        frame.atoms.set_constraint(image.constraints)
+    for frame in frames:
         try:
             config.attack.space(frame.atoms)
         except DataError as error:
             raise DataError(f"{frame.origin}: {error}") from None
     law = law_of(config, posterior)
     drawn = drawn_members(config, posterior)
-    return Job(config, frames, posterior, drawn, law, out, store)
+    return Job(config, frames, posterior, drawn, law, out, store, keys.notes)
 
 
 def _check_files(path: Path, out: Path, store: Path | None) -> None:
@@ -86,6 +85,8 @@ def _check_files(path: Path, out: Path, store: Path | None) -> None:
 
 def run(job: Job, bar: Progress) -> dict[str, Any]:
     """Attack, write what came of it and, with a reference, label it; the summary."""
+    for note in job.notes:
+        bar.console.print(note, markup=False)
     settings = job.config.attack
     law = followed(job.law, len(job.posterior))
     structures = [frame.atoms for frame in job.frames]

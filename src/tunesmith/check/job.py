@@ -29,7 +29,7 @@ def check(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
     stability, md, equilibration = wanted.check()
     model = wanted.model
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    atoms = wanted.structure(posterior.potential.elements)
+    atoms = wanted.structure(posterior.potential.elements, notes.print)
     if atoms.pbc.all():
         require_samples(md, equilibration)
         if md.ensemble in DAMPED:

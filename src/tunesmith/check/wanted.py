@@ -1,6 +1,6 @@
 """What is asked of `tunesmith check`, refused where it contradicts itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from tunesmith.check.stability import Stability
 from tunesmith.config import ModelSettings
 from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
-from tunesmith.data.images import read_images
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.md import MD
 from tunesmith.settings import MOST, build
@@ -75,14 +74,15 @@ class Wanted:
             )
         return stability, md, skip
 
-    def structure(self, elements: Sequence[int]) -> Atoms:
-        """The start, with its constraints; elements: those the model knows. Raises `DataError`."""
-        frames, _ = read_frames(self.start)
+    def structure(self, elements: Sequence[int], say: Callable[[str], None]) -> Atoms:
+        """The start, with its constraints; elements: those the model knows; say: takes what
+        people should know of its reading. Raises `DataError`."""
+        frames, keys = read_frames(self.start, constraints=True)
+        for note in keys.notes:
+            say(f"{self.start.name}: {note}")
         number = self._number(len(frames))
         checks.check_structures([frames[number]], elements)
-        atoms = frames[number].atoms.copy()
-        image = read_images(self.start)[number]
-        atoms.set_constraint([c.copy() for c in image.constraints])
+        atoms = frames[number].atoms
         there = sorted(set(atoms.get_chemical_symbols()))
         for name in self.species:
             if name not in there:

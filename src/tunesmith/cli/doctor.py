@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from tunesmith import terminal
-from tunesmith.cli.options import Device, EnergyKey, ForcesKey, Head, Json, StressKey
+from tunesmith.cli.options import Device, EnergyKey, ForcesKey, Format, Head, Json, StressKey
 
 
 def doctor(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE...]", help="Structures to learn.")
+    ] = None,
     data: Annotated[
-        list[Path], typer.Option("--data", metavar="FILE", help="Structures to learn; repeatable.")
-    ],
+        list[str] | None, typer.Option("--data", metavar="FILE", help="The same; repeatable.")
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", metavar="MODEL", help="The foundation: name, file or folder.")
     ] = "organic-xs",
@@ -29,6 +32,7 @@ def doctor(
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
+    format_: Format = None,
     head: Head = None,
     device: Device = "cpu",
     json: Json = False,
@@ -38,20 +42,25 @@ def doctor(
     Units, signs, missing or misplaced labels, zeros of energy, duplicates: each finding with its
     cure. Exit code 1: training should not go ahead.
 
-    Example: tunesmith doctor --data train.xyz --test test.xyz
+    Example: tunesmith doctor train.xyz --test test.xyz
     """
     from tunesmith import examining
     from tunesmith.config import ModelSettings
+    from tunesmith.errors import ConfigError
     from tunesmith.settings import build
 
+    named = [*(data or ()), *(files or ())]
+    if not named:
+        raise ConfigError("--data: no file is named; give one, as tunesmith doctor train.xyz.")
     foundation = build(ModelSettings, {"source": model, "head": head, "device": device}, "model")
     with terminal.only_results():
         summary = examining.examine_files(
             foundation,
-            data,
+            named,
             test=test,
             valid=valid,
             keys=(energy_key, forces_key, stress_key),
+            format=format_,
             accept=accept or (),
         )
     terminal.give(summary, json, lambda screen: examining.show(summary, screen))

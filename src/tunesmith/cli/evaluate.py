@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tunesmith import terminal
-from tunesmith.cli.options import Device, EnergyKey, ForcesKey, Head, Json, StressKey
+from tunesmith.cli.options import Device, EnergyKey, ForcesKey, Format, Head, Json, StressKey
 
 
 def evaluate(
@@ -31,6 +31,7 @@ def evaluate(
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
+    format_: Format = None,
     head: Head = None,
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="TYPE", help="float32 or float64.")
@@ -52,6 +53,13 @@ def evaluate(
     keys = (energy_key, forces_key, stress_key)
     with terminal.only_results():
         summary = assessing.assess(
-            start, frames, keys, limits, relative=relative, plots=plots, notes=terminal.notes()
+            start,
+            frames,
+            keys,
+            limits,
+            relative=relative,
+            format=format_,
+            plots=plots,
+            notes=terminal.notes(),
         )
     terminal.give(summary, json, lambda screen: assessing.show(summary, screen))

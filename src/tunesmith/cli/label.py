@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tunesmith import terminal
-from tunesmith.cli.options import Config, Json, Set
+from tunesmith.cli.options import Config, Format, Json, Set, Species
 
 
 def label(
@@ -24,6 +24,8 @@ def label(
             "--store", metavar="FILE", help="Database of labels. [default: OUT with suffix .db]"
         ),
     ] = None,
+    format_: Format = None,
+    species: Species = None,
     config_file: Config = None,
     set_: Set = None,
     json: Json = False,
@@ -39,8 +41,12 @@ def label(
 
     shortcuts = {"reference.kind": reference} if reference else {}
     engine = config.load(config.LabelConfig, config_file, set_ or (), shortcuts).reference
-    job = labelling.prepare(frames, out, store or out.with_suffix(".db"), engine)
-    with terminal.only_results(), terminal.progress(terminal.notes()) as bar:
+    how = labelling.How(format_, tuple((species or "").split()))
+    job = labelling.prepare(frames, out, store or out.with_suffix(".db"), engine, how)
+    notes = terminal.notes()
+    for note in job.notes:
+        notes.print(f"{frames.name}: {note}", markup=False)
+    with terminal.only_results(), terminal.progress(notes) as bar:
         labelling.run(job, engine, bar)
     terminal.give(job.summary(), json, job.show)
     raise typer.Exit(1 if job.failures else 0)

@@ -26,6 +26,13 @@ ForcesKey = Annotated[
 StressKey = Annotated[
     str | None, typer.Option("--stress-key", metavar="KEY", help="Where stress stands.")
 ]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="Of the file, as ASE calls it.")
+]
+Species = Annotated[
+    str | None,
+    typer.Option("--species", metavar="'O H'", help="Elements of LAMMPS's types 1, 2, …"),
+]
 Head = Annotated[
     str | None, typer.Option("--head", metavar="NAME", help="Head of a multi-head model.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tunesmith import terminal
-from tunesmith.cli.options import Head, Json
+from tunesmith.cli.options import Format, Head, Json, Species
 
 
 def select(
@@ -63,6 +63,8 @@ def select(
             help="A setting of the representation, as acquire.representation.r_cut='5 Å'.",
         ),
     ] = None,
+    format_: Format = None,
+    species: Species = None,
     head: Head = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="As cuda. [default: cpu]")
@@ -75,6 +77,7 @@ def select(
 
     Example: tunesmith select pool.xyz --labelled train.xyz --n 100 --out chosen.xyz
     """
+    from tunesmith.data.kinds import How
     from tunesmith.selecting import job
     from tunesmith.selecting.wanted import Wanted
 
@@ -95,6 +98,7 @@ def select(
         cache=cache,
         seed=seed,
         changes=tuple(set_ or ()),
+        how=How(format_, tuple((species or "").split())),
     )
     with terminal.only_results():
         notes = terminal.notes()

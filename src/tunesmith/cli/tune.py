@@ -6,11 +6,15 @@ from typing import Annotated
 import typer
 
 from tunesmith import terminal
-from tunesmith.cli.options import Config, Json, Set
+from tunesmith.cli.options import Config, EnergyKey, ForcesKey, Json, Set, StressKey
 
 
 def tune(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The run's folder.")],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE...]", help="More of --train, as from runs/*/OUTCAR."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -43,6 +47,9 @@ def tune(
             "--scope", metavar="narrow|broad", help="For structures like those learnt, or for any."
         ),
     ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
     config_file: Config = None,
     set_: Set = None,
     json: Json = False,
@@ -58,8 +65,11 @@ def tune(
 
     given = {
         "model.source": model,
-        "data.train": train,
+        "data.train": [*(train or ()), *(more or ())],
         "data.valid": valid,
+        "data.energy_key": energy_key,
+        "data.forces_key": forces_key,
+        "data.stress_key": stress_key,
         "strategy": strategy,
         "scope": scope,
     }

@@ -69,7 +69,7 @@ class DataSettings(Settings):
 
     train: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         min_length=1,
-        description="files of labelled structures: extxyz, ASE db, traj, vasprun, OUTCAR",
+        description="labelled structures: extxyz, db, traj, vasprun; or runs/*/OUTCAR",
     )
     valid: str | None = Field(
         default=None, description="file of structures that decide the best epoch"
@@ -80,6 +80,9 @@ class DataSettings(Settings):
     energy_key: str | None = Field(default=None, description=ENERGY_KEY)
     forces_key: str | None = Field(default=None, description="the same for forces")
     stress_key: str | None = Field(default=None, description="the same for stress")
+    format: str | None = Field(
+        default=None, description="of these files, as ASE calls it; null: by name and content"
+    )
     accept: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         default=(), description="codes of the doctor's findings that are right as they are"
     )

@@ -1,6 +1,6 @@
 """Are these structures and labels fit to learn from? And the split into training and validation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,34 +10,81 @@ from ase.geometry import complete_cell
 from ase.neighborlist import neighbor_list
 
 from tunesmith.core import Frame, Label
+from tunesmith.data.keys import Beside
 from tunesmith.errors import DataError
 
 #: a pair closer than this times the sum of its covalent radii is no chemistry
 OVERLAP = 0.3
 _FLAT = 1e-6  # volume of a cell over the product of its edges, below which it is none
+_FARTHEST = 1e6  # Å, a tenth of a millimetre: no structure of atoms is larger
 _BATCH = 1_000_000  # pairs of atoms looked at together
 
 
-def require_labels(frames: Sequence[Frame], elements: Iterable[int] | None = None) -> None:
+def require_labels(
+    frames: Sequence[Frame],
+    elements: Iterable[int] | None = None,
+    beside: Mapping[str, Beside] | None = None,
+) -> None:
     """Raise `DataError`, naming the frame, unless every frame can be learned from.
 
-    elements: atomic numbers the model knows; None: any. Frames of one atom are fine, and so are
+    elements: atomic numbers the model knows; None: any. beside: what else the file says of each
+    frame, by origin, for a message that names it. Frames of one atom are fine, and so are
     duplicates.
     """
     check_structures(frames, elements)
     for frame in frames:
         if frame.label is None:
-            raise DataError(
-                f"{frame.origin}: has no label (energy and forces are both needed); remove it, or "
-                "say how the labels are called with energy_key and forces_key."
-            )
-        _check_label(frame, frame.label)
-    several = [f for f in frames if len(f.atoms) > 1]
-    if several and not any(f.label and _says_something(f.label) for f in several):
-        raise DataError(
-            f"{several[0].origin}: the forces of this and all other frames are zero; "
-            "read the reference's forces, not placeholders."
-        )
+            raise DataError(no_label(frame, (beside or {}).get(frame.origin)))
+        label = frame.label
+        parts = {"energy": label.energy, "forces": label.forces, "stress": label.stress}
+        _check_finite(frame, parts)
+        _check_forces(frame, label.forces)
+    _check_set(frames)
+
+
+def require_some_labels(
+    frames: Sequence[Frame], beside: Mapping[str, Beside], elements: Iterable[int] | None = None
+) -> None:
+    """As `require_labels`, of frames that may have energy or forces alone (NaN for the other).
+
+    beside: what the file says of each frame, which tells what is not there from what is not finite.
+    """
+    check_structures(frames, elements)
+    for frame in frames:
+        known = beside[frame.origin]
+        if frame.label is None:
+            raise DataError(no_label(frame, known))
+        label = frame.label
+        energy = label.energy if known.energy else None
+        forces = label.forces if known.forces else None
+        _check_finite(frame, {"energy": energy, "forces": forces, "stress": label.stress})
+        if forces is not None:
+            _check_forces(frame, forces)
+    _check_set([f for f in frames if beside[f.origin].forces])
+
+
+def no_label(frame: Frame, known: Beside | None) -> str:
+    """A sentence on what a frame lacks, and what the file has that could be it."""
+    cure = "remove it, or say how the labels are called with energy_key and forces_key"
+    if known is None or (known.energy and known.forces):
+        return f"{frame.origin}: has no label (energy and forces are both needed); {cure}."
+    lacking, keys = [], []
+    for what, there, others in (
+        ("energy", known.energy, sorted(known.energies)),
+        ("forces", known.forces, sorted(known.names)),
+    ):
+        if not there:
+            lacking.append(what)
+            keys += [f"--{what}-key {others[0]}"] if others else []
+    if keys:
+        cure = f"say what they are called ({' '.join(keys)}; {what_setting(keys)}), or remove it"
+    return f"{frame.origin}: has no {' and no '.join(lacking)} under the usual names; {cure}."
+
+
+def what_setting(options: Sequence[str]) -> str:
+    """As a configuration says what options say: data.energy_key=dft_energy."""
+    pairs = (option.removeprefix("--").split() for option in options)
+    return " ".join(f"data.{name.replace('-', '_')}={value}" for name, value in pairs)
 
 
 def check_structures(frames: Sequence[Frame], elements: Iterable[int] | None = None) -> None:
@@ -92,18 +139,25 @@ def symbols(numbers: Iterable[int]) -> str:
 # --------------------------------------------------------------------------- labels
 
 
-def _check_label(frame: Frame, label: Label) -> None:
-    parts: dict[str, Any] = {
-        "energy": label.energy,
-        "forces": label.forces,
-        "stress": label.stress,
-    }
+def _check_set(frames: Sequence[Frame]) -> None:
+    several = [f for f in frames if len(f.atoms) > 1]
+    if several and not any(f.label and _says_something(f.label) for f in several):
+        raise DataError(
+            f"{several[0].origin}: the forces of this and all other frames are zero; "
+            "read the reference's forces, not placeholders."
+        )
+
+
+def _check_finite(frame: Frame, parts: Mapping[str, Any]) -> None:
     for name, value in parts.items():
         if value is not None and not np.isfinite(value).all():
             raise DataError(
                 f"{frame.origin}: its {name} is not finite; remove the frame or label it again."
             )
-    forces, n = label.forces, len(frame.atoms)
+
+
+def _check_forces(frame: Frame, forces: np.ndarray) -> None:
+    n = len(frame.atoms)
     if forces.shape != (n, 3):
         raise DataError(f"{frame.origin}: forces have shape {forces.shape}, not ({n}, 3).")
     if n == 1 or (forces != forces[0]).any():
@@ -144,6 +198,12 @@ def _check_atoms(frame: Frame, known: set[int] | None) -> None:
         raise DataError(f"{origin}: has no atoms; remove the frame.")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise DataError(f"{origin}: positions or cell are not finite; remove the frame.")
+    reach = max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max())
+    if reach > _FARTHEST:
+        raise DataError(
+            f"{origin}: positions or cell reach {reach:.1e} Å, which is no structure; correct or "
+            "remove the frame."
+        )
     elements = set(atoms.numbers.tolist())
     if known is not None and not elements <= known:
         raise DataError(

@@ -1,99 +1,119 @@
 """Any file ASE reads → its structures, with all the file says in info, arrays and results."""
 
-import sqlite3
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from ase import Atoms
-from ase.db import connect
-from ase.io import iread
-from ase.io.formats import UnknownFileTypeError
+from ase.io.formats import ioformats
 
-from tunesmith.data import database, extxyz
-from tunesmith.data.rows import canonical
-from tunesmith.errors import DataError, RunFolderError
+from tunesmith.data import databases, lammps, outputs, xyz_lines
+from tunesmith.data.kinds import How, kind_of
+from tunesmith.data.text import is_packed
+from tunesmith.errors import DataError
+
+_BINARY = ("traj", "bundletrajectory", "netcdftrajectory", "gpw", "cp2k-dcd")
 
 
-def read_images(path: Path) -> list[Atoms]:
+def read_images(path: Path, how: How | None = None) -> list[Atoms]:
     """All structures of a file. Raises `DataError`, with the frame's number where it is known."""
-    check_file(path)
-    return list(iter_images(path))
+    check_file(path, how)
+    return [atoms for _, atoms in iter_images(path, how=how)]
 
 
-def check_file(path: Path) -> int | None:
+def check_file(path: Path, how: How | None = None) -> int | None:
     """How many structures a file holds, where that can be told before they are read.
 
-    Raises `DataError` where there is no file, an empty one or a damaged extxyz file.
+    Raises `DataError` where there is no file, an empty one, one of unknown format or a damaged
+    extxyz file.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; check the path.")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty; write it again.")
-    return extxyz.scan(path) if _is_extxyz(path) else None
+    return xyz_lines.scan(path) if kind_of(path, how or How()) == "extxyz" else None
 
 
-def iter_images(path: Path, only: Collection[int] | None = None) -> Iterator[Atoms]:
-    """The structures of a file that `check_file` has passed, one in memory at a time.
+def iter_images(
+    path: Path,
+    only: Collection[int] | None = None,
+    *,
+    how: How | None = None,
+    notes: list[str] | None = None,
+) -> Iterator[tuple[int, Atoms]]:
+    """Number and structure of each frame that `check_file` has passed, one in memory at a time.
 
-    only: numbers of those to give, from 0 and in ascending order whatever theirs; None for all.
-    Raises `DataError`, with the frame's number where it is known, where one cannot be read.
+    Numbers count from 0 through all the file holds; what is left out (electrons that did not
+    converge) has one too. only: numbers of those to give, in ascending order whatever theirs; None
+    for all. notes: takes what people should know of the reading, each once. Raises `DataError`,
+    with the frame's number where it is known, where one cannot be read.
     """
+    how, notes = how or How(), [] if notes is None else notes
+    kind = kind_of(path, how)
+    images = _images(path, kind, how, only, notes)
     n = 0
-    try:
-        if only is not None and _is_extxyz(path):
-            images = extxyz.read_some(path, only)
-        elif path.suffix == ".db":
-            images = _database_images(path)
-        else:
-            images = iread(str(path), index=":", do_not_split_by_at_sign=True)
-        for n, atoms in enumerate(images, 1):  # one by one: a failure then has a frame number
-            if only is None or _is_extxyz(path) or n - 1 in only:
-                yield atoms
-    except UnknownFileTypeError as error:
-        raise DataError(
-            f"{path}: the format is not one ASE knows; convert the file to extxyz."
-        ) from error
-    except (DataError, RunFolderError):
-        raise
-    except Exception as error:  # ASE's readers raise whatever the parser stumbles over
-        raise DataError(
-            f"{path}: frame {n} cannot be read ({type(error).__name__}: {error}); the "
-            "file is damaged or cut off: write it again."
-        ) from error
+    while True:
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = next(images, None)
+        except DataError:
+            raise
+        except Exception as error:  # ASE's readers raise whatever the parser stumbles over
+            raise DataError(_unreadable(path, kind, n, error)) from error
+        for warning in caught:
+            text = _said(warning.message, path)
+            if issubclass(warning.category, UserWarning) and text not in notes:
+                notes.append(text)
+        if found is None:
+            break
+        number, n = found[0], found[0] + 1
+        if only is None or number in only:
+            yield found
     if not n:
-        raise DataError(f"{path}: the file holds no structure; check that it is the right one.")
-
-
-def _is_extxyz(path: Path) -> bool:
-    return path.suffix in (".xyz", ".extxyz")
-
-
-def _database_images(path: Path) -> Iterator[Atoms]:
-    """Rows of an ASE database; of our own label store (`store.py`) the labelled ones."""
-    references = set()
-    try:
-        with connect(str(path), type="db", use_lock_file=False) as db:
-            database.check(db)
-            rows = database.rows(db, path)
-        for row in rows:
-            atoms, pairs, data = row.toatoms(), row.key_value_pairs, dict(row.data)
-            if "tunesmith" in data:
-                if pairs["status"] != "label":
-                    continue
-                references.add(canonical(data["reference"]))
-                pairs, data = data["info"], {k: data[k] for k in ("config_type", "weight")}
-            for name, value in data.items():
-                per_atom = isinstance(value, np.ndarray) and value.shape[:1] == (len(atoms),)
-                (atoms.arrays if per_atom and value.ndim == 2 else atoms.info)[name] = value
-            atoms.info.update(pairs)
-            yield atoms
-    except sqlite3.DatabaseError as error:
         raise DataError(
-            f"{path}: not a readable ASE database ({error}); check the file, or convert it."
-        ) from error
-    if len(references) > 1:
-        raise DataError(
-            f"{path}: holds labels of {len(references)} references, whose energies do not compare; "
-            "write those of one to a file (LabelStore.labels(reference), write_frames)."
+            f"{path}: ASE finds no structure in it (read as {kind}); check that it is the right "
+            "file, or name its format."
         )
+
+
+def _said(message: Warning | str, path: Path) -> str:
+    """The first line of a warning, without the path of anything."""
+    first = next(iter(str(message).strip().splitlines()), "")
+    return f"ASE says: {first.replace(str(path), path.name)[:200]}"
+
+
+def _images(
+    path: Path, kind: str, how: How, only: Collection[int] | None, notes: list[str]
+) -> Iterator[tuple[int, Atoms]]:
+    """By the reader of the format."""
+    if is_packed(path) and (kind == "db" or not ioformats[kind].acceptsfd):
+        raise DataError(f"{path}: files of format {kind} are not read packed; unpack it.")
+    if kind == "extxyz":
+        numbers = None if only is None else sorted(set(only))
+        images = xyz_lines.images(path, numbers)
+        return enumerate(images) if numbers is None else zip(numbers, images, strict=False)
+    if kind == "db":
+        return enumerate(databases.images(path))
+    if kind == "lammps-dump-text":
+        return enumerate(lammps.dump_images(path, how, notes))
+    if kind == "lammps-data":
+        return enumerate(lammps.data_images(path, how))
+    return outputs.images(path, kind, notes)
+
+
+def _unreadable(path: Path, kind: str, n: int, error: Exception) -> str:
+    """What a reader of ASE stumbled over, and what to do: damage is claimed of binary files only,
+    which nobody writes by hand."""
+    what: Any = f"{type(error).__name__}: {error}".replace("\n", " ")
+    start = f"{path}: frame {n} cannot be read ({what})"
+    if kind in _BINARY or (is_packed(path) and isinstance(error, EOFError)):
+        return f"{start}; the file is damaged or cut off: write or copy it again."
+    if isinstance(error, UnicodeDecodeError):
+        return f"{start}; it is not written in UTF-8: iconv -f latin1 -t utf-8 makes it so."
+    other = "the vasprun.xml of the same calculation, or " if kind == "vasp-out" else ""
+    return (
+        f"{start}, by ASE's reader of {kind}; look whether the file is whole and of that format, "
+        f"and give {other}extxyz instead."
+    )

@@ -22,7 +22,7 @@ from ase import Atoms
 from ase.db import connect
 
 from tunesmith.core import Failure, Frame, Label, Reference
-from tunesmith.data import database
+from tunesmith.data import store_file
 from tunesmith.data.claims import claim
 from tunesmith.data.rows import Entry, canonical, decode, encode, is_ours, label_key, plain_label
 from tunesmith.errors import DataError, RunFolderError
@@ -43,10 +43,10 @@ class LabelStore:
         self._token: str | None = None
         self._rows = 0  # how many rows were ever written, when last looked
         self._seen: dict[tuple[str, str], Entry] = {}  # all that was read and written, by key
-        database.check_size(self.path)
+        store_file.check_size(self.path)
         with self._session() as db:
-            database.prepare(db)
-            self._token, self._rows = database.token(db), database.rows_written(db)
+            store_file.prepare(db)
+            self._token, self._rows = store_file.token(db), store_file.rows_written(db)
 
     def __enter__(self) -> Self:
         return self
@@ -169,7 +169,7 @@ class LabelStore:
         """
         with self._session() as db:
             db.connection.execute("BEGIN IMMEDIATE")
-            for row in filter(is_ours, database.rows(db, self.path, label_key=key)):
+            for row in filter(is_ours, store_file.rows(db, self.path, label_key=key)):
                 if row.key_value_pairs["status"] != "label":
                     continue
                 entry = decode(row)
@@ -183,7 +183,7 @@ class LabelStore:
                 db.write(atoms, pairs, data)
                 self._seen.pop((key, "label"))
                 self._seen[key, pairs["status"]] = new
-            self._rows = database.rows_written(db)
+            self._rows = store_file.rows_written(db)
 
     def _entries(self, status: str) -> list[Entry]:
         with self._session() as db:
@@ -196,7 +196,7 @@ class LabelStore:
         Not those of a status only: the table that ASE looks into has no digest.
         """
         read = []
-        for row in filter(is_ours, database.rows(db, self.path, **only)):
+        for row in filter(is_ours, store_file.rows(db, self.path, **only)):
             entry, pairs = decode(row), row.key_value_pairs
             self._seen[pairs["label_key"], pairs["status"]] = entry
             read.append((pairs["status"], entry))
@@ -228,7 +228,7 @@ class LabelStore:
                         "structure and reference; give the reference another name or drop one."
                     )
                 outcomes.append(known)
-            self._rows = database.rows_written(db)
+            self._rows = store_file.rows_written(db)
         return outcomes
 
     @contextmanager
@@ -242,15 +242,15 @@ class LabelStore:
             self._rescue(entries, "is gone")
         try:
             with connect(str(self.path), type="db", use_lock_file=False) as db:
-                if self._token is not None and database.token(db) != self._token:
+                if self._token is not None and store_file.token(db) != self._token:
                     self._rescue(entries, "is not the file it was when it was opened")
-                if self._token is not None and database.rows_written(db) < self._rows:
+                if self._token is not None and store_file.rows_written(db) < self._rows:
                     self._rescue(entries, "is an older copy of what it was")
                 yield db
         except sqlite3.Error as error:
-            if database.is_damage(error) and (sound := database.salvaged(self.path)):
+            if store_file.is_damage(error) and (sound := store_file.salvaged(self.path)):
                 self._rescue([*sound, *entries], "is damaged", "the {n} labels that are sound")
-            raise RunFolderError(f"{self.path}: {database.cure(error)}") from error
+            raise RunFolderError(f"{self.path}: {store_file.cure(error)}") from error
 
     def _rescue(
         self,

@@ -1,34 +1,35 @@
 """Structures of files too large to hold: each in turn, then a few again with their labels."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from tunesmith.core import Frame
-from tunesmith.data.formats import KeysUsed, choose_keys, frame_from, values_of
+from tunesmith.data.frames import Reading
 from tunesmith.data.images import check_file, iter_images
-from tunesmith.errors import DataError
+from tunesmith.data.keys import QUANTITIES, KeysUsed, choose_keys, values_of
+from tunesmith.data.kinds import How
+from tunesmith.data.naming import expanded, told_apart
 
 
 class Stream:
     """The structures of several files, numbered from 0 through all of them.
 
     total: how many there are; None where a file does not tell before it is read. Raises
-    `DataError` for a file that is absent, empty or cut off.
+    `DataError` for a file that is absent, named twice, empty or cut off.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
-        names = [path.name for path in self.paths]
-        # two files of one name are told apart by their folders
-        self._names = [str(p) if names.count(p.name) > 1 else p.name for p in self.paths]
-        if twice := next((p for p in self.paths if self.paths.count(p) > 1), None):
-            raise DataError(f"{twice}: named twice; name each file once.")
-        counts = [check_file(path) for path in self.paths]
+    def __init__(self, paths: Sequence[Path], how: How | None = None) -> None:
+        self.paths, self.how = expanded(paths), how
+        self._names = told_apart(self.paths)
+        counts = [check_file(path, how) for path in self.paths]
         known = [n for n in counts if n is not None]
         self.total = sum(known) if len(known) == len(counts) else None
-        self._counts: list[int] = []
+        self._numbers: list[array[int]] = []  # in each file, which may leave some out
         self._keys: list[KeysUsed] = []
+        #: what people should know of each file, by its name, after one whole pass
+        self.notes: dict[str, tuple[str, ...]] = {}
 
     def __iter__(self) -> Iterator[Frame]:
         """Bare structures, without labels, one in memory at a time.
@@ -36,17 +37,20 @@ class Stream:
         Raises `DataError` where one cannot be read, and where the labels of a file stand under
         different names.
         """
-        self._counts, self._keys = [], []
+        self._numbers, self._keys = [], []
         for path, name in zip(self.paths, self._names, strict=True):
             kinds: dict[frozenset[str], str] = {}
-            keys, n = KeysUsed(), 0
-            for n, image in enumerate(iter_images(path), 1):
-                values, origin = values_of(image), f"{name}#{n - 1}"
+            keys, notes, numbers = KeysUsed(), list[str](), array("q")
+            reading = Reading(KeysUsed())
+            for number, image in iter_images(path, how=self.how, notes=notes):
+                values, origin = values_of(image), f"{name}#{number}"
+                numbers.append(number)
                 if (kind := frozenset(values)) not in kinds:
                     kinds[kind] = origin
                     keys = _keys_of(kinds)
-                yield frame_from(image, values, origin, KeysUsed())
-            self._counts.append(n)
+                yield reading.frame(image, values, origin)
+            self.notes[name] = (*notes, *reading.notes())
+            self._numbers.append(numbers)
             self._keys.append(keys)
 
     def read(self, numbers: Sequence[int]) -> list[Frame]:
@@ -54,19 +58,21 @@ class Stream:
 
         After one whole pass over the structures, which counted them.
         """
-        starts = [0, *accumulate(self._counts)]
+        starts = [0, *accumulate(map(len, self._numbers))]
         found: dict[int, Frame] = {}
         for k, path in enumerate(self.paths):
-            here = sorted(i - starts[k] for i in numbers if starts[k] <= i < starts[k + 1])
-            if not here:
+            here = [i for i in numbers if starts[k] <= i < starts[k + 1]]
+            where = {self._numbers[k][i - starts[k]]: i for i in here}
+            if not where:
                 continue
-            for i, image in zip(here, iter_images(path, set(here)), strict=True):
-                origin = f"{self._names[k]}#{i}"
-                found[starts[k] + i] = frame_from(image, values_of(image), origin, self._keys[k])
+            reading = Reading(self._keys[k])
+            for number, image in iter_images(path, where.keys(), how=self.how):
+                origin = f"{self._names[k]}#{number}"
+                found[where[number]] = reading.frame(image, values_of(image), origin)
         return [found[int(i)] for i in numbers]
 
 
 def _keys_of(kinds: dict[frozenset[str], str]) -> KeysUsed:
     """Under which keys labels stand, from the names that occur together and where they first do."""
     values = [dict.fromkeys(kind) for kind in kinds]
-    return choose_keys(values, dict.fromkeys(("energy", "forces", "stress")), list(kinds.values()))
+    return choose_keys(values, dict.fromkeys(QUANTITIES), list(kinds.values()))

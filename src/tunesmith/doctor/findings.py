@@ -40,6 +40,11 @@ CODES: dict[str, Code] = {
         "some periodic frames have no stress",
         "nothing; only those that have one teach the stress",
     ),
+    "stress-unused": Code(
+        "warning",
+        "there is a stress under a name that is not read",
+        "name it (stress_key) or call it REF_stress if it is the reference's; else remove it",
+    ),
     # ------------------------------------------------------------------ structures
     "unknown-element": Code(
         "error",

@@ -1,9 +1,7 @@
 """Everything that can be checked before a run costs anything."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ from tunesmith.config import RunConfig
 from tunesmith.core import E0s, Frame, derived_seed
 from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
-from tunesmith.data.images import read_images
 from tunesmith.data.rows import canonical
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.loop import adversaries
@@ -65,7 +62,7 @@ def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
     model = config.model
     potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
     foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
-    frames, structures = _starts(config, potential)
+    frames, structures = _starts(config, potential, say)
     state = config.explore.init(structures, derived_seed(config.seed, "explore"))
     for atoms in structures:
         config.acquire.limits(config.target, atoms, 0)
@@ -97,20 +94,21 @@ def _problem(
     return problem, replayed
 
 
-def _starts(config: RunConfig, potential: Potential) -> tuple[list[Frame], list[Atoms]]:
+def _starts(
+    config: RunConfig, potential: Potential, say: Callable[[str], None]
+) -> tuple[list[Frame], list[Atoms]]:
     """Start structures as frames, for messages and identity, and with their constraints."""
     frames: list[Frame] = []
     structures: list[Atoms] = []
     for name in config.explore.start:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            read, _ = read_frames(name)
-            images = read_images(Path(name))
-        for frame, image in zip(read, images, strict=True):
-            atoms = frame.atoms.copy()
-            atoms.set_constraint([c.copy() for c in image.constraints])
-            frames.append(Frame(frame.atoms, None, frame.origin))
-            structures.append(atoms)
+        read, keys = read_frames(name, constraints=True)
+        for note in keys.notes:
+            say(f"{name}: {note}")
+        for frame in read:
+            bare = frame.atoms.copy()
+            bare.set_constraint()
+            frames.append(Frame(bare, None, frame.origin))
+            structures.append(frame.atoms)
     checks.check_structures(frames, potential.elements)
     return frames, structures
 

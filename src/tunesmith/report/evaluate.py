@@ -19,6 +19,7 @@ def evaluate(
     *,
     thresholds: Mapping[str, float | Quantity] | None = None,
     relative_energies: bool = False,
+    partial: bool = False,
     batch_size: int = 8,
 ) -> Evaluation:
     """Predict every labelled frame and compare.
@@ -29,7 +30,8 @@ def evaluate(
     relative_energies: compare energies after removing each composition's mean error; frames alone
     with their composition then have no energy to compare. A posterior with ``e0s`` that leave a
     composition's energy open is refused (`DataError`) without it; the spread of one that has a
-    ``calibration`` is judged as calibrated by it.
+    ``calibration`` is judged as calibrated by it. partial: a label whose energy or whose forces are
+    all NaN has none, and what is there is compared; else it is refused.
 
     Raises `DataError` for frames without a usable label, `ModelError` naming the frame for
     predictions that are not finite, `ConfigError` for thresholds that make no sense.
@@ -37,22 +39,30 @@ def evaluate(
     limits = _thresholds(thresholds or {})
     if batch_size < 1:
         raise ConfigError(f"batch_size: {batch_size} is too small; use 1 or more.")
-    _require_labels(frames)
+    _require_labels(frames, partial)
     compositions = np.array([f.atoms.get_chemical_formula("hill") for f in frames])
-    if not relative_energies:
-        _require_fixed(posterior, frames, compositions)
+    with_energy = np.array([bool(f.label and np.isfinite(f.label.energy)) for f in frames])
+    there = {"energy": with_energy.any(), "force": any(_has_forces(f) for f in frames)}
+    asked = [f"thresholds.{name}" for name in limits if not there[name]]
+    asked += ["relative energies"] if relative_energies and not there["energy"] else []
+    if asked:
+        raise ConfigError(f"{asked[0]}: no frame has a label to compare with it; leave it out.")
+    if not relative_energies and with_energy.any():
+        rows = np.flatnonzero(with_energy)
+        _require_fixed(posterior, [frames[i] for i in rows], compositions[rows])
     wanted = [_has_stress(frame) for frame in frames]
     laws = getattr(posterior, "calibration", {})
     means, stds, n_members = _predict(posterior, frames, wanted, batch_size)
     stds = [_calibrated(std, laws) for std in stds]
     labels = [f.label for f in frames if f.label is not None]
-    predicted = np.concatenate([m.energy for m in means])
     reference = np.array([label.energy for label in labels])
+    predicted = np.where(with_energy, np.concatenate([m.energy for m in means]), np.nan)
+    forces = np.concatenate([label.forces for label in labels])
     energy_std = np.concatenate([s.energy for s in stds]) if stds else None
     # where the others are calibrated a raw spread would be taken for an error bar
     honest = not laws or "stress" in laws
     stress = _stress(frames, means, stds if honest else [], wanted)
-    notes, removed = [], None
+    notes, removed = _not_there(frames), None
     if any(wanted) and stress is None:
         notes.append("Stress is not compared: the model predicts none.")
     if stress is not None and stds and not honest:
@@ -76,8 +86,8 @@ def evaluate(
         numbers=np.concatenate([f.atoms.numbers for f in frames]),
         energy=Compared(predicted, reference, energy_std),
         forces=Compared(
-            np.concatenate([m.forces for m in means]),
-            np.concatenate([label.forces for label in labels]),
+            np.where(np.isfinite(forces), np.concatenate([m.forces for m in means]), np.nan),
+            forces,
             np.concatenate([s.forces for s in stds]) if stds else None,
         ),
         stress=stress,
@@ -132,7 +142,24 @@ def _thresholds(given: Mapping[str, float | Quantity]) -> dict[str, Quantity]:
     return limits
 
 
-def _require_labels(frames: list[Frame]) -> None:
+def _has_forces(frame: Frame) -> bool:
+    return frame.label is not None and not np.isnan(frame.label.forces).all()
+
+
+def _not_there(frames: list[Frame]) -> list[str]:
+    """How many frames lack what others are compared by."""
+    lacking = {
+        "energy": sum(bool(f.label and np.isnan(f.label.energy)) for f in frames),
+        "forces": sum(not _has_forces(f) for f in frames),
+    }
+    return [
+        f"Without {what}, and compared by what they have: {n} of {len(frames)} frames."
+        for what, n in lacking.items()
+        if n
+    ]
+
+
+def _require_labels(frames: list[Frame], partial: bool) -> None:
     if not frames:
         raise DataError("There is no frame to evaluate; give at least one labelled structure.")
     for frame in frames:
@@ -144,8 +171,13 @@ def _require_labels(frames: list[Frame]) -> None:
                 f"{len(frame.atoms)} atoms; give one row of three per atom."
             )
         stress = 0.0 if frame.label.stress is None else frame.label.stress
-        values = (frame.label.energy, frame.label.forces, stress)
-        if not all(np.all(np.isfinite(np.asarray(v, float))) for v in values):
+        finite = [
+            bool(np.isfinite(np.asarray(v, float)).all())
+            for v in (frame.label.energy, frame.label.forces, stress)
+        ]
+        absent = [np.isnan(frame.label.energy), np.isnan(frame.label.forces).all(), False]
+        allowed = absent if partial and absent[0] != absent[1] else [False] * 3
+        if not all(ok or gone for ok, gone in zip(finite, allowed, strict=True)):
             raise DataError(
                 f"{frame.origin} has a label that is not finite; label it again or leave it out."
             )
@@ -192,7 +224,9 @@ def _remove_mean_error(
     predicted: np.ndarray, reference: np.ndarray, compositions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predicted energies less their composition's mean error (NaN for a frame alone), and that."""
-    error, count = centred(predicted - reference, compositions)
+    error, count = np.full(len(predicted), np.nan), np.zeros(len(predicted), int)
+    there = np.isfinite(predicted)
+    error[there], count[there] = centred((predicted - reference)[there], compositions[there])
     if not np.any(count > 1):
         raise DataError(
             "Relative energies need two frames of one composition, and here every composition "

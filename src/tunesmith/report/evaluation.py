@@ -47,7 +47,8 @@ def centred(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndar
 class Evaluation:
     """Predictions against labels for B frames with A atoms in all.
 
-    energy: (B,) total, eV. forces: (A, 3) eV/Å. stress: (B, 3, 3) eV/Å³, NaN rows where a frame
+    energy: (B,) total, eV, NaN where a frame has none. forces: (A, 3) eV/Å, NaN rows where a frame
+    has none. stress: (B, 3, 3) eV/Å³, NaN rows where a frame
     has no stress to compare; None when no frame has. removed: (B,) eV taken off each predicted
     energy (its composition's mean error), None when energies are compared as they are; a frame
     alone with its composition then has a predicted energy of NaN, because nothing is left to
@@ -80,6 +81,11 @@ class Evaluation:
         return np.linalg.norm(self.forces.error, axis=1)
 
     @property
+    def with_forces(self) -> np.ndarray:
+        """(A,) whether there are forces to compare."""
+        return np.isfinite(self.forces.error).all(axis=1)
+
+    @property
     def frame_of_atom(self) -> np.ndarray:
         """(A,) index of the frame each atom belongs to."""
         return np.repeat(np.arange(len(self.n_atoms)), self.n_atoms)
@@ -97,13 +103,15 @@ class Evaluation:
             out["n_members"] = self.n_members
         out |= {"energies": "absolute" if self.removed is None else "relative"}
         out |= _energy(self, everything) | _within_composition(self) | _forces(self, everything)
-        reference = self.forces.reference
-        out["force_rms_reference_meV_per_A"] = 1e3 * scores.rmse(reference)
-        out |= _finite("force_r2", scores.r2(self.forces.predicted, reference))
+        known = self.with_forces
+        if known.any():
+            reference = self.forces.reference[known]
+            out["force_rms_reference_meV_per_A"] = 1e3 * scores.rmse(reference)
+            out |= _finite("force_r2", scores.r2(self.forces.predicted[known], reference))
         out |= _stress(self)
         out["per_element"] = {
             chemical_symbols[z]: _force_errors(self, self.numbers == z)
-            for z in np.unique(self.numbers)
+            for z in np.unique(self.numbers[known])
         }
         out["per_config_type"] = {
             str(name): {"n_frames": int(np.sum(rows))} | _energy(self, rows) | _forces(self, rows)
@@ -111,9 +119,9 @@ class Evaluation:
             if np.any(rows := self.config_types == name)
         }
         out["worst_frames"] = _worst(self)
-        if self.thresholds:
-            out["over_threshold"] = _over_threshold(self)
-        if self.forces.std is not None:
+        if over := _over_threshold(self):
+            out["over_threshold"] = over
+        if with_spread(self):
             out["spread"] = _spread(self)
             out["spread_calibrated"] = self.calibrated
         if self.notes:
@@ -138,7 +146,7 @@ def _energy(evaluation: Evaluation, frames: np.ndarray) -> dict[str, float]:
         return out | {"energy_mean_error_meV_per_atom": float(error.mean())}
     # the mean error is 0 by construction here; what was taken off is the number that says something
     removed = 1e3 * (evaluation.removed / evaluation.n_atoms)[frames]
-    return out | {"energy_removed_mean_error_meV_per_atom": float(removed.mean())}
+    return out | {"energy_removed_mean_error_meV_per_atom": float(np.nanmean(removed))}
 
 
 def _within_composition(evaluation: Evaluation) -> dict[str, float]:
@@ -157,6 +165,9 @@ def _within_composition(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _force_errors(evaluation: Evaluation, atoms: np.ndarray) -> dict[str, Any]:
+    atoms = atoms & evaluation.with_forces
+    if not atoms.any():
+        return {}
     error = 1e3 * evaluation.forces.error[atoms]
     return {
         "n_atoms": int(np.sum(atoms)),
@@ -186,7 +197,9 @@ def _stress(evaluation: Evaluation) -> dict[str, Any]:
 def _worst(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
     """The frames with the largest errors, worst first, by energy per atom and by force."""
     largest = np.zeros(len(evaluation.n_atoms))
-    np.maximum.at(largest, evaluation.frame_of_atom, evaluation.force_error_norm)
+    known = evaluation.with_forces
+    largest[np.unique(evaluation.frame_of_atom[~known])] = np.nan
+    np.maximum.at(largest, evaluation.frame_of_atom[known], evaluation.force_error_norm[known])
     ranked = {
         "force": ("max_force_error_meV_per_A", 1e3 * largest),
         "energy": ("energy_error_meV_per_atom", 1e3 * evaluation.energy_error_per_atom),
@@ -213,8 +226,9 @@ def _worst(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
 def _judged(evaluation: Evaluation, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """|error| that a threshold is held against, and the std that should foretell it."""
     if name == "force":
-        std = evaluation.forces.std
-        return evaluation.force_error_norm, None if std is None else np.linalg.norm(std, axis=1)
+        std, known = evaluation.forces.std, evaluation.with_forces
+        spread = None if std is None else np.linalg.norm(std[known], axis=1)
+        return evaluation.force_error_norm[known], spread
     keep = np.isfinite(evaluation.energy.predicted)
     per_atom = name in evaluation.thresholds and evaluation.thresholds[name].per == "atom"
     scale = evaluation.n_atoms[keep] if per_atom else 1.0
@@ -227,6 +241,8 @@ def _over_threshold(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     out = {}
     for name, threshold in evaluation.thresholds.items():
         error, _ = _judged(evaluation, name)
+        if not error.size:
+            continue
         unit = "eV_per_A" if name == "force" else "eV_per_atom" if threshold.per == "atom" else "eV"
         out[name] = {
             f"threshold_{unit}": threshold.value,
@@ -256,14 +272,24 @@ def _spread(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 def with_spread(evaluation: Evaluation) -> dict[str, Compared]:
     """Every quantity that has a spread: energies, force components and, of the frames that have a
     stress, its six components, each once."""
-    found = {"energy": evaluation.energy, "force": evaluation.forces}
+    found = {
+        "energy": _only(evaluation.energy, np.isfinite(evaluation.energy.error)),
+        "force": _only(evaluation.forces, evaluation.with_forces),
+    }
     if (stress := evaluation.stress) is not None and stress.std is not None:
         known = np.isfinite(stress.error).all(axis=(1, 2))
         predicted, reference, std = (
             part[known][:, *_VOIGT] for part in (stress.predicted, stress.reference, stress.std)
         )
         found["stress"] = Compared(predicted, reference, std)
-    return {name: values for name, values in found.items() if values.std is not None}
+    return {
+        name: values for name, values in found.items() if values.std is not None and len(values.std)
+    }
+
+
+def _only(values: Compared, rows: np.ndarray) -> Compared:
+    std = None if values.std is None else values.std[rows]
+    return Compared(values.predicted[rows], values.reference[rows], std)
 
 
 def _spread_scores(

@@ -1,6 +1,6 @@
 """Pictures of an evaluation and of a training, written as files; no window, no global state."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,27 @@ _PANEL = 4.2  # inches, side of one parity panel
 
 
 def parity(evaluation: Evaluation, path: Path | str, *, title: str = "") -> None:
-    """Predicted against reference energies (per atom) and force components, as one picture."""
-    figure = Figure(figsize=(2 * _PANEL + 0.8, _PANEL + 0.6), layout="compressed")
-    energy, force = figure.subplots(1, 2)
-    _energy_parity(energy, evaluation, "energies")
-    _force_parity(force, evaluation, "forces")
+    """Predicted against reference energies (per atom) and force components, those there are, as one
+    picture."""
+    drawn = [draw for draw, there in _panels(evaluation) if there]
+    if not drawn:
+        raise DataError("There is neither an energy nor a force to draw; label the structures.")
+    figure = Figure(figsize=(len(drawn) * _PANEL + 0.8, _PANEL + 0.6), layout="compressed")
+    axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for ax, draw in zip(axes, drawn, strict=True):
+        draw(ax, evaluation)
     if title:
         figure.suptitle(title)
     save(figure, path)
+
+
+def _panels(evaluation: Evaluation) -> list[tuple[Callable[[Axes, Evaluation], None], bool]]:
+    """What a parity plot shows, and whether there is something to show."""
+    energies = bool(np.isfinite(evaluation.energy.predicted).any())
+    return [
+        (lambda ax, e: _energy_parity(ax, e, "energies"), energies),
+        (lambda ax, e: _force_parity(ax, e, "forces"), bool(evaluation.with_forces.any())),
+    ]
 
 
 def parity_before_after(before: Evaluation, after: Evaluation, path: Path | str) -> None:
@@ -160,7 +173,8 @@ def _scatter_by_config_type(ax: Axes, x: np.ndarray, y: np.ndarray, types: np.nd
 
 def _force_parity(ax: Axes, evaluation: Evaluation, name: str) -> None:
     """Components in eV/Å; a logarithmic density where there are many."""
-    x, y = evaluation.forces.reference.ravel(), evaluation.forces.predicted.ravel()
+    known = evaluation.with_forces
+    x, y = (v[known].ravel() for v in (evaluation.forces.reference, evaluation.forces.predicted))
     title = [name, _errors_text(1e3 * (y - x), "meV/Å")]
     low, high = _finish_parity(ax, x, y, "force component (eV/Å)", title)
     if x.size < DENSE:

@@ -51,7 +51,9 @@ def number(value: float | None) -> str:
 
 def evaluation_table(summary: dict[str, Any], *, title: str = "Errors") -> RenderableType:
     """Overall errors, then per element, per config_type (more than one), spread, worst frames."""
-    parts: list[RenderableType] = [_overall(summary, title), _per_element(summary)]
+    parts: list[RenderableType] = [_overall(summary, title)]
+    if summary["per_element"]:
+        parts.append(_per_element(summary))
     if len(summary["per_config_type"]) > 1:
         parts.append(_per_config_type(summary))
     if "over_threshold" in summary:

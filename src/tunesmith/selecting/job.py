@@ -42,7 +42,7 @@ def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
     written then.
     """
     representation = wanted.check()
-    structures = Stream(wanted.pool)
+    structures = Stream(wanted.pool, wanted.how)
     wanted.require_enough(structures.total)
     labelled = _labelled(wanted, notes)
     posterior = _open(wanted, representation)
@@ -119,6 +119,9 @@ def _look(
         new_elements=wanted.new_elements,
         seen=lambda: bar.advance(task),
     )
+    for name, remarks in structures.notes.items():
+        for remark in remarks:
+            bar.console.print(f"{name}: {remark}", markup=False)
     for n, text in (
         (found.isolated, "isolated atoms, which are no candidates"),
         (found.labelled, "structures that are labelled already, left out"),

@@ -8,6 +8,7 @@ import numpy as np
 from tunesmith import settings
 from tunesmith.acquire import RULES
 from tunesmith.core import Settings
+from tunesmith.data.kinds import How
 from tunesmith.errors import ConfigError, DataError, RunFolderError
 from tunesmith.registry import REPRESENTATIONS, nearest
 from tunesmith.uncertainty.representation import Representation
@@ -27,7 +28,8 @@ class Wanted:
     rule top. noise: λ of posterior-variance. skip_labelled: leave out candidates that are labelled
     already. new_elements: elements that no labelled structure has are meant. cache: folder where
     features are kept. changes: settings of the representation, as on the command line
-    (``acquire.representation.bonds=connectivity``).
+    (``acquire.representation.bonds=connectivity``). how: what the pool's files do not say of
+    themselves.
     """
 
     pool: tuple[Path, ...]
@@ -46,6 +48,7 @@ class Wanted:
     cache: Path | None = None
     seed: int = 0
     changes: tuple[str, ...] = ()
+    how: How | None = None
 
     @property
     def picture(self) -> Path:

@@ -1,6 +1,7 @@
 """What a fine-tuning starts from, checked before anything is written: data, model, strategy."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -10,8 +11,10 @@ from tunesmith.core import E0s, Frame
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s, needs_prediction
 from tunesmith.data.formats import Beside, read_contents
+from tunesmith.data.naming import expanded, told_apart
 from tunesmith.doctor.examine import examine
 from tunesmith.doctor.findings import refusal, require_codes
+from tunesmith.doctor.unused import judge_unused
 from tunesmith.errors import DataError, ModelError
 from tunesmith.potentials import zoo
 from tunesmith.tune import folder
@@ -53,7 +56,7 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
     start = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
     for part in (train, valid) if valid else (train,):
-        checks.require_labels(part, potential.elements)
+        checks.require_labels(part, potential.elements, beside)
     remarks = []
     if config.undecided:
         structures = [frame.atoms for frame in (*train, *valid)]
@@ -106,22 +109,32 @@ def _frames(
     data = config.data
     beside: dict[str, Beside] = {}
 
-    def read(name: str) -> list[Frame]:
+    paths = expanded(data.train)
+    files = [*paths, *([Path(data.valid)] if data.valid is not None else [])]
+    called = dict(zip(files, told_apart(files), strict=True))
+
+    def read(path: Path) -> list[Frame]:
         found = read_contents(
-            name,
+            path,
             energy_key=data.energy_key,
             forces_key=data.forces_key,
             stress_key=data.stress_key,
+            format=data.format,
+            name=called[path],
         )
-        console.print(f"{name}: {len(found.frames)} structures; {found.keys}")
+        n = len(found.frames)
+        console.print(f"{path}: {n} structures; {found.keys}", markup=False)
+        for f in judge_unused(path.name, found.keys):
+            if f.code not in data.accept:
+                console.print(f"{f.code}: {f.message}; {f.cure}", markup=False)
         beside.update(found.beside)
         return found.frames
 
-    train, isolated = checks.separate_isolated([f for name in data.train for f in read(name)])
+    train, isolated = checks.separate_isolated([f for path in paths for f in read(path)])
     if not train:
         raise DataError("the training files hold only isolated atoms; add structures to learn.")
     if data.valid is not None:
-        valid, _ = checks.separate_isolated(read(data.valid))
+        valid, _ = checks.separate_isolated(read(Path(data.valid)))
         if not valid:
             raise DataError(f"{data.valid} holds only isolated atoms; give structures or leave it.")
     elif getattr(config.tune.sampler, "splits", False) and len(train) < NO_TEST:

@@ -17,7 +17,7 @@ from ase import Atoms
 
 from tunesmith.core import Frame
 from tunesmith.data.checks import check_structures
-from tunesmith.data.images import check_file, iter_images
+from tunesmith.data.stream import Stream
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.registry import REPRESENTATIONS
 from tunesmith.uncertainty import rows
@@ -136,10 +136,7 @@ def _frames(source: Source) -> Iterator[Frame]:
     """Structures one by one with where they came from, in the source's order."""
     for i, item in enumerate([source] if isinstance(source, str | Path) else source):
         if isinstance(item, str | Path):
-            path = Path(item)
-            check_file(path)
-            for k, atoms in enumerate(iter_images(path)):
-                yield Frame(atoms, None, f"{path.name}#{k}")
+            yield from Stream([Path(item)])
         else:
             yield item if isinstance(item, Frame) else Frame(item, None, f"structure {i}")
 

@@ -1,16 +1,14 @@
 """Everything that can be checked before rounds that make their own structures cost anything."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from ase import Atoms
 
 from tunesmith.config import CagoConfig
 from tunesmith.core import E0s, Frame
 from tunesmith.data import checks
-from tunesmith.data.images import read_images
+from tunesmith.data.formats import read_frames
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.scaled import projectors
 from tunesmith.loop.rounds.apart import judges_itself
@@ -20,7 +18,6 @@ from tunesmith.loop.rounds.prepare import (
     identity_of,
     labelled,
     opened,
-    read,
     refuse_overlap,
     to_learn,
 )
@@ -35,7 +32,7 @@ def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
     """
     potential = opened(config)
     initial, isolated, valid, test = labelled(config, potential.elements, say)
-    frames, starts = _starts(config)
+    frames, starts = _starts(config, say)
     checks.check_structures(frames, potential.elements)
     parts = {"data.initial": initial, "data.valid": valid}
     refuse_overlap(parts | ({"data.test": test} if test is not valid else {}))
@@ -53,30 +50,24 @@ def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
     )
 
 
-def _starts(config: CagoConfig) -> tuple[list[Frame], list[Atoms]]:
+def _starts(config: CagoConfig, say: Callable[[str], None]) -> tuple[list[Frame], list[Atoms]]:
     """Start structures as frames without labels, and with their constraints."""
-    given = read(config, config.explore.start, lambda text: None)
-    frames = [replace(f, label=None) for f in given]
-    structures = []
+    frames, structures = [], []
     for name in config.explore.start:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            images = read_images(Path(name))
-        structures += images
+        given, keys = read_frames(name, constraints=True)
+        for note in keys.notes:
+            say(f"{name}: {note}")
+        for frame in given:
+            bare = frame.atoms.copy()
+            bare.set_constraint()
+            frames.append(replace(frame, atoms=bare, label=None))
+            structures.append(frame.atoms)
     if alone := next((f for f in frames if checks.is_isolated(f)), None):
         raise DataError(
             f"explore.start: {alone.origin} is an isolated atom, which has no dynamics; move it to "
             "a file of data.initial."
         )
-    return frames, [
-        _constrained(frame.atoms, image) for frame, image in zip(frames, structures, strict=True)
-    ]
-
-
-def _constrained(atoms: Atoms, image: Atoms) -> Atoms:
-    found: Atoms = atoms.copy()
-    found.set_constraint([c.copy() for c in image.constraints])
-    return found
+    return frames, structures
 
 
 def _check_starts(config: CagoConfig, frames: list[Frame], starts: list[Atoms]) -> None:

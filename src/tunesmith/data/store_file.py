@@ -25,6 +25,9 @@ def check_size(path: Path) -> None:
 
 def check(db: Any) -> None:
     """Raise `sqlite3.DatabaseError` where tables and indices do not fit each other."""
+    if db.connection is None:
+        with db:
+            return check(db)
     if (wrong := db.connection.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(f"malformed: {str(wrong)[:80]}")
 
