@@ -369,7 +369,7 @@ def test_writing_is_all_or_nothing(tmp_path):
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "missing", tmp_path / "file"):
-        with pytest.raises(RunFolderError, match="cannot write .*exists"):
+        with pytest.raises(RunFolderError, match=r"cannot write .*exists"):
             write_frames(folder / "a.xyz", awkward_frames())
 
 

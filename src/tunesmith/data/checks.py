@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
-from ase.geometry import complete_cell
+from ase.geometry import complete_cell, minkowski_reduce
 from ase.neighborlist import neighbor_list
 
 from tunesmith.core import Frame, Label
@@ -15,6 +15,7 @@ from tunesmith.errors import DataError
 
 #: a pair closer than this times the sum of its covalent radii is no chemistry
 OVERLAP = 0.3
+_THIN = 1.0  # Å, of a cell that may be thin only because it is skew
 _FLAT = 1e-6  # volume of a cell over the product of its edges, below which it is none
 _FARTHEST = 1e6  # Å, a tenth of a millimetre: no structure of atoms is larger
 _BATCH = 1_000_000  # pairs of atoms looked at together
@@ -230,6 +231,9 @@ def check_cell(atoms: Atoms, origin: str) -> None:
     cell = complete_cell(atoms.cell.array)
     if abs(np.linalg.det(cell)) < _FLAT * np.prod(np.linalg.norm(cell, axis=1)):
         raise DataError(f"{origin}: its cell has no volume; {cure}.")
+    own = _nearest_image(atoms) if _heights(atoms).min() < _THIN else np.inf
+    if own < OVERLAP * 2 * covalent_radii[atoms.numbers].min():  # or images would have no end
+        raise DataError(f"{origin}: every atom is {own:.2g} Å from its own image; {cure}.")
 
 
 def check_overlaps(frames: Sequence[Frame]) -> None:
@@ -250,11 +254,22 @@ def check_overlaps(frames: Sequence[Frame]) -> None:
             _check_batch(group[start : start + step])
 
 
+def _heights(atoms: Atoms) -> np.ndarray:
+    """Of the cell along its periodic directions, Å."""
+    inverse = np.linalg.inv(complete_cell(atoms.cell.array))
+    return np.asarray(1 / np.linalg.norm(inverse, axis=0)[atoms.pbc])
+
+
+def _nearest_image(atoms: Atoms) -> float:
+    """How far an atom is from its nearest image, Å: the shortest vector of the lattice."""
+    reduced, _ = minkowski_reduce(complete_cell(atoms.cell.array), atoms.pbc)
+    return float(np.linalg.norm(reduced[atoms.pbc], axis=1).min())
+
+
 def _is_tiny(atoms: Atoms) -> bool:
     """Whether an overlap could be with another image than the one that wrapping finds."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(complete_cell(atoms.cell.array)), axis=0)
     reach = OVERLAP * 2 * covalent_radii[atoms.numbers].max()
-    return bool(heights[atoms.pbc].min() < 2 * reach)
+    return bool(_heights(atoms).min() < 2 * reach)
 
 
 def _check_batch(group: list[Frame]) -> None:
@@ -281,7 +296,11 @@ def _cell(atoms: Atoms) -> np.ndarray:
 
 def _check_overlap_slowly(frame: Frame) -> None:
     reach = OVERLAP * covalent_radii[frame.atoms.numbers]
-    i, j, d = neighbor_list("ijd", frame.atoms, reach)
+    atoms = frame.atoms
+    if atoms.pbc.any() and _heights(atoms).min() < _THIN:  # the same lattice, in few images
+        reduced, _ = minkowski_reduce(complete_cell(atoms.cell.array), atoms.pbc)
+        atoms = Atoms(atoms.numbers, atoms.positions, cell=reduced, pbc=atoms.pbc)
+    i, j, d = neighbor_list("ijd", atoms, reach)
     if len(i):
         _raise_overlap(frame, int(i[0]), int(j[0]), float(d[0]))
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
 from tunesmith.references import sanity
-from tunesmith.references.base import Engine, harvest, require_package
+from tunesmith.references.base import Engine, harvest, refuse_shell, require_package
 from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 from tunesmith.registry import nearest
@@ -84,6 +84,8 @@ class AnyASE(Engine):
                 f"reference.calculator: there is no {self.calculator!r}; "
                 f"{nearest(self.calculator, known)}"
             )
+        if (command := self.parameters.get("command")) is not None:
+            refuse_shell(command, "reference.parameters.command")
         entry = CALCULATORS.get(self.calculator)
         if entry and not entry.judges and not (self.trust_convergence and self.program_version):
             raise ConfigError(

@@ -72,6 +72,8 @@ class Engine(Settings):
         if not 0 < seconds <= _LONGEST:
             raise ConfigError(f"reference.timeout: {self.timeout!r} must be over 0 and up to 20 d.")
         self._limits = (force, seconds)
+        if (command := getattr(self, "command", None)) is not None:
+            refuse_shell(command, "reference.command")
         return self
 
     # ------------------------------------------------------------ what an engine adds
@@ -221,6 +223,20 @@ def require_package(package: str, engine: str, install: str) -> str:
         raise MissingDependencyError(
             f"{engine} is not installed; install it with: {install}"
         ) from None
+
+
+def refuse_shell(command: Any, path: str) -> None:
+    """Raise `ConfigError` for a command that is more than a program and its arguments.
+
+    ASE hands some commands to a shell, and a configuration may be somebody else's. What ASE's own
+    defaults have, input and output of the calculation (``< PREFIX.com``), may stay.
+    """
+    words = re.sub(r"[<>]\s*PREFIX\.\w+", "", str(command))
+    if odd := re.search(r"[;&|<>`$(){}\[\]*?~#!\\\n]", words):
+        raise ConfigError(
+            f"{path}: {command!r} has {odd[0]!r}, which only a shell understands; give a program "
+            "and its arguments, or put the line into a script and name that."
+        )
 
 
 def require_program(command: str, install: str) -> None:
