@@ -12,7 +12,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from tunesmith import files
+from tunesmith import files, tensor_files
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, RunFolderError
@@ -21,7 +21,7 @@ from tunesmith.uncertainty import rows
 
 #: a large thing of every kind, written to a path
 LARGE = {
-    "tensors": lambda path: files.write_tensors(path, {"a": torch.ones(10**5)}, {}),
+    "tensors": lambda path: tensor_files.write(path, {"a": torch.ones(10**5)}, {}),
     "text": lambda path: files.write_text(path, "a" * 10**6),
     "record": lambda path: files.write_record(path, {"a": "a" * 10**6}),
     "model": lambda path: saving.save(torch.nn.Linear(300, 300), path),
@@ -71,7 +71,7 @@ def test_what_a_killed_process_half_wrote_goes_with_the_next(write: Write, tmp_p
 def test_records_and_tensors_know_a_changed_bit(tmp_path: Path) -> None:
     record, tensors = tmp_path / "record.json", tmp_path / "t.safetensors"
     files.write_record(record, {"a": [1, 2.5, None], "b": {"c": "ü"}})
-    files.write_tensors(tensors, {"x": torch.arange(5.0)}, {"n": 3})
+    tensor_files.write(tensors, {"x": torch.arange(5.0)}, {"n": 3})
     assert files.read_record(record) == {"a": [1, 2.5, None], "b": {"c": "ü"}}
     assert files.read_record(tmp_path / "none") is None
     rng = np.random.default_rng(1)
@@ -86,7 +86,7 @@ def test_records_and_tensors_know_a_changed_bit(tmp_path: Path) -> None:
                 assert files.read_record(path) in (None, {"a": [1, 2.5, None], "b": {"c": "ü"}})
             else:
                 with pytest.raises(CheckpointError, match=r"damaged.*; delete it"):
-                    files.read_tensors(path)
+                    tensor_files.read(path)
 
 
 def test_rows_of_a_cache_know_a_changed_bit(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ LEVELS = [
     {"errors"},
     {"units", "core", "registry", "yamltext"},
     {"files", "settings"},
+    {"tensor_files"},
     {"tune.strategies"},
     {"config"},
     {"calibrate", "data", "engines", "references"},

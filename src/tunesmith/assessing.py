@@ -13,12 +13,6 @@ from tunesmith.data.checks import require_some_labels, separate_isolated
 from tunesmith.data.formats import read_contents
 from tunesmith.errors import ConfigError, RunFolderError
 from tunesmith.registry import nearest
-from tunesmith.report import plots as pictures
-from tunesmith.report.evaluate import evaluate
-from tunesmith.report.evaluation import with_spread
-from tunesmith.report.reliability import of_evaluation
-from tunesmith.report.tables import evaluation_table
-from tunesmith.uncertainty.ensemble import open_model
 
 
 def thresholds(texts: Sequence[str]) -> dict[str, units.Quantity]:
@@ -69,12 +63,20 @@ def assess(
     frames, isolated = separate_isolated(read.frames)
     if isolated:
         notes.print(f"{path.name}: {len(isolated)} isolated atoms are not compared")
+    # what takes seconds to import, after all that can be found wrong without it
+    from tunesmith.report.evaluate import evaluate
+    from tunesmith.report.evaluation import with_spread
+    from tunesmith.uncertainty.ensemble import open_model
+
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
     require_some_labels(frames, read.beside, posterior.potential.elements)
     evaluation = evaluate(
         posterior, frames, thresholds=limits, relative_energies=relative, partial=True
     )
     if plots is not None:
+        from tunesmith.report import plots as pictures
+        from tunesmith.report.reliability import of_evaluation
+
         plots.mkdir(parents=True, exist_ok=True)
         pictures.parity(evaluation, plots / "parity.png")
         if with_spread(evaluation):
@@ -92,4 +94,6 @@ def _require_writable(folder: Path) -> None:
 
 def show(summary: dict[str, Any], screen: Console) -> None:
     """The summary as tables."""
+    from tunesmith.report.tables import evaluation_table
+
     screen.print(evaluation_table(summary))

@@ -1,5 +1,4 @@
-"""Files of our own: tensors with JSON beside them, and records of JSON; written whole or not at
-all, each with its digest, no pickle."""
+"""Files of our own, written whole or not at all: text, and records of JSON with a digest."""
 
 import glob
 import hashlib
@@ -10,65 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
-
-from tunesmith.core import Tensor
-from tunesmith.errors import CheckpointError, RunFolderError
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        total.update(name.encode())
-        total.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write tensors and JSON-able ``info`` to one safetensors file, replacing it atomically.
-
-    Raises `RunFolderError` where the folder cannot be written.
-    """
-    # clones: safetensors refuses tensors that share memory
-    plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    stamp = {"info": json.dumps(info), "sha256": _digest(plain)}
-    # one entry: safetensors writes several in a random order, and equal content is an equal file
-    metadata = {"tunesmith": json.dumps(stamp)}
-    with replacing(path) as part:
-        try:
-            save_file(plain, part, metadata=metadata)
-        except SafetensorError as error:  # its word for a full disk
-            raise OSError(None, str(error)) from None
-
-
-#: of a checkpoint that a fit or a round can do without
-_AGAIN = "delete it and run the same command again"
-
-
-def read_tensors(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote.
-
-    Raises `CheckpointError`, which ends with the ``cure``, when a single bit has changed.
-    """
-    try:
-        # read at once: safetensors opens a file twice, and it may be replaced in between
-        content = path.read_bytes()
-        tensors = load(content)
-        header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-        metadata = json.loads(header).get("__metadata__", {})
-        if "tunesmith" in metadata:  # weights shipped with the package have no such level
-            metadata = json.loads(metadata["tunesmith"])
-        if metadata.get("sha256") != _digest(tensors):
-            raise SafetensorError("its checksum does not fit")
-        return tensors, json.loads(metadata["info"])
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged ({_why(error)}); {cure}.") from None
-
-
-def _why(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)[:80]
+from tunesmith.errors import RunFolderError
 
 
 def sha256(path: Path) -> str:

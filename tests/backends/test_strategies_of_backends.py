@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 
 from backends import SMALL, cells, frames, labelled, model, structures
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.config import TuneConfig
 from tunesmith.config import load as configured
 from tunesmith.core import Frame
@@ -53,7 +53,7 @@ class Killed(Exception):
 
 def killed_at(write: int, config: TuneConfig, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose process ends at that write of a checkpoint."""
-    original, calls = files.write_tensors, 0
+    original, calls = tensor_files.write, 0
 
     def counted(*args: Any, **kwargs: Any) -> None:
         nonlocal calls
@@ -62,7 +62,7 @@ def killed_at(write: int, config: TuneConfig, out: Path, monkeypatch: pytest.Mon
         if calls == write:
             raise Killed
 
-    monkeypatch.setattr(files, "write_tensors", counted)
+    monkeypatch.setattr(tensor_files, "write", counted)
     monkeypatch.setattr(fixed, "SAVE_EVERY", 0.0)
     with pytest.raises(Killed):
         fine_tune(config, out)

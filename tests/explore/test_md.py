@@ -19,7 +19,7 @@ from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 
 import argon
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.errors import CheckpointError
 from tunesmith.explore import integrators
 from tunesmith.explore.explosion import ExplosionError
@@ -66,10 +66,10 @@ def test_saved_and_restored_to_the_bit(ensemble: str, tmp_path: Path) -> None:
     start = explorer.init([argon.solid()], 3)
     whole = run(explorer, start, 50)
     arrays, info = explorer.pack(run(explorer, start, 20))
-    files.write_tensors(
+    tensor_files.write(
         tmp_path / "a", {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}, info
     )
-    tensors, info = files.read_tensors(tmp_path / "a")
+    tensors, info = tensor_files.read(tmp_path / "a")
     back = explorer.unpack({k: v.numpy() for k, v in tensors.items()}, info)
     assert same(run(explorer, back, 30), whole)
     np.savez(tmp_path / "b.npz", **arrays)

@@ -16,7 +16,7 @@ from ase.constraints import FixAtoms
 from rich.console import Console
 
 from small import config, results, start
-from tunesmith import files, terminal
+from tunesmith import tensor_files, terminal
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.cli import app
 from tunesmith.config import RunConfig, template
@@ -299,9 +299,9 @@ def test_a_run_of_before_there_were_attacks_goes_on(
 ) -> None:
     shutil.copytree(whole[0], tmp_path / "run")
     state = tmp_path / "run" / "checkpoint" / "state.safetensors"
-    tensors, info = files.read_tensors(state)
+    tensors, info = tensor_files.read(state)
     del info["attacks"]
-    files.write_tensors(state, tensors, info)
+    tensor_files.write(state, tensors, info)
     given = config(water, *SHORT, ATTACK)
     ready = prepare(given, print)
     begun = given.tune.sampler.start(ready.problem)

@@ -26,7 +26,7 @@ import pytest
 import mortal
 import tunesmith.loop.outputs  # noqa: F401 (likewise)
 from small import config, results, start
-from tunesmith import files
+from tunesmith import files, tensor_files
 from tunesmith.config import dump
 from tunesmith.core import Label
 from tunesmith.data.rows import canonical, label_key
@@ -159,8 +159,8 @@ def _forked(arguments: list[str], variables: dict[str, str]) -> None:
 
 def left(run: Path) -> dict[str, Any]:
     """Everything that must not depend on how a run came to its end."""
-    tensors, info = files.read_tensors(run / "checkpoint" / "state.safetensors")
-    heavy, _ = files.read_tensors(run / "checkpoint" / f"members-{info['updates']}.safetensors")
+    tensors, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
+    heavy, _ = tensor_files.read(run / "checkpoint" / f"members-{info['updates']}.safetensors")
     info.pop("seconds")
     summary = json.loads((run / "summary.json").read_text())
     for times in ("wall_time_s", "final_model"):  # and the folder's name
@@ -193,7 +193,7 @@ def position(run: Path) -> str:
     """Where a killed run would go on, for the table."""
     labels = len(LabelStore(run / "labels.db")) if (run / "labels.db").exists() else 0
     try:
-        _, info = files.read_tensors(run / "checkpoint" / "state.safetensors")
+        _, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
     except files.CheckpointError:
         return f"{labels} labels stored, no checkpoint"
     return f"{labels} labels stored, {len(info['keys'])} learnt, step {info['steps']}"

@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from tiny import crystals, molecules, potential
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.core import derived_seed
 from tunesmith.errors import CheckpointError, TrainingError
 from tunesmith.tune.adamw import AdamW, _Run
@@ -232,7 +232,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         AdamW(epochs=2).fit(problem(), tmp_path)
     path.write_bytes(bytes(whole[: len(whole) // 2]))
     with pytest.raises(CheckpointError, match="damaged"):
-        files.read_tensors(path)
+        tensor_files.read(path)
 
 
 def test_the_schedule():

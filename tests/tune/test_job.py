@@ -13,8 +13,8 @@ from tunesmith.cli import app
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
-from tunesmith.files import read_tensors
 from tunesmith.potentials import mace_files, zoo
+from tunesmith.tensor_files import read as read_tensors
 from tunesmith.tune import adamw, folder
 from tunesmith.tune.replay import predicted
 from tunesmith.uncertainty.ensemble import open_model

@@ -15,7 +15,7 @@ import torch
 from ase import Atoms
 
 from tiny import e0s, molecules, potential, problem
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.core import Frame, Members
 from tunesmith.data.formats import write_frames
 from tunesmith.tune import fixed
@@ -149,7 +149,7 @@ class Killed(Exception):
 
 def _killed_once(fit: Any, place: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> Fit:
     """A fit whose process ends at its ``at``-th write of a checkpoint, run again."""
-    write, calls = files.write_tensors, 0
+    write, calls = tensor_files.write, 0
 
     def counted(*args: Any, **kwargs: Any) -> None:
         nonlocal calls
@@ -158,7 +158,7 @@ def _killed_once(fit: Any, place: Path, monkeypatch: pytest.MonkeyPatch, at: int
         if calls == at:
             raise Killed
 
-    monkeypatch.setattr(files, "write_tensors", counted)
+    monkeypatch.setattr(tensor_files, "write", counted)
     monkeypatch.setattr(fixed, "SAVE_EVERY", 0.0)  # chains write one after every step
     with pytest.raises(Killed):
         fit(place)

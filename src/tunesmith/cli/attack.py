@@ -52,6 +52,7 @@ def attack(
     Example: tunesmith attack frames.xyz --model run --target "100 meV/Å" --out attacked.xyz
     """
     from tunesmith import config
+    from tunesmith.data import naming
 
     given = {
         "attack.target": target,
@@ -63,6 +64,7 @@ def attack(
     }
     shortcuts = {path: value for path, value in given.items() if value is not None}
     settings = config.load(config.AttackConfig, config_file, set_ or (), shortcuts)
+    naming.require_files([frames])
     from tunesmith.attacking import job
 
     with terminal.only_results():

@@ -66,6 +66,9 @@ def check(
 
     Example: tunesmith check run water.xyz --md ensemble=npt --time '20 ps'
     """
+    from tunesmith.data import naming
+
+    naming.require_files([start])
     from tunesmith.check import job
     from tunesmith.check.wanted import Wanted
     from tunesmith.config import ModelSettings

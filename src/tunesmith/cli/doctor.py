@@ -44,8 +44,8 @@ def doctor(
 
     Example: tunesmith doctor train.xyz --test test.xyz
     """
-    from tunesmith import examining
     from tunesmith.config import ModelSettings
+    from tunesmith.data import naming
     from tunesmith.errors import ConfigError
     from tunesmith.settings import build
 
@@ -53,6 +53,10 @@ def doctor(
     if not named:
         raise ConfigError("--data: no file is named; give one, as tunesmith doctor train.xyz.")
     foundation = build(ModelSettings, {"source": model, "head": head, "device": device}, "model")
+    naming.require_files(named)
+    naming.require_files([valid, test])
+    from tunesmith import examining
+
     with terminal.only_results():
         summary = examining.examine_files(
             foundation,

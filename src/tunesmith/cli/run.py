@@ -34,9 +34,11 @@ def run(
     Example: tunesmith run recipes/ethanol.yaml
     """
     from tunesmith import config
+    from tunesmith.data import naming
 
     settings = config.load_run(config_file, set_ or ())
     folder = out or Path("runs") / config_file.stem
+    naming.require_files(set(naming.files_of(settings)))
     from tunesmith.loop import estimate, job
 
     with terminal.only_results():

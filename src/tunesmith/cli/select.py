@@ -77,7 +77,11 @@ def select(
 
     Example: tunesmith select pool.xyz --labelled train.xyz --n 100 --out chosen.xyz
     """
+    from tunesmith.data import naming
     from tunesmith.data.kinds import How
+
+    naming.require_files(pool)
+    naming.require_files(labelled or ())
     from tunesmith.selecting import job
     from tunesmith.selecting.wanted import Wanted
 

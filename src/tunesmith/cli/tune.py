@@ -62,6 +62,7 @@ def tune(
     Example: tunesmith tune --model organic-xs --train train.xyz --out run
     """
     from tunesmith import config
+    from tunesmith.data import naming
 
     given = {
         "model.source": model,
@@ -75,6 +76,7 @@ def tune(
     }
     shortcuts = {path: value for path, value in given.items() if value}
     settings = config.load(config.TuneConfig, config_file, set_ or (), shortcuts)
+    naming.require_files(set(naming.files_of(settings)))
     from tunesmith.tune.job import fine_tune
 
     with terminal.only_results():

@@ -1,8 +1,9 @@
 """Names of several files: patterns taken apart, and what messages call each."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tunesmith.errors import DataError
 
@@ -25,6 +26,24 @@ def expanded(names: Sequence[str | Path]) -> list[Path]:
     if twice := next((p for p in paths if paths.count(p) > 1), None):
         raise DataError(f"{twice}: named twice; name each file once.")
     return paths
+
+
+def require_files(names: Iterable[str | Path | None]) -> None:
+    """Raise `DataError` for what is not there; cheap, to be asked before anything takes seconds."""
+    for path in expanded([name for name in names if name is not None]):
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; check the path.")
+
+
+def files_of(settings: Any) -> list[str | Path]:
+    """All files of structures that a configuration names."""
+    found: list[str | Path] = []
+    for section in (getattr(settings, "data", None), getattr(settings, "explore", None)):
+        for name in ("train", "initial", "valid", "test", "start", "files"):
+            value = getattr(section, name, None)
+            if isinstance(value, str | tuple):
+                found += [value] if isinstance(value, str) else value
+    return found
 
 
 def told_apart(paths: Sequence[Path]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.core import BY_MEMBERS, Members, Settings
 from tunesmith.errors import CheckpointError
 from tunesmith.loop.standing import PLAIN, AttackRecord, Record, Standing
@@ -32,7 +32,7 @@ def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> N
         moved = {f"moved/{k}": v for k, v in at.members.moved.items()}
         replay = {f"replay/{k}": v for k, v in at.members.replay.items()}
         noise = {f"noise/{k}": v for k, v in at.members.noise.items()}
-        files.write_tensors(heavy, moved | replay | noise, {"updates": at.updates})
+        tensor_files.write(heavy, moved | replay | noise, {"updates": at.updates})
     tensors: dict[str, torch.Tensor] = {}
     infos = []
     for i, state in enumerate((at.explorer, *at.good)):
@@ -49,7 +49,7 @@ def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> N
         "attacks": [asdict(record) for record in at.attacks],
         "seconds": seconds,
     }
-    files.write_tensors(folder / STATE, tensors, info)
+    tensor_files.write(folder / STATE, tensors, info)
     _clean(folder, heavy)
 
 
@@ -79,10 +79,10 @@ def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, 
     start: the members before the first update, whose E0s are replaced by the run's. Raises
     `CheckpointError` for a damaged one.
     """
-    tensors, info = files.read_tensors(run / FOLDER / STATE, anew(run))
+    tensors, info = tensor_files.read(run / FOLDER / STATE, anew(run))
     try:
         path = run / FOLDER / f"members-{info['updates']}.safetensors"
-        heavy, _ = files.read_tensors(path, anew(run))
+        heavy, _ = tensor_files.read(path, anew(run))
         e0s = members_file.e0s_of(info["e0s"])
         states = [
             explorer.unpack(

@@ -19,17 +19,21 @@ energies are formed outside in float64. Stress: ASE's sign, positive under tensi
 structures without three periodic directions.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from tunesmith.core import Base, Tensor, Weights
+if TYPE_CHECKING:
+    import torch
+
+    from tunesmith.core import Base, Tensor, Weights
 
 #: how an exported file that keeps several heads calls the one that is not among the ``others``
 MAIN_HEAD = "Default"
@@ -290,6 +294,8 @@ def one_by_one(
         found = [t if create_graph else t.detach() for t in tensors if t is not None]
         if not found:
             return None
+        import torch
+
         return torch.stack(found).mean(0) if mean else torch.stack(found)
 
     energy = together([o.energy for o in outs], mean=False)
@@ -323,6 +329,8 @@ class OneByOne:
 
 def stack(members: list[Weights]) -> tuple[Weights, Weights]:
     """Weights that are the same tensors in every member, and the others (≥ 1) stacked (M, …)."""
+    import torch
+
     first = members[0]
     same = [k for k, v in first.items() if all(m[k] is v for m in members)]
     if len(same) == len(first):

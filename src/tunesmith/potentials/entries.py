@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.potentials.base import Potential
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class ZooEntry:
 class Compute:
     """In which precision and where a potential computes."""
 
-    dtype: torch.dtype
-    device: torch.device
+    dtype: "torch.dtype"
+    device: "torch.device"
 
 
 class Backend(Protocol):

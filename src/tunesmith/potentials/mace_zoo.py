@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tunesmith import files
 from tunesmith.core import Base
 from tunesmith.errors import ModelError
 from tunesmith.potentials.base import Potential
@@ -171,13 +170,14 @@ def from_file(path: Path, head: str | None, default: str | None, compute: Comput
 
 def _embedded(folder: str, name: str, compute: Compute) -> Potential:
     """A model shipped inside the package: JSON description and safetensors, no pickle."""
+    from tunesmith import tensor_files
     from tunesmith.potentials import mace_files
     from tunesmith.potentials.mace import MACEPotential
 
     place = resources.files("tunesmith.potentials") / folder
     with resources.as_file(place) as path:
         description: dict[str, Any] = json.loads((path / "model.json").read_text())
-        weights, _ = files.read_tensors(path / "weights.safetensors", "install tunesmith again")
+        weights, _ = tensor_files.read(path / "weights.safetensors", "install tunesmith again")
         digest = sha256(path / "weights.safetensors")
     module = mace_files.build(description["network"])
     state = module.state_dict()

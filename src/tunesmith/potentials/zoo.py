@@ -1,8 +1,7 @@
 """Models known by name, and how any model argument becomes a potential."""
 
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from tunesmith.errors import ModelError
 from tunesmith.potentials import chgnet_zoo, mace_zoo, sevennet_zoo
@@ -10,6 +9,9 @@ from tunesmith.potentials.base import MAIN_HEAD, Potential
 from tunesmith.potentials.entries import Backend, Compute, ZooEntry
 from tunesmith.potentials.file_kind import package_of
 from tunesmith.registry import nearest
+
+if TYPE_CHECKING:
+    import torch
 
 #: in the order of the table
 BACKENDS: tuple[Backend, ...] = (mace_zoo, sevennet_zoo, chgnet_zoo)
@@ -69,13 +71,17 @@ def shipped_frames(model: str, which: str) -> Path:
     return path
 
 
-def _dtype(name: str) -> torch.dtype:
+def _dtype(name: str) -> "torch.dtype":
+    import torch
+
     if name not in ("float32", "float64"):
         raise ModelError(f"there is no precision {name!r}; use float32 or float64.")
     return torch.float64 if name == "float64" else torch.float32
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> "torch.device":
+    import torch
+
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from tunesmith import files, units
+from tunesmith import tensor_files, units
 from tunesmith.core import Settings, Tensor, derived_seed
 from tunesmith.errors import CheckpointError, TrainingError
 from tunesmith.tune.coordinates import Coordinates, pretrained
@@ -275,10 +275,10 @@ class _Run:
         if self.checkpoint is None:
             return
         tensors = {"theta": self.theta, "ema": self.ema, "best": self.best, **self._moments()}
-        files.write_tensors(self.checkpoint, tensors, self.progress.__dict__)
+        tensor_files.write(self.checkpoint, tensors, self.progress.__dict__)
 
     def _restore(self, path: Path) -> None:
-        tensors, info = files.read_tensors(path)
+        tensors, info = tensor_files.read(path)
         if tensors["theta"].shape != self.theta.shape:
             raise CheckpointError(f"{path} is of another model; use another run folder.")
         self.progress = replace(Progress(**info), sums=tuple(info["sums"]))
@@ -302,7 +302,7 @@ def epochs_done(place: Path | None) -> int:
     """
     if place is None or not (place / STATE).exists():
         return 0
-    return len(files.read_tensors(place / STATE)[1]["history"])
+    return len(tensor_files.read(place / STATE)[1]["history"])
 
 
 def _line(entry: dict[str, float], left: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.core import Weights
 from tunesmith.engines.processes import unbroken
 from tunesmith.errors import CheckpointError
@@ -191,14 +191,14 @@ class _Store:
             "sums": state.sums,
             "histories": state.histories,
         }
-        files.write_tensors(self._path, tensors, info)
+        tensor_files.write(self._path, tensors, info)
         self._written = time.monotonic()
 
     def read(self) -> State | None:
         """What is there; None where nothing is."""
         if self._path is None or not self._path.exists():
             return None
-        tensors, info = files.read_tensors(self._path)
+        tensors, info = tensor_files.read(self._path)
         if info.get("of") != self._of:
             raise CheckpointError(
                 f"{self._path} is of another problem or of other settings; use another folder."

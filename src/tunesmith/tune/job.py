@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from tunesmith import files
+from tunesmith import files, tensor_files
 from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, recalibrated, said_of
 from tunesmith.config import TuneConfig
 from tunesmith.core import Members
@@ -89,7 +89,7 @@ def _problem(given: Intake, out: Path, console: Console) -> Problem:
     console.print(e0s.reason)
     for state in (out / CHECKPOINT).rglob(STATE):
         # a damaged one is refused before anything is written, and so are fewer epochs than done
-        done = len(files.read_tensors(state)[1].get("history", ()))
+        done = len(tensor_files.read(state)[1].get("history", ()))
         epochs_for = getattr(tune.sampler, "epochs_for", None)
         if epochs_for and done > epochs_for(len(given.train)):
             raise RunFolderError(

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tunesmith import files, settings
+from tunesmith import settings, tensor_files
 from tunesmith.core import Base, E0s, Members, NoiseScale, Settings
 from tunesmith.errors import CheckpointError, ConfigError, RunFolderError
 from tunesmith.potentials import zoo
@@ -29,7 +29,7 @@ def save(members: Members, run: Path) -> None:
         "calibration": {k: settings.plain(c) for k, c in members.calibration.items()},
         "e0s": {**asdict(members.e0s), "values": list(members.e0s.values.items())},
     }
-    files.write_tensors(run / FILE, tensors, info)
+    tensor_files.write(run / FILE, tensors, info)
 
 
 def load(
@@ -46,7 +46,7 @@ def load(
         )
     again = "the command that made it, run again, writes it anew"
     cure = cure or (again if (run / "checkpoint").is_dir() else "restore a copy of it")
-    tensors, info = files.read_tensors(run / FILE, cure)
+    tensors, info = tensor_files.read(run / FILE, cure)
     try:
         base = Base(**info["base"])
         e0s = e0s_of(info["e0s"])

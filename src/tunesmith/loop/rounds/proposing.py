@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.core import Frame, Label
 from tunesmith.errors import CheckpointError
 from tunesmith.explore.pool import State
@@ -95,7 +95,7 @@ def save(run: Path, number: int, proposal: Proposal) -> None:
             tensors[f"{i}.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
         rows.append({"chosen": asdict(one.chosen), "info": dict(atoms.info)})
     info = {"candidates": rows, "done": proposal.state.rounds, "about": proposal.about}
-    files.write_tensors(_file(run, number), tensors, info)
+    tensor_files.write(_file(run, number), tensors, info)
 
 
 def load(run: Path, number: int) -> Proposal | None:
@@ -103,7 +103,7 @@ def load(run: Path, number: int) -> Proposal | None:
     path = _file(run, number)
     if not path.exists():
         return None
-    tensors, info = files.read_tensors(path)
+    tensors, info = tensor_files.read(path)
     try:
         candidates = []
         for i, row in enumerate(info["candidates"]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tunesmith import files
+from tunesmith import tensor_files
 from tunesmith.core import Members
 from tunesmith.errors import CheckpointError
 from tunesmith.explore.pool import State
@@ -118,7 +118,7 @@ def save(run: Path, at: Standing, seconds: dict[str, float]) -> None:
         "seconds": seconds,
     }
     taken = torch.tensor(at.explorer.taken, dtype=torch.int64)
-    files.write_tensors(run / FOLDER / STATE, {"taken": taken}, info)
+    tensor_files.write(run / FOLDER / STATE, {"taken": taken}, info)
     _clean(run, number)
 
 
@@ -144,7 +144,7 @@ def load(run: Path, *, dtype: str, device: str) -> tuple[Standing, dict[str, flo
     Raises `CheckpointError` for a damaged one.
     """
     path = run / FOLDER / STATE
-    tensors, info = files.read_tensors(path, anew(run))
+    tensors, info = tensor_files.read(path, anew(run))
     try:
         rounds = tuple(_round(values) for values in info["rounds"])
         members = None
