@@ -72,6 +72,7 @@ class Loop:
         self.trajectory = Trajectory(out / "trajectory.extxyz", at.written, checkpoint.anew(out))
         self._known = {_fingerprint(f.atoms): f.label for f in self.frames[: at.given]}
         self._decision: Decision | None = None
+        self._new = False  # whether there is a label since the last line on the screen
         self._saved, self._learnt = time.monotonic(), len(at.keys)
 
     # ------------------------------------------------------------------------- the course
@@ -79,6 +80,7 @@ class Loop:
     def run(self) -> End:
         """Go on until there is a reason to end; saved by then, also when interrupted."""
         every = units.parse(self.config.loop.checkpoint_every, "wall time").value
+        self.tools.screen.begin(self.at)
         try:
             while (end := self.end()) is None:
                 self.advance()
@@ -136,7 +138,8 @@ class Loop:
             with self.tools.watch.part("store"):
                 at = replace(at, written=self._write(before.turn, moved))
         self.at = at
-        self.tools.screen.step(self.explorer, at, self._decision)
+        self.tools.screen.step(self.explorer, at, self._decision, new=self._new)
+        self._new = False
 
     def save(self) -> None:
         """Write the checkpoint. Raises `RunFolderError` where that is not possible."""
@@ -221,6 +224,7 @@ class Loop:
         self.tools.screen.label(self.at.records[-1], seconds, learning)
         for record in self.at.attacks[before:]:
             self.tools.screen.attack(record)
+        self._new = True
         return outcome
 
     @property

@@ -13,8 +13,8 @@ from tunesmith.loop.standing import AttackRecord, Record, Standing
 
 #: s between lines where there is no terminal, and between changes of the live line
 _QUIET, _LIVE = 15.0, 0.25
-#: s of the past that tell how long the rest will take
-_WINDOW = 180.0
+#: s of the past that tell how long the rest will take, and labels that are among it at least
+_WINDOW, _LABELS = 180.0, 2
 
 
 class Screen:
@@ -27,7 +27,7 @@ class Screen:
             self._live = Live(console=console, auto_refresh=False, transient=True)
             self._live.start()
         self._shown = time.monotonic()
-        self._past: deque[tuple[float, float]] = deque()
+        self._past: deque[tuple[float, int, int]] = deque()
         self._line = ""
 
     def close(self) -> None:
@@ -72,15 +72,20 @@ class Screen:
         self.say(f"{1e-3 * record.time:8.4f} ps  {'; '.join(parts)}")
         self._shown = time.monotonic()
 
-    def step(self, explorer: Any, at: Standing, decision: Decision | None) -> None:
-        """A step was made."""
+    def begin(self, at: Standing) -> None:
+        """Steps and labels are about to be made: what they take counts from here."""
+        self._past.append((time.monotonic(), _steps(at), at.made))
+
+    def step(
+        self, explorer: Any, at: Standing, decision: Decision | None, *, new: bool = False
+    ) -> None:
+        """A step was made; new: there is something that must not wait, as a label."""
         now = time.monotonic()
-        if now - self._shown < (_QUIET if self._live is None else _LIVE):
+        if not new and now - self._shown < (_QUIET if self._live is None else _LIVE):
             return
         self._shown = now
-        done = sum(w.steps for w in at.explorer.walkers)
-        whole = explorer.total_steps * len(at.explorer.walkers)
-        self._line = _line(explorer, at, decision, self._left(now, done, whole))
+        left = self._left(now, at, explorer.total_steps * len(at.explorer.walkers))
+        self._line = _line(explorer, at, decision, left)
         if self._live is None:
             self.say(self._line)
         else:
@@ -90,18 +95,24 @@ class Screen:
         assert self._live is not None
         self._live.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
 
-    def _left(self, now: float, done: int, whole: int) -> float | None:
-        """Seconds to go at the speed of the last minutes, labels included."""
-        self._past.append((now, done))
-        while now - self._past[0][0] > _WINDOW:
+    def _left(self, now: float, at: Standing, whole: int) -> float | None:
+        """Seconds to go at the speed of the last minutes, or since before the last labels, which
+        may be longer ago and cost more than all steps."""
+        done = _steps(at)
+        self._past.append((now, done, at.made))
+        while now - self._past[0][0] > _WINDOW and at.made - self._past[1][2] >= _LABELS:
             self._past.popleft()
-        passed, steps = now - self._past[0][0], done - self._past[0][1]
-        return (whole - done) * passed / steps if steps > 0 else None
+        began, steps, _ = self._past[0]
+        return (whole - done) * (now - began) / (done - steps) if done > steps else None
+
+
+def _steps(at: Standing) -> int:
+    return sum(w.steps for w in at.explorer.walkers)
 
 
 def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | None) -> str:
     walkers = at.explorer.walkers
-    now, steps = sum(map(explorer.time_of, walkers)), sum(w.steps for w in walkers)
+    now, steps = sum(map(explorer.time_of, walkers)), _steps(at)
     whole = now / max(steps, 1) * explorer.total_steps * len(walkers)
     parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{at.made} labels"]
     if decision is not None:
