@@ -98,9 +98,9 @@ def template(name: str, overrides: Sequence[str] = ()) -> str:
     raw = cls.filled(merged(cls, start, overrides, {}))
     with contextlib.suppress(settings.NotGivenError):
         build(cls, raw)  # whatever else is wrong is said
-    return "\n".join(
-        [f"# tunesmith {name} --config FILE: every setting", *_lines(cls, raw, ""), ""]
-    )
+    file = "FILE" if cls in (RunConfig, *RUNS.values()) else "--config FILE"
+    command = "run" if file == "FILE" else name
+    return "\n".join([f"# tunesmith {command} {file}: every setting", *_lines(cls, raw, ""), ""])
 
 
 def _lines(

@@ -70,7 +70,7 @@ STRATEGIES: dict[str, Strategy] = {
     "lora": Strategy(
         _LORA,
         _NOTHING,
-        "one system, up to 100 labels",
+        "one system, up to 100 labels, a large model",
         {"subspace": {"kind": "lora", "rank": 4}, "sampler": _fit(1e-2, 0.99, 10)},
     ),
     "multihead": Strategy(
