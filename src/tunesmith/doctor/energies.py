@@ -8,27 +8,19 @@ labels, and of the foundation model, corrected where possible by the labels' own
 from dataclasses import dataclass, field
 
 import numpy as np
-from ase import units as u
 
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.levels import judge_levels
 from tunesmith.doctor.statistics import centred, nearest_factor, rank_correlation, slope, spread
+from tunesmith.doctor.units import ENERGY_UNITS
 from tunesmith.doctor.view import View
 
-#: what 1 eV reads in other units
-ENERGY_UNITS = {
-    "eV": 1.0,
-    "Ha": 1 / u.Ha,
-    "Ry": 1 / u.Ry,
-    "kcal/mol": u.mol / u.kcal,
-    "kJ/mol": u.mol / u.kJ,
-    "meV": 1000.0,
-}
 _PER_ATOM = "eV per atom"
 _FEWEST = 3  # differences within compositions, to say anything
 _RELATED = 0.5  # rank correlation of energies that belong to their structures, at least
 _CLEAR = 0.5  # unexplained: the ratio is beyond doubt
 _LOST = 0.02  # eV per atom: more than forces that are right leave unexplained
+_NEAR = np.log(2.0)  # how far a ratio may be from a unit's (logarithms)
 _NARROW = 2e-3  # eV per atom: a spread of the foundation's energies below it is its noise
 
 
@@ -59,13 +51,14 @@ class Energies:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
+def judge_energies(view: View, sure: bool, atoms: bool | None, agreed: bool = False) -> Energies:
     """Unit, sign and order of the energies; frames of another zero or level; outliers.
 
     view: with the foundation's energies corrected where they can be (`paths.corrected`). sure:
     whether they were, by forces that are right (and stress, where the volume varies). atoms:
     whether isolated atoms fit the energies times the number of atoms (True) or as they are
-    (False), None: unknown.
+    (False), None: unknown. agreed: whether the work of forces in eV/Å foretells them: then they are
+    in eV, total and in order, whatever the foundation says.
     """
     for hopeless in (_constant(view), _across(view)):
         if hopeless is not None:
@@ -74,7 +67,7 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
     clear = scale is not None and (
         scale.unexplained < _CLEAR or (scale.correlation > 0.8 and scale.n >= 20)
     )
-    if scale and clear and (found := _unit(view, scale, atoms)):
+    if scale and clear and not agreed and (found := _unit(view, scale, atoms)):
         return Energies(False, [found], _facts(scale))
     sound, levels = judge_levels(view, ENERGY_UNITS, sure)
     inner = [g[sound[g]] for g in view.groups]
@@ -83,7 +76,7 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
         scale, why = _scale(view, inner, sure)
     if scale is None:
         return Energies(True, levels, {"energies": f"not judged: {why}"})
-    found = _order(view, scale, sure) or _unit(view, scale, atoms)
+    found = None if agreed else _order(view, scale, sure) or _unit(view, scale, atoms)
     return Energies(found is None, [*([found] if found else []), *levels], _facts(scale))
 
 
@@ -107,7 +100,9 @@ def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | No
         groups, within = [np.arange(len(label))], False
         if n < 2 * _FEWEST:
             return None, "too few frames of one composition"
-    elif n >= 8 and not sure and view.volume_varies(groups):
+    elif not sure and view.volume_varies(groups):
+        if n < 8:
+            return None, "the volume varies, and nobody knows the work of the strain"
         volume = view.volumes
         model, label = (_without_volume(e, volume, groups) for e in (model, label))
     x, y = centred(model, groups), centred(label, groups)
@@ -221,6 +216,10 @@ def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
         return None
     name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
     if name == "eV" and scale.ratio > 0.33:
+        return None
+    size = float(np.median(view.sizes[scale.frames]))
+    off = min(abs(np.log(scale.ratio / ENERGY_UNITS[name])), abs(np.log(scale.ratio * size)))
+    if off > _NEAR:  # a foundation that is soft or stiff here: no unit has this ratio
         return None
     return _named(view, scale, name, near, atoms)
 

@@ -5,21 +5,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tunesmith.core import Frame, derived_seed
 from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
-from tunesmith.doctor.forces import HANDFUL, WELL, judge_forces
+from tunesmith.doctor.forces import HANDFUL, judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force
+from tunesmith.doctor.likeness import SURE, WELL, Forces
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
 from tunesmith.doctor.structures import judge_structures
 from tunesmith.doctor.view import View, look
+from tunesmith.doctor.work import FEW_PAIRS, Work, work
 from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
+
+#: findings that say nothing of a set to validate or test on
+_OF_TRAINING = ("few-frames", "no-frames", "e0-missing")
 
 
 def examine(
@@ -46,7 +53,7 @@ def examine(
     facts = {"train": _counts(learn), "isolated_atoms": len(atoms)}
     found = _judge(learn, atoms, posterior, beside or {}, seed, facts)
     _, of_atoms = judge_structures(atoms, known) if atoms else ([], [])
-    found += [f for f in of_atoms if f.code not in ("few-frames", "unit-positions")]
+    found += [f for f in of_atoms if f.code not in ("few-frames", "no-frames", "unit-positions")]
     for name, other, code in (
         ("valid", valid, "valid-overlap"),
         ("test", test, "test-overlap"),
@@ -59,7 +66,9 @@ def examine(
         own: dict[str, Any] = {}
         seed_of = derived_seed(seed, name)
         theirs = _judge(rest, [*atoms, *extra], posterior, beside or {}, seed_of, own)
-        found += [_of(name, f) for f in theirs if f.code not in ("few-frames", "e0-missing")]
+        found += [
+            _of(name, f) for f in theirs if f.code not in ("few-frames", "no-frames", "e0-missing")
+        ]
     return Diagnosis(ordered(found), facts)
 
 
@@ -109,13 +118,16 @@ def _judge(
     found += more
     if held.mean() < 0.2:
         found += net_force(labelled)
-    forces = judge_forces(view)
+    labels = [label.forces for label in view.labels]
+    strained_work = work(view, labels, stress=True, least=FEW_PAIRS)
+    own = work(view, labels, least=FEW_PAIRS)
+    forces = judge_forces(view, own if np.isfinite(own.cosine) else strained_work)
     found += [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]
     isolated = atoms or single
-    stress, measured = judge_stress(view)
+    stress, measured = judge_stress(view, strained_work, _known(forces))
     straight = forces.usable and not held.any()
-    strained = bool(measured) and not any(f.severity == "error" for f in stress)
+    strained = bool(measured.keys() - {"stress"}) and not any(f.severity == "error" for f in stress)
     fixed = corrected(view, forces.forces, strained) if straight else view
     sure = (
         straight
@@ -123,19 +135,29 @@ def _judge(
         and matched(view)
         and (strained or not view.volume_varies(view.groups))
     )
-    energies = judge_energies(fixed, sure, per_atom(view, isolated))
-    found += _doubted(energies.findings, view, forces.facts)
+    in_ev = forces.agreed and not any(f.code == "unit-forces" for f in forces.findings)
+    energies = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
+    found += _doubted(energies.findings, view, forces, own)
     trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)
     zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted)
     facts |= {**forces.facts, **energies.facts, **measured, **of_zeros}
     return found + stress + zeros
 
 
-def _doubted(findings: list[Finding], view: View, facts: dict[str, Any]) -> list[Finding]:
-    """As warnings, where there are a handful of frames and the foundation knows their forces badly:
-    its energies are then no better."""
-    known = float(facts.get("forces_cosine", 1.0)) >= WELL
-    if known or len(view.frames) >= HANDFUL:
+def _known(forces: Forces) -> bool | None:
+    """Whether the foundation knows these forces; None where there are none to tell."""
+    if np.isnan(forces.likeness):
+        return None
+    lost = any(f.code == "unknown-chemistry" for f in forces.findings)
+    return abs(forces.likeness) >= SURE and not lost
+
+
+def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> list[Finding]:
+    """As warnings, where the foundation knows the forces badly, and neither many frames nor the
+    labels' own forces speak against the energies: its energies are then no better."""
+    known = abs(forces.likeness) >= WELL or np.isnan(forces.likeness)
+    contradicted = np.isfinite(own.cosine) and not forces.agreed
+    if known or (len(view.frames) >= HANDFUL and contradicted):
         return findings
     return [replace(f, severity="warning") if f.severity == "error" else f for f in findings]
 

@@ -77,6 +77,7 @@ CODES: dict[str, Code] = {
         "several charges or spin states in one set",
         "keep one: the model sees positions only",
     ),
+    "no-frames": Code("error", "nothing to learn from", "give structures with labels"),
     "few-frames": Code("note", "very few frames", "label more, or expect an error bar to match"),
     # ------------------------------------------------------------------ energies
     "unit-energy": Code("error", "energies are not in eV", "convert the energies to eV"),

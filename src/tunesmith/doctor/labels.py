@@ -12,6 +12,7 @@ from tunesmith.doctor.findings import Finding, finding
 #: eV/Å, and share of the rms force: a mean force per atom below is a matter of grids
 NET, NET_SHARE = 0.02, 0.01
 _LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far smaller
+_DISTINCT = 3  # sizes of components: fewer, written to few digits, meet by chance
 _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
 
 
@@ -87,13 +88,13 @@ def _empty_forces(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
         if len(forces) < 2:
             continue
         if not forces.any():
-            strained = frame.label is not None and frame.label.stress is not None
-            says_something = strained and bool(np.any(frame.label.stress))  # type: ignore[union-attr]
-            if not (balanced(frame.atoms) and (says_something or len(frames) == 1)):
+            if not balanced(frame.atoms):
                 zero.append(frame)
             continue
         if not (forces != forces[0]).any():
             same.append(frame)
+            continue
+        if len(np.unique(np.abs(forces[forces != 0]))) < _DISTINCT:
             continue
         other = seen.setdefault(forces.tobytes(), frame)
         if other is not frame and not _alike(other, frame):

@@ -12,6 +12,7 @@ from ase import units as u
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.statistics import nearest_factor
 from tunesmith.doctor.view import View
+from tunesmith.doctor.work import Work, agree
 
 #: what 1 eV/Å³ reads in other units
 STRESS_UNITS = {
@@ -25,13 +26,41 @@ STRESS_UNITS = {
     "Ry/Bohr³": u.Bohr**3 / u.Ry,
 }
 _KNOWN = 0.6
+#: correlation with the foundation from which on sign and unit are claimed; of the work of the
+#: stress with the energies, and share of its pairs; how far a ratio may be from a unit's (its log)
+_SURE, _PLAIN, _MOST, _NEAR = 0.75, 0.9, 0.6, float(np.log(2.0))
+_BY_MODEL = ("the foundation's", "the foundation's")
+_BY_WORK = ("what the energies ask for", "what the energies ask for")
 #: of Voigt's six in ASE's order, (row, column)
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _NAMES = ("yz", "xz", "xy")
 
 
-def judge_stress(view: View) -> tuple[list[Finding], dict[str, object]]:
-    """Unit, sign and order of the shear components."""
+def judge_stress(
+    view: View, own: Work, known: bool | None
+) -> tuple[list[Finding], dict[str, object]]:
+    """Unit, sign and order of the shear components.
+
+    own: how well the stress foretells the labels' own energies. known: whether the foundation knows
+    the forces of these; None: there are none to tell.
+    """
+    has = np.array([label.stress is not None for label in view.labels])
+    if not has.any():
+        return [], {}
+    if np.isfinite(own.cosine):
+        facts: dict[str, object] = {"stress_work_cosine": round(own.cosine, 3)}
+        if agree(own):
+            return [], facts
+        if abs(own.cosine) > _PLAIN and own.share > _MOST:
+            return _sign_and_unit(
+                view, np.flatnonzero(has), own.cosine, 1 / own.ratio, _BY_WORK
+            ), facts
+    if known is False or (known is None and not np.isfinite(own.cosine)):
+        return [], {"stress": "not judged: the foundation knows too little of these"}
+    return _by_foundation(view)
+
+
+def _by_foundation(view: View) -> tuple[list[Finding], dict[str, object]]:
     labels = [label.stress for label in view.labels]
     has = np.array([
         s is not None and bool(np.isfinite(m).all())
@@ -70,22 +99,26 @@ def judge_stress(view: View) -> tuple[list[Finding], dict[str, object]]:
             text = f"the stress does not follow the structures (correlation {correlation:.2f})"
             found.append(finding("stress-unrelated", text, origins))
         return found, facts
-    return found + _sign_and_unit(view, np.sort(where), correlation, ratio), facts
+    if abs(correlation) < _SURE:
+        return found, facts
+    return found + _sign_and_unit(view, np.sort(where), correlation, ratio, _BY_MODEL), facts
 
 
 def _sign_and_unit(
-    view: View, where: np.ndarray, correlation: float, ratio: float
+    view: View, where: np.ndarray, correlation: float, ratio: float, by: tuple[str, str]
 ) -> list[Finding]:
+    """by: whose sign it should have, and what it is a multiple of."""
     found = []
     if correlation < 0:
-        text = (
-            f"the stress has the opposite sign of the foundation's (correlation {correlation:.2f})"
-        )
+        text = f"the stress has the opposite sign of {by[0]} (correlation {correlation:.2f})"
         found.append(finding("stress-sign", text, view.origins(where)))
     volume = float(np.median([view.frames[i].atoms.get_volume() for i in where]))
-    name, near = nearest_factor(ratio, {**STRESS_UNITS, "a virial (eV)": volume})
+    known = {**STRESS_UNITS, "a virial (eV)": volume}
+    name, near = nearest_factor(abs(ratio), known)
+    if abs(np.log(abs(ratio) / known[name])) > _NEAR:  # no unit's: a foundation that is lost
+        return found if by is _BY_WORK else []
     if name != "eV/Å³":
-        text = f"the stress is {ratio:.3g} times the foundation's: it looks like "
+        text = f"the stress is {abs(ratio):.3g} times {by[1]}: it looks like "
         text += " or ".join([name, *near])
         found.append(finding("unit-stress", text, view.origins(where)))
     return found

@@ -1,0 +1,69 @@
+"""Forces that are unlike the foundation's: of another frame, order of atoms or orientation?"""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.likeness import KNOWN, UNRELATED, cosine_of
+from tunesmith.doctor.paths import rotation
+from tunesmith.doctor.view import View
+from tunesmith.doctor.work import work
+
+#: cosine of `work.work` that forces which belong to their structures always exceed
+UNEXPLAINED = 0.2
+
+
+def misplaced(
+    view: View, labels: list[np.ndarray], where: np.ndarray, typical: float, alike: bool
+) -> list[Finding]:
+    """Why forces are unlike the foundation's: turned, reordered, or of another frame.
+
+    typical: their cosine. alike: whether they are about as long as the foundation's.
+    """
+    chosen = np.flatnonzero(where)
+    gains = {name: 0 for name in ("rotated", "reordered", "elsewhere")}
+    for i in chosen:
+        for name in explanations(view, labels, int(i), chosen):
+            gains[name] += 1
+    best = max(gains, key=lambda name: gains[name])
+    origins = view.origins(chosen)
+    if gains[best] > 0.5 * len(chosen):
+        if best == "rotated":
+            text = "forces fit the foundation's only after a rotation of the structure"
+            return [finding("forces-rotated", text, origins)]
+        how = "atoms in another order" if best == "reordered" else "another frame's forces"
+        text = f"forces fit the foundation's only as {how} (cosine as they are {typical:.2f})"
+        return [finding("forces-shuffled", text, origins)]
+    if abs(typical) > KNOWN:
+        return []
+    text = f"the forces have little to do with the foundation's (cosine {typical:.2f})"
+    # of the labels' own energies, or, where they are silent, of lengths: forces of other frames or
+    # atoms are as long as right ones, and those of what the foundation knows nothing of are not
+    own = work(view, labels, where).cosine
+    unrelated = abs(typical) < UNRELATED and np.isnan(own) and alike
+    certain = (unrelated or own < UNEXPLAINED) and len(chosen) >= 3
+    return [finding("forces-shuffled", text, origins, None if certain else "warning")]
+
+
+def explanations(view: View, labels: list[np.ndarray], i: int, others: np.ndarray) -> list[str]:
+    """Which rearrangements make the forces of frame i fit, though as they are they do not."""
+    label, model = labels[i], view.forces[i]
+    now = max(cosine_of(label, model), 0.0)
+    enough = max(0.75, now + 0.25)
+    found = []
+    if len(label) > 4 and cosine_of(label @ rotation(label, model), model) > enough:
+        found.append("rotated")
+    if _reordered(label, model) > max(0.82, enough):
+        found.append("reordered")
+    same = [j for j in others if j != i and view.compositions[j] == view.compositions[i]]
+    if any(cosine_of(label, view.forces[j]) > enough for j in same):
+        found.append("elsewhere")
+    return found
+
+
+def _reordered(label: np.ndarray, model: np.ndarray) -> float:
+    """The largest cosine over all orders of the atoms."""
+    if len(label) < 4 or len(label) > 200:
+        return 0.0
+    rows, columns = linear_sum_assignment(-model @ label.T)
+    return cosine_of(label[columns], model[rows])
