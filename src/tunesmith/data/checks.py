@@ -26,20 +26,24 @@ def require_labels(
     frames: Sequence[Frame],
     elements: Iterable[int] | None = None,
     beside: Mapping[str, Beside] | None = None,
+    *,
+    energies: bool = True,
 ) -> None:
     """Raise `DataError`, naming the frame, unless every frame can be learned from.
 
     elements: atomic numbers the model knows; None: any. beside: what else the file says of each
-    frame, by origin, for a message that names it. Frames of one atom are fine, and so are
-    duplicates.
+    frame, by origin, for a message that names it. energies: whether they are needed; else one that
+    is not there is NaN. Frames of one atom are fine, and so are duplicates.
     """
     check_structures(frames, elements)
     for frame in frames:
         if frame.label is None:
             raise DataError(no_label(frame, (beside or {}).get(frame.origin)))
         label = frame.label
-        parts = {"energy": label.energy, "forces": label.forces, "stress": label.stress}
-        _check_finite(frame, parts)
+        known = (beside or {}).get(frame.origin)
+        absent = not energies and known is not None and not known.energy
+        energy = None if absent else label.energy
+        _check_finite(frame, {"energy": energy, "forces": label.forces, "stress": label.stress})
         _check_forces(frame, label.forces)
 
 
@@ -66,11 +70,11 @@ def require_some_labels(
 def no_label(frame: Frame, known: Beside | None) -> str:
     """A sentence on what a frame lacks, and what the file has that could be it."""
     cure = "remove it, or say how the labels are called with energy_key and forces_key"
-    if known is None or (known.energy and known.forces):
+    if known is None or (known.any_energy and known.forces):
         return f"{frame.origin}: has no label (energy and forces are both needed); {cure}."
     lacking, keys = [], []
     for what, there, others in (
-        ("energy", known.energy, sorted(known.energies)),
+        ("energy", known.any_energy, [] if known.energy else sorted(known.energies)),
         ("forces", known.forces, sorted(known.names)),
     ):
         if not there:

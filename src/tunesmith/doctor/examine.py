@@ -38,6 +38,7 @@ def examine(
     isolated: Sequence[Frame] = (),
     beside: Mapping[str, Beside] | None = None,
     seed: int = 0,
+    energies: bool = True,
 ) -> Diagnosis:
     """Everything that would spoil a training on these frames, or its test, with its cure.
 
@@ -45,13 +46,18 @@ def examine(
     signs and the like are judged by consistency with it, never by the zero of energy. It predicts
     at most 200 frames, chosen by ``seed``. isolated: E0 frames; those among the others (by their
     config_type) are added. beside: what files say beside their frames, by origin. valid and test
-    are looked at by themselves and for structures they share with ``train``.
+    are looked at by themselves and for structures they share with ``train``. energies: whether they
+    are to be learnt; else they may be NaN, and only structures, forces and stress are judged.
     """
+    if not energies:
+        train = [_forces_alone(f) for f in train]
+        valid, test = ([_forces_alone(f) for f in s] if s else s for s in (valid, test))
     known = posterior.potential.elements
     learn, atoms = separate_isolated(list(train))
     atoms = [*isolated, *atoms]
     facts = {"train": _counts(learn), "isolated_atoms": len(atoms)}
-    found = _judge(learn, atoms, posterior, beside or {}, seed, facts)
+    known_beside = beside or {}
+    found = _judge(learn, atoms, posterior, known_beside, seed, facts, energies)
     _, of_atoms = judge_structures(atoms, known) if atoms else ([], [])
     found += [f for f in of_atoms if f.code not in ("few-frames", "no-frames", "unit-positions")]
     for name, other, code in (
@@ -65,11 +71,22 @@ def examine(
         found += judge_overlap(learn, rest, code, name)
         own: dict[str, Any] = {}
         seed_of = derived_seed(seed, name)
-        theirs = _judge(rest, [*atoms, *extra], posterior, beside or {}, seed_of, own)
+        isolated_ = [*atoms, *extra]
+        theirs = _judge(rest, isolated_, posterior, known_beside, seed_of, own, energies)
         found += [
             _of(name, f) for f in theirs if f.code not in ("few-frames", "no-frames", "e0-missing")
         ]
     return Diagnosis(ordered(found), facts)
+
+
+def _forces_alone(frame: Frame) -> Frame:
+    """With an energy of zero where there is none, and without a label where there are no forces."""
+    label = frame.label
+    if label is None or len(frame.atoms) == 1:
+        return frame
+    if np.isnan(label.forces).all():
+        return replace(frame, label=None)
+    return replace(frame, label=replace(label, energy=0.0))
 
 
 def _of(name: str, f: Finding) -> Finding:
@@ -96,10 +113,11 @@ def _judge(
     beside: Mapping[str, Beside],
     seed: int,
     facts: dict[str, Any],
+    energies: bool,
 ) -> list[Finding]:
     """One set by itself; adds what was measured to ``facts``."""
     sound, found = judge_structures(frames, posterior.potential.elements)
-    labelled, more = judge_labels(frames, beside)
+    labelled, more = judge_labels(frames, beside, energies)
     found += more + _single(frames)
     usable = {id(f) for f in sound}
     labelled = [f for f in labelled if id(f) in usable and len(f.atoms) > 1]
@@ -119,8 +137,10 @@ def _judge(
     if held.mean() < 0.2:
         found += net_force(labelled)
     labels = [label.forces for label in view.labels]
-    strained_work = work(view, labels, stress=True, least=FEW_PAIRS)
-    own = work(view, labels, least=FEW_PAIRS)
+    strained_work = own = Work(np.nan, np.nan, np.nan)
+    if energies:
+        strained_work = work(view, labels, stress=True, least=FEW_PAIRS)
+        own = work(view, labels, least=FEW_PAIRS)
     forces = judge_forces(view, own if np.isfinite(own.cosine) else strained_work)
     found += [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]
@@ -135,12 +155,15 @@ def _judge(
         and matched(view)
         and (strained or not view.volume_varies(view.groups))
     )
+    facts |= {**forces.facts, **measured}
+    if not energies:
+        return found + stress
     in_ev = forces.agreed and not any(f.code == "unit-forces" for f in forces.findings)
-    energies = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
-    found += _doubted(energies.findings, view, forces, own)
-    trusted = energies.scaled and not any(f.severity == "error" for f in energies.findings)
+    judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
+    found += _doubted(judged.findings, view, forces, own)
+    trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
     zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted)
-    facts |= {**forces.facts, **energies.facts, **measured, **of_zeros}
+    facts |= {**judged.facts, **of_zeros}
     return found + stress + zeros
 
 

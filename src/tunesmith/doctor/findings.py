@@ -24,7 +24,9 @@ CODES: dict[str, Code] = {
     # ------------------------------------------------------------------ is it all there
     "unreadable": Code("error", "the file cannot be read", "repair the file as the message says"),
     "energy-missing": Code(
-        "error", "frames without energy", f"{_KEYS}, or label or remove these frames"
+        "error",
+        "frames without energy",
+        f"{_KEYS}, label or remove these frames, or learn from forces alone (tune.loss.energy=0)",
     ),
     "forces-missing": Code(
         "error", "frames without forces", f"{_KEYS}, or label or remove these frames"
@@ -220,6 +222,13 @@ CODES: dict[str, Code] = {
 }
 
 
+#: what no training can live with: accepting it would only put the refusal off
+UNLEARNABLE = frozenset((
+    *("unreadable", "energy-missing", "forces-missing", "label-missing", "not-finite"),
+    *("unknown-element", "overlap", "bad-structure", "forces-zero", "forces-same", "no-frames"),
+))  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing found. frames: origins (``train.xyz#12``) of all frames concerned."""
@@ -273,10 +282,15 @@ class Diagnosis:
 
 
 def require_codes(codes: Iterable[str]) -> None:
-    """Raise `ConfigError` for a code that is none."""
+    """Raise `ConfigError` for a code that is none, or that nobody can accept."""
     for code in codes:
         if code not in CODES:
             raise ConfigError(f"accept: there is no finding {code!r}; {nearest(code, list(CODES))}")
+        if code in UNLEARNABLE:
+            raise ConfigError(
+                f"accept: {code} ({CODES[code].meaning}) cannot be accepted, since nothing can be "
+                f"learnt from such frames; {CODES[code].cure}."
+            )
 
 
 def refusal(diagnosis: Diagnosis) -> str:
@@ -285,9 +299,10 @@ def refusal(diagnosis: Diagnosis) -> str:
     more = f" and {len(first.frames) - 3} more" if len(first.frames) > 3 else ""
     where = f" ({', '.join(first.frames[:3])}{more})" if first.frames else ""
     also = f"; also found: {', '.join(dict.fromkeys(f.code for f in rest))}" if rest else ""
+    accept = f", or, if it is right as it is, accept it with data.accept=[{first.code}]"
+    accept = "" if first.code in UNLEARNABLE else accept
     return (
-        f"{first.message}{where}: {first.cure}, or, if it is right as it is, accept it with "
-        f"data.accept=[{first.code}]{also}; `tunesmith doctor` shows everything."
+        f"{first.message}{where}: {first.cure}{accept}{also}; `tunesmith doctor` shows everything."
     )
 
 

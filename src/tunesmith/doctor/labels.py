@@ -17,11 +17,12 @@ _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no 
 
 
 def judge_labels(
-    frames: Sequence[Frame], beside: Mapping[str, Beside]
+    frames: Sequence[Frame], beside: Mapping[str, Beside], energies: bool = True
 ) -> tuple[list[Frame], list[Finding]]:
     """The frames with a usable label, and what is wrong with the others.
 
-    beside: what the file says of each frame, by origin, where it is known.
+    beside: what the file says of each frame, by origin, where it is known. energies: whether they
+    are needed.
     """
     found = _missing(frames, beside)
     labelled = [(f, f.label) for f in frames if f.label is not None]
@@ -39,7 +40,9 @@ def judge_labels(
         text = f"in {len(same)} frames every atom has the same force, or forces are those of others"
         found.append(finding("forces-same", text, [f.origin for f in same]))
     bad = {id(f) for f in (*zero, *same)}
-    found += _rounded(sound) + _stress(sound) + _free(sound, beside)
+    found += _stress(sound)
+    if energies:
+        found += _rounded(sound) + _free(sound, beside)
     return [f for f in sound if id(f) not in bad], found
 
 
@@ -60,12 +63,13 @@ def _missing(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Find
         if frame.label is not None:
             continue
         known = beside.get(frame.origin)
-        if known is None or (known.energy and known.forces):
+        if known is None or (known.any_energy and known.forces):
             codes = ["label-missing"]
         else:
-            there = {"energy-missing": known.energy, "forces-missing": known.forces}
+            there = {"energy-missing": known.any_energy, "forces-missing": known.forces}
             codes = [code for code, is_there in there.items() if not is_there]
-            names.setdefault("energy-missing", set()).update(known.energies)
+            others = {} if known.energy else known.energies
+            names.setdefault("energy-missing", set()).update(others)
             names.setdefault("forces-missing", set()).update(known.names)
         for code in codes:
             lacking.setdefault(code, []).append(frame.origin)
@@ -73,8 +77,8 @@ def _missing(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Find
     for code, origins in lacking.items():
         what = {"energy-missing": "energy", "forces-missing": "forces"}.get(code, "a label")
         text = f"{len(origins)} of {len(frames)} frames have no {what}".replace("no a ", "no ")
-        if others := sorted(names.get(code, set())):
-            text += f"; the file also has {', '.join(others)}"
+        if named := sorted(names.get(code, set())):
+            text += f"; the file also has {', '.join(named)}"
         found.append(finding(code, text, origins))
     return found
 
