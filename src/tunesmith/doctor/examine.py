@@ -137,15 +137,17 @@ def _judge(
     if held.mean() < 0.2:
         found += net_force(labelled)
     labels = [label.forces for label in view.labels]
-    strained_work = own = Work(np.nan, np.nan, np.nan)
+    of_stress = own = Work(np.nan, np.nan, np.nan)
     if energies:
-        strained_work = work(view, labels, stress=True, least=FEW_PAIRS)
+        of_stress = work(view, labels, part="stress", least=FEW_PAIRS)
         own = work(view, labels, least=FEW_PAIRS)
-    forces = judge_forces(view, own if np.isfinite(own.cosine) else strained_work)
+        if np.isnan(own.cosine):
+            own = work(view, labels, part="forces of strained", least=FEW_PAIRS)
+    forces = judge_forces(view, own)
     found += [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]
     isolated = atoms or single
-    stress, measured = judge_stress(view, strained_work, _known(forces))
+    stress, measured = judge_stress(view, of_stress, _known(forces))
     straight = forces.usable and not held.any()
     strained = bool(measured.keys() - {"stress"}) and not any(f.severity == "error" for f in stress)
     fixed = corrected(view, forces.forces, strained) if straight else view

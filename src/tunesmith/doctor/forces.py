@@ -90,7 +90,7 @@ def judge_forces(view: View, own: Work) -> Forces:
         sign = -1.0
         where = seen & (cosine < -KNOWN)
         # a foundation that is lost points anywhere; most of the set, or its energies, must say so
-        if own.cosine > -EXACT and (where[loud].mean() < 0.8 or abs(_off(factor)) > NEAR):
+        if own.cosine > -EXACT and (where[loud].mean() < 0.8 or not _a_unit(factor, wide, own)):
             return replace(nothing, findings=[_unlike(view, nothing, loud)])
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
         found.append(finding("forces-sign", text, view.origins(where)))

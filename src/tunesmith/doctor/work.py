@@ -5,7 +5,7 @@ strange chemistry) can spoil the answer. Labels that agree have the right sign, 
 orientation and are of one system of units; only a unit of both together is left to doubt.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,9 @@ FEW_PAIRS = 6
 _STRAIN = 1e-4  # of two cells: below it no work of a stress counts
 #: of `Work`: what chance does not reach in a few pairs; of one system of units
 _AGREED, _MOST, _ONE = 0.95, 0.75, (0.7, 1.3)
+
+
+Part = Literal["forces", "forces of strained", "stress"]
 
 
 class Work(NamedTuple):
@@ -40,29 +43,35 @@ def work(
     forces: list[np.ndarray],
     among: np.ndarray | None = None,
     *,
-    stress: bool = False,
+    part: Part = "forces",
     least: int = _PAIRS,
 ) -> Work:
     """How well the forces foretell the labels' own energies: no foundation plays a part.
 
-    E_j − E_i is held against −½ (F_i + F_j)·ΔR + ½ V (σ_i + σ_j):ε over pairs of near structures.
-    among: (n,) mask; only pairs that hold one of these frames. stress: of pairs whose cells differ,
-    with the labels' stress; else of the others. least: pairs below which nothing is said.
+    E_j − E_i is held against −½ (F_i + F_j)·ΔR over pairs of near structures of equal cells, or,
+    of those whose cells differ, against that and the work of the stress ½ V (σ_i + σ_j):ε: part
+    says which of the two is judged, the other being taken as right. among: (n,) mask; only pairs
+    that hold one of these frames. least: pairs below which nothing is said.
     """
     found: list[tuple[float, float, float]] = []
     for group in same_atoms(view):
         for i, j in group[edges([view.frames[k].atoms for k in group])].tolist():
             if among is not None and not (among[i] or among[j]):
                 continue
-            if (one := _done(view, forces, stress, i, j)) is not None:
-                found.append((*one, float(view.energy[j] - view.energy[i])))
-    far, x, y = np.array(found, float).reshape(-1, 3).T
+            if (one := _done(view, forces, part != "forces", i, j)) is not None:
+                far, by_forces, by_stress = one
+                rise = float(view.energy[j] - view.energy[i])
+                if part == "stress":
+                    found.append((far, by_stress, rise - by_forces))
+                else:
+                    found.append((far, by_forces, rise - by_stress))
+    away, x, y = np.array(found, float).reshape(-1, 3).T
     size = np.linalg.norm(x) * np.linalg.norm(y)
     if len(x) < least or size == 0:
         return Work(np.nan, np.nan, np.nan)
     cosine = float(x @ y / size)
     moving = np.flatnonzero(x)  # pairs without work have no ratio
-    nearer = moving[np.argsort(far[moving])][: max(FEW_PAIRS, len(moving) // 2)]
+    nearer = moving[np.argsort(away[moving])][: max(FEW_PAIRS, len(moving) // 2)]
     x, y = x[nearer], y[nearer]
     order, weight = np.argsort(y / x), np.abs(x) / np.abs(x).sum()
     middle = np.searchsorted(np.cumsum(weight[order]), 0.5)  # the median, each by its work
@@ -80,28 +89,30 @@ def agree(own: Work) -> bool:
 
 
 def _done(
-    view: View, forces: list[np.ndarray], stress: bool, i: int, j: int
-) -> tuple[float, float] | None:
-    """How far frame j is from frame i (Å, rms; of strains without unit), and the work between them
-    in eV; None where they are too far apart to tell."""
+    view: View, forces: list[np.ndarray], strained: bool, i: int, j: int
+) -> tuple[float, float, float] | None:
+    """How far frame j is from frame i (Å, rms; of strains without unit), and the work of forces and
+    of stress between them in eV; None where they are too far apart to tell.
+
+    strained: only frames of different cells, else only others.
+    """
     one, other = view.frames[i].atoms, view.frames[j].atoms
-    strain_work, strain = 0.0, np.zeros((3, 3))
+    by_stress, strain, turn = 0.0, np.zeros((3, 3)), np.eye(3)
     if one.pbc.any():
         moved, strain, volume = crystal_step(one, other)
-        turn = np.eye(3)
-        if (np.abs(strain).max() > _STRAIN) != stress:
+        if (np.abs(strain).max() > _STRAIN) != strained:
             return None
-        if stress:
+        if strained:
             tensors = [view.labels[k].stress for k in (i, j)]
             if tensors[0] is None or tensors[1] is None:
                 return None
-            strain_work = 0.5 * volume * float(np.sum((tensors[0] + tensors[1]) * strain))
-    elif stress:
+            by_stress = 0.5 * volume * float(np.sum((tensors[0] + tensors[1]) * strain))
+    elif strained:
         return None
     else:
         moved, turn = molecule_step(one, other)
     far = float(np.sqrt(np.mean(np.sum(moved**2, axis=1))))
     if far > FAR:
         return None
-    done = strain_work - 0.5 * float(np.sum((forces[i] + forces[j] @ turn) * moved))
-    return (float(np.abs(strain).max()) if stress else far), done
+    by_forces = -0.5 * float(np.sum((forces[i] + forces[j] @ turn) * moved))
+    return (float(np.abs(strain).max()) if strained else far), by_forces, by_stress
