@@ -6,7 +6,7 @@ Sets of `doctor_kinds.py`, each as it is and once more with one of the harmless 
     python bench/doctor_clean.py --family development --rounds 0 2
     python bench/doctor_clean.py --family held-out --rounds 0 12 --json runs/clean-organic.json
     python bench/doctor_clean.py --family held-out --worlds metal noble network \\
-        --model 7net-0 --network chgnet-0.3.0 --rounds 0 8 --json runs/clean-7net.json
+        --model 7net-0 --network chgnet:0.3.0 --rounds 0 8 --json runs/clean-7net.json
     python bench/doctor_clean.py --tables runs/clean-*.json --name doctor-clean-2026-11-30
 """
 
@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--family", choices=list(FAMILIES), default="development")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=["organic"])
     parser.add_argument("--model", default="organic-xs", help="the foundation")
-    parser.add_argument("--network", default="chgnet-0.3.0", help="what labels world 'network'")
+    parser.add_argument("--network", default="chgnet:0.3.0", help="what labels world 'network'")
     parser.add_argument("--rounds", nargs=2, type=int, default=[0, 2], metavar=("FROM", "TO"))
     parser.add_argument("--work", type=Path, default=Path("runs/doctor"), help="labelled sets")
     parser.add_argument("--json", type=Path)

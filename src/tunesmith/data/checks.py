@@ -15,10 +15,11 @@ from tunesmith.errors import DataError
 
 #: a pair closer than this times the sum of its covalent radii is no chemistry
 OVERLAP = 0.3
+#: and one farther apart than this may feel nothing of each other: references have cutoffs
+APART = 1.5
 _THIN = 1.0  # Å, of a cell that may be thin only because it is skew
 _FLAT = 1e-6  # volume of a cell over the product of its edges, below which it is none
 _FARTHEST = 1e6  # Å, a tenth of a millimetre: no structure of atoms is larger
-_APART = 1.5  # times the sum of covalent radii: beyond, references with a cutoff give zero
 _BATCH = 1_000_000  # pairs of atoms looked at together
 
 
@@ -28,12 +29,15 @@ def require_labels(
     beside: Mapping[str, Beside] | None = None,
     *,
     energies: bool = True,
+    zeros: bool = False,
 ) -> None:
     """Raise `DataError`, naming the frame, unless every frame can be learned from.
 
     elements: atomic numbers the model knows; None: any. beside: what else the file says of each
     frame, by origin, for a message that names it. energies: whether they are needed; else one that
-    is not there is NaN. Frames of one atom are fine, and so are duplicates.
+    is not there is NaN. zeros: whether forces may all be zero without symmetry, as those of relaxed
+    structures written to few digits; else they are placeholders. Frames of one atom are fine, and
+    so are duplicates.
     """
     check_structures(frames, elements)
     for frame in frames:
@@ -44,7 +48,7 @@ def require_labels(
         absent = not energies and known is not None and not known.energy
         energy = None if absent else label.energy
         _check_finite(frame, {"energy": energy, "forces": label.forces, "stress": label.stress})
-        _check_forces(frame, label.forces)
+        _check_forces(frame, label.forces, zeros)
 
 
 def require_some_labels(
@@ -151,7 +155,7 @@ def _check_finite(frame: Frame, parts: Mapping[str, Any]) -> None:
             )
 
 
-def _check_forces(frame: Frame, forces: np.ndarray) -> None:
+def _check_forces(frame: Frame, forces: np.ndarray, zeros: bool = False) -> None:
     n = len(frame.atoms)
     if forces.shape != (n, 3):
         raise DataError(f"{frame.origin}: forces have shape {forces.shape}, not ({n}, 3).")
@@ -162,7 +166,7 @@ def _check_forces(frame: Frame, forces: np.ndarray) -> None:
             f"{frame.origin}: the same force {forces[0]} on every atom cannot be; check where its "
             "forces come from."
         )
-    if not balanced(frame.atoms):
+    if not zeros and not balanced(frame.atoms):
         raise DataError(
             f"{frame.origin}: all forces are exactly zero though nothing in its symmetry asks for "
             "that; read the reference's forces, not placeholders."
@@ -177,7 +181,7 @@ def balanced(atoms: Atoms) -> bool:
     """
     i, j, d, bonds = neighbor_list("ijdD", atoms, 6.0)
     radii = covalent_radii[atoms.numbers]
-    if not (d < _APART * (radii[i] + radii[j])).any():
+    if not (d < APART * (radii[i] + radii[j])).any():
         return True
     strength = np.exp(-d) * (1 + 0.1 * radii[j]) * (6.0 - d) ** 2
     pull = np.zeros((len(atoms), 3))

@@ -13,18 +13,19 @@ from tunesmith.data.formats import Beside
 from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
 from tunesmith.doctor.forces import HANDFUL, judge_forces
-from tunesmith.doctor.labels import constrained, judge_labels, net_force
-from tunesmith.doctor.likeness import SURE, WELL, Forces
+from tunesmith.doctor.labels import constrained, judge_labels, net_force, placeholders
+from tunesmith.doctor.likeness import SURE, WELL, Forces, size_of
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
 from tunesmith.doctor.structures import judge_structures
 from tunesmith.doctor.view import View, look
-from tunesmith.doctor.work import FEW_PAIRS, Work, work
+from tunesmith.doctor.work import FEW_PAIRS, Work, agree, work
 from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
 
+_AN_EV = 1.0  # eV/Å, rms: the foundation's energy is off by as much where its forces are
 #: findings that say nothing of a set to validate or test on
 _OF_TRAINING = ("few-frames", "no-frames", "e0-missing")
 
@@ -121,6 +122,8 @@ def _judge(
     found += more + _single(frames)
     usable = {id(f) for f in sound}
     labelled = [f for f in labelled if id(f) in usable and len(f.atoms) > 1]
+    labelled, more = placeholders(labelled, posterior)
+    found += more
     found += judge_duplicates(sound)
     if not labelled:
         facts["labels"] = "not judged: no sound structure has a usable label"
@@ -129,7 +132,7 @@ def _judge(
     facts["predicted"] = len(view.frames)
     periodicity = judge_periodicity(view, posterior)
     found += periodicity
-    if any(f.code in ("unit-positions", "unit-cell", "pbc-lost") for f in found):
+    if any(f.code in ("unit-positions", "unit-cell", "pbc-lost", "pbc-wrong") for f in found):
         facts["labels"] = "not judged: first the structures must be right"
         return found
     held, more = constrained(view.frames, view.forces)
@@ -162,9 +165,10 @@ def _judge(
         return found + stress
     in_ev = forces.agreed and not any(f.code == "unit-forces" for f in forces.findings)
     judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
-    found += _doubted(judged.findings, view, forces, own)
+    kept = [f for f in judged.findings if not _one_level(f, view, forces)]
+    found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
-    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted)
+    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, _near(view, forces))
     facts |= {**judged.facts, **of_zeros}
     return found + stress + zeros
 
@@ -175,6 +179,22 @@ def _known(forces: Forces) -> bool | None:
         return None
     lost = any(f.code == "unknown-chemistry" for f in forces.findings)
     return abs(forces.likeness) >= SURE and not lost
+
+
+def _near(view: View, forces: Forces) -> np.ndarray:
+    """(n,) frames whose forces the foundation knows to an eV/Å; all, where nobody can tell."""
+    if not forces.usable:
+        return np.ones(len(view.frames), bool)
+    off = zip(forces.forces, view.forces, strict=True)
+    return np.array([size_of(a - b) < _AN_EV for a, b in off])
+
+
+def _one_level(f: Finding, view: View, forces: Forces) -> bool:
+    """Whether frames called of another level are joined to the others by the work of the forces."""
+    if f.code not in ("mixed-levels", "outlier-energy") or not forces.usable:
+        return False
+    where = np.isin([frame.origin for frame in view.frames], f.frames)
+    return agree(work(view, forces.forces, where, least=4))
 
 
 def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> list[Finding]:

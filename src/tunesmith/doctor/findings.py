@@ -69,6 +69,11 @@ CODES: dict[str, Code] = {
         "periodic structures without periodicity or cell",
         "write the cell (Lattice) and pbc of the calculation into the file",
     ),
+    "pbc-wrong": Code(
+        "error",
+        "molecules that were computed alone stand in a periodic box",
+        'write pbc="F F F" where the calculation was not periodic; else take a wider box',
+    ),
     "bad-structure": Code(
         "error",
         "no atoms, a cell without volume, or an isolated atom of many atoms",

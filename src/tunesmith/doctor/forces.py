@@ -98,7 +98,9 @@ def judge_forces(view: View, own: Work) -> Forces:
     # eV/Bohr, or a foundation that is too stiff? (of radicals twice, at cosines around 0.8)
     if 0.38 < factor < 0.8:
         name = _bohr_or_not(view, [sign * f for f in labels], own, name, factor, abs(typical))
-    if name != "eV/Å" and not _a_unit(factor, wide, own):
+    # a factor of two is a unit's only of a foundation that is right here, or of energies
+    lost = name == "eV/Bohr" and np.isnan(own.cosine) and abs(typical) < CLOSE
+    if name != "eV/Å" and (lost or not _a_unit(factor, wide, own)):
         return replace(nothing, findings=[*found, _unlike(view, nothing, loud)])
     unit = FORCE_UNITS[name]
     if name != "eV/Å":

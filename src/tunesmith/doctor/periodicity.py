@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.structures import FURTHEST, bond_ratio
 from tunesmith.doctor.view import View
 
 _TRIES = 4  # frames
@@ -21,10 +22,15 @@ _BETTER = 0.6  # of the force error: what another cell must do better than this
 
 
 def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
-    """A cell in Bohr (or converted twice), and periodic structures marked as molecules."""
-    found = []
+    """A cell in Bohr (or converted twice), and periodicity that was lost or never was."""
+    found: list[Finding] = []
     for code, text, change in (
         ("pbc-lost", "forces fit the foundation's with the cell made periodic", _periodic),
+        (
+            "pbc-wrong",
+            "forces fit the foundation's without the cell: molecules that were computed alone?",
+            _open,
+        ),
         ("unit-cell", "forces fit the foundation's with the cell in Å taken as Bohr", _shorter),
         ("unit-cell", "forces fit the foundation's with a cell 1.89 times as long", _longer),
     ):
@@ -33,6 +39,8 @@ def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
             continue
         chosen = [where[int(k)] for k in np.linspace(0, len(where) - 1, min(_TRIES, len(where)))]
         gains = [_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]
+        if found:  # a cell that is wrong in one way seems wrong in others
+            break
         if np.median(gains) < _BETTER:
             found.append(finding(code, text, view.origins(np.array(where))))
     if not found and (cut := _cut(view)):
@@ -101,6 +109,16 @@ def _periodic(atoms: Atoms) -> Atoms | None:
     other = atoms.copy()
     other.pbc = True
     return other if _sensible(other) else None
+
+
+def _open(atoms: Atoms) -> Atoms | None:
+    """Of molecules in a box that images of them share; a crystal without its cell is none."""
+    if not atoms.pbc.any():
+        return None
+    other = atoms.copy()
+    other.pbc = False
+    near = bond_ratio(other)
+    return other if np.isfinite(near) and near < FURTHEST else None
 
 
 def _shorter(atoms: Atoms) -> Atoms | None:

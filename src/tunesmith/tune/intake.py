@@ -58,7 +58,10 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     start = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
     remarks = list[str]()
     for part in (train, valid) if valid else (train,):
-        checks.require_labels(part, potential.elements, beside, energies=not config.forces_only)
+        # forces of zero are left to the doctor, who has a foundation to tell by
+        checks.require_labels(
+            part, potential.elements, beside, energies=not config.forces_only, zeros=True
+        )
     if config.forces_only and _lacks_energies((*train, *valid)):
         remarks.append(
             "forces are learnt without energies (tune.loss.energy=0): the model's zero of energy "
