@@ -268,7 +268,7 @@ def clean_kinds(
     """
     found = {}
     for world in worlds:
-        by = f"-{network.replace(":", "-")}" if world == "network" else ""
+        by = "-" + network.replace(":", "-") if world == "network" else ""
         for kind, make in (ORGANIC if world == "organic" else INORGANIC).items():
             for i in rounds:
                 path = work / f"{family}-{world}{by}-{kind.replace(' ', '_')}-{i}.xyz"
