@@ -79,7 +79,8 @@ def _is_a_unit(view: View, judged: Forces, odd: np.ndarray, big: np.ndarray) -> 
     as_far = big & (side * np.log(judged.ratio) > np.log(3.5))  # NaN: not seen
     if odd.sum() < 0.7 * as_far.sum() or _confirmed(view, judged, odd):
         return False
-    surely = bool(np.all(judged.cosine[odd] > WELL) and np.ptp(off) < 1)
+    telling = odd.sum() >= 2 and view.sizes[odd].min() > 2  # two atoms have but one direction
+    surely = bool(telling and np.all(judged.cosine[odd] > WELL) and np.ptp(off) < 1)
     return surely or _several(int(odd.sum()), n)
 
 

@@ -18,6 +18,7 @@ from tunesmith.doctor.view import View
 _PER_ATOM = "eV per atom"
 _FEWEST = 3  # differences within compositions, to say anything
 _RELATED = 0.5  # rank correlation of energies that belong to their structures, at least
+_CLOSELY = 0.85  # the same, of what is left of energies of strained cells
 _CLEAR = 0.5  # unexplained: the ratio is beyond doubt
 _LOST = 0.02  # eV per atom: more than forces that are right leave unexplained
 _NEAR = np.log(2.0)  # how far a ratio may be from a unit's (logarithms)
@@ -31,6 +32,7 @@ class Scale:
     correlation: of ranks. ratio: of differences. n: how many differences there are. unexplained:
     spread of label/ratio − foundation over that of label/ratio. left: the former, eV per atom.
     frames: indices of those compared. within: whether within compositions, not across them.
+    sure: whether corrected for strain.
     """
 
     correlation: float
@@ -40,6 +42,7 @@ class Scale:
     left: float
     frames: np.ndarray
     within: bool
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | No
     correlation = rank_correlation(x, y)
     unexplained = spread(y - x) / max(spread(y), 1e-12)
     frames = np.sort(np.concatenate(groups))
-    return Scale(correlation, ratio, n, unexplained, off, frames, within), ""
+    return Scale(correlation, ratio, n, unexplained, off, frames, within, sure), ""
 
 
 def _width(energy: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
@@ -212,7 +215,9 @@ def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
 
 def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
     """Another unit, or energies per atom, from the ratio of differences."""
-    if scale.correlation < _RELATED or not scale.ratio > 0:
+    # after a parabola in the volume little is left, and of that a foundation knows little
+    bent = scale.within and view.volume_varies(view.groups) and not scale.sure
+    if scale.correlation < (_CLOSELY if bent else _RELATED) or not scale.ratio > 0:
         return None
     name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
     if name == "eV" and scale.ratio > 0.33:

@@ -21,7 +21,7 @@ from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
 from tunesmith.doctor.structures import judge_structures
 from tunesmith.doctor.view import View, look
-from tunesmith.doctor.work import FEW_PAIRS, Work, agree, work
+from tunesmith.doctor.work import FEW_PAIRS, Part, Work, agree, work
 from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
 
@@ -163,7 +163,9 @@ def _judge(
     facts |= {**forces.facts, **measured}
     if not energies:
         return found + stress
-    in_ev = forces.agreed and not any(f.code == "unit-forces" for f in forces.findings)
+    in_ev = (forces.agreed or agree(of_stress)) and not any(
+        f.code == "unit-forces" for f in forces.findings
+    )
     judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
     kept = [f for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
@@ -191,10 +193,11 @@ def _near(view: View, forces: Forces) -> np.ndarray:
 
 def _one_level(f: Finding, view: View, forces: Forces) -> bool:
     """Whether frames called of another level are joined to the others by the work of the forces."""
-    if f.code not in ("mixed-levels", "outlier-energy") or not forces.usable:
-        return False
     where = np.isin([frame.origin for frame in view.frames], f.frames)
-    return agree(work(view, forces.forces, where, least=4))
+    if where.all() or not forces.usable:
+        return False
+    parts: tuple[Part, ...] = ("forces", "forces of strained")
+    return any(agree(work(view, forces.forces, where, part=p, least=4)) for p in parts)
 
 
 def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> list[Finding]:

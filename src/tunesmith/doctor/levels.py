@@ -70,7 +70,7 @@ def _why_other(
         text = f"in {len(where)} frames the energy looks like {best}, elsewhere like eV"
         return finding("energy-per-atom" if "atom" in best else "unit-energy", text, origins)
     bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
-    if np.mean(bound & (off > 2 * size)) > 0.6:
+    if many and np.mean(bound & (off > 2 * size)) > 0.6:
         text = (
             f"in {len(where)} frames the energy is like that of binding, elsewhere it is total "
             f"({off:.1f} eV apart)"
