@@ -13,9 +13,9 @@ from tunesmith.config import ModelSettings
 from tunesmith.core import Frame
 from tunesmith.data.formats import Beside, read_contents
 from tunesmith.data.naming import expanded, told_apart
+from tunesmith.doctor.codes import UNLEARNABLE
 from tunesmith.doctor.examine import examine
 from tunesmith.doctor.findings import (
-    UNLEARNABLE,
     Diagnosis,
     Finding,
     finding,

@@ -13,8 +13,9 @@ from tunesmith import terminal
 from tunesmith.cli import app
 from tunesmith.core import Frame
 from tunesmith.data.checks import require_labels
+from tunesmith.doctor.codes import CODES, UNLEARNABLE
 from tunesmith.doctor.examine import examine
-from tunesmith.doctor.findings import CODES, UNLEARNABLE, require_codes
+from tunesmith.doctor.findings import require_codes
 from tunesmith.errors import ConfigError, DataError
 
 

@@ -49,6 +49,11 @@ def require_labels(
         energy = None if absent else label.energy
         _check_finite(frame, {"energy": energy, "forces": label.forces, "stress": label.stress})
         _check_forces(frame, label.forces, zeros)
+    if nothing_said(frames):
+        raise DataError(
+            f"{frames[0].origin}: the forces of this and all other frames are zero, and energies "
+            "of one composition are equal; read the reference's labels, not placeholders."
+        )
 
 
 def require_some_labels(
@@ -145,6 +150,20 @@ def symbols(numbers: Iterable[int]) -> str:
 
 
 # --------------------------------------------------------------------------- labels
+
+
+def nothing_said(frames: Sequence[Frame]) -> bool:
+    """Whether no frame has a force or a stress, and all of a composition one energy: labels of
+    nothing. Perfect crystals of several volumes have no force, and different energies."""
+    energies: dict[str, set[float]] = {}
+    for frame in frames:
+        label = frame.label
+        if label is None or len(frame.atoms) == 1:
+            continue
+        if label.forces.any() or (label.stress is not None and label.stress.any()):
+            return False
+        energies.setdefault(frame.atoms.get_chemical_formula(), set()).add(label.energy)
+    return bool(energies) and all(len(values) == 1 for values in energies.values())
 
 
 def _check_finite(frame: Frame, parts: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from ase import units as u
 
 from tunesmith.doctor.apart import NEAR, TIGHT, stand_apart
-from tunesmith.doctor.findings import Finding, Severity, finding
+from tunesmith.doctor.codes import Severity
+from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import (
     KNOWN,
     OPPOSED,

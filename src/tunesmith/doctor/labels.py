@@ -6,7 +6,7 @@ import numpy as np
 from ase.data import covalent_radii
 
 from tunesmith.core import Frame, Label, Posterior
-from tunesmith.data.checks import APART, balanced
+from tunesmith.data.checks import APART, balanced, nothing_said
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import size_of
@@ -170,6 +170,7 @@ def placeholders(frames: list[Frame], posterior: Posterior) -> tuple[list[Frame]
     are small, too. Where every frame is such, there is nothing to learn from.
     """
     empty = [f for f in frames if f.label and not f.label.forces.any() and not balanced(f.atoms)]
+    empty = list(frames) if nothing_said(frames) else empty
     if not empty:
         return frames, []
     if len(empty) < len(frames):

@@ -5,7 +5,8 @@ from ase.data import chemical_symbols
 
 from tunesmith.core import E0s, Frame
 from tunesmith.data.checks import symbols
-from tunesmith.doctor.findings import Finding, Severity, finding
+from tunesmith.doctor.codes import Severity
+from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.statistics import least_absolute
 from tunesmith.doctor.view import View
 
