@@ -114,6 +114,18 @@ def test_forces_alone_are_learnt_where_asked_and_only_there(
     assert "zero of energy stays the foundation's" in said
 
 
+def test_a_committee_learns_forces_alone_and_calibrates_no_energy(
+    without_energies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parts = ("tune.loss.energy=0", "tune.sampler.members=2", "tune.sampler.epochs=1")
+    more = [x for part in parts for x in ("--set", part)]
+    data, out = without_energies, tmp_path / "out"
+    code, said = run(capfd, "tune", "--train", data, "--out", out, "--strategy", "committee", *more)
+    assert code == 0, said
+    assert "forces: error bars" in said
+    assert "energy: error bars" not in said
+
+
 def test_forces_alone_are_still_judged(
     without_energies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
