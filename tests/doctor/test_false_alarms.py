@@ -203,7 +203,10 @@ def test_a_molecule_alone_in_a_small_periodic_box_is_named_so() -> None:
         atoms.center(vacuum=0.7)
         atoms.pbc = True
         boxed.append(replace(f, atoms=atoms))
-    assert errors(boxed) == {"pbc-wrong"}
+    found = diagnosed(boxed)
+    assert found.errors == ()  # of compressed crystals the same may be the foundation's doing
+    assert "pbc-wrong" in found.codes
+    assert str(found.facts["labels"]).startswith("not judged")
     wide = [replace(f, atoms=f.atoms.copy()) for f in boxed]
     for f in wide:
         f.atoms.center(vacuum=6.0)

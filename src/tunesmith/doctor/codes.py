@@ -65,9 +65,9 @@ CODES: dict[str, Code] = {
         "write the cell (Lattice) and pbc of the calculation into the file",
     ),
     "pbc-wrong": Code(
-        "error",
-        "molecules that were computed alone stand in a periodic box",
-        'write pbc="F F F" where the calculation was not periodic; else take a wider box',
+        "warning",
+        "molecules stand in a periodic box, and may have been computed alone",
+        'write pbc="F F F" if the calculation was not periodic; else nothing: labels go unjudged',
     ),
     "bad-structure": Code(
         "error",

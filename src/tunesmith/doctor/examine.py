@@ -133,7 +133,7 @@ def _judge(
     periodicity = judge_periodicity(view, posterior)
     found += periodicity
     if any(f.code in ("unit-positions", "unit-cell", "pbc-lost", "pbc-wrong") for f in found):
-        facts["labels"] = "not judged: first the structures must be right"
+        facts["labels"] = "not judged: first the structures must be certain"
         return found
     held, more = constrained(view.frames, view.forces)
     found += more

@@ -18,31 +18,34 @@ from tunesmith.doctor.view import View
 
 _TRIES = 4  # frames
 _CUT = 1.5  # errors of outer over those of inner atoms
+_PLAINLY = 1.25  # times the best: no worse than that
 _BETTER = 0.6  # of the force error: what another cell must do better than this
 
 
 def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
     """A cell in Bohr (or converted twice), and periodicity that was lost or never was."""
     found: list[Finding] = []
+    gains: dict[str, float] = {}
     for code, text, change in (
         ("pbc-lost", "forces fit the foundation's with the cell made periodic", _periodic),
-        (
-            "pbc-wrong",
-            "forces fit the foundation's without the cell: molecules that were computed alone?",
-            _open,
-        ),
         ("unit-cell", "forces fit the foundation's with the cell in Å taken as Bohr", _shorter),
         ("unit-cell", "forces fit the foundation's with a cell 1.89 times as long", _longer),
+        ("pbc-wrong", "forces fit the foundation's without the cell: computed alone?", _open),
     ):
         where = [k for k, f in enumerate(view.frames) if change(f.atoms) is not None]
+        if code == "pbc-wrong":  # a stress is that of a periodic calculation
+            where = [k for k in where if view.labels[k].stress is None]
         if not where:
             continue
         chosen = [where[int(k)] for k in np.linspace(0, len(where) - 1, min(_TRIES, len(where)))]
-        gains = [_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]
-        if found:  # a cell that is wrong in one way seems wrong in others
-            break
-        if np.median(gains) < _BETTER:
+        gain = float(np.median([_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]))
+        gains[text] = gain
+        if gain < _BETTER:
             found.append(finding(code, text, view.origins(np.array(where))))
+    # in a box too small any larger one does, and so does none; of right cells only one fits best
+    found = [f for f in found if gains[f.message] < _PLAINLY * min(gains.values())]
+    if len(found) > 1:
+        found = [f for f in found if f.code == "pbc-wrong"] or found[:1]
     if not found and (cut := _cut(view)):
         found.append(cut)
     return found
