@@ -136,7 +136,8 @@ def verdict(summary: dict[str, Any]) -> str:
         accept = ", or --accept what is right as it is" if set(errors) - UNLEARNABLE else ""
         return f"Do not train on this yet: {names}. Cure it{accept}."
     if warnings:
-        return f"Training can go ahead; look at the {warnings} warnings first."
+        which = "the warning" if warnings == 1 else f"the {warnings} warnings"
+        return f"Training can go ahead; look at {which} first."
     return "Fit for training."
 
 

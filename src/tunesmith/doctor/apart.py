@@ -34,14 +34,18 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
     big &= error > 2 * typical
     like = max(KNOWN, float(np.median(cosine[loud])) - 0.2)  # as most of this set
     turned = seen & big & (cosine < -like)
+    if _confirmed(view, judged, turned):  # stretched bonds, say: it is the foundation that is off
+        turned &= False
     if turned.any() and turned.sum() < seen.sum():
         text = f"in {turned.sum()} frames the forces point against the foundation's"
         # where the sign alone is wrong the lengths are right; where nothing is known they are not
         alike = np.mean(np.abs(np.log(ratio[turned])) < np.log(2)) >= 0.75
-        sure = alike and _several(turned.sum(), seen.sum()) and not _confirmed(view, judged, turned)
+        sure = alike and _several(turned.sum(), seen.sum())
         code = "forces-sign" if sure else "outlier-forces"
         found.append(finding(code, text, view.origins(turned)))
     odd = seen & big & (np.abs(cosine) > like) & (np.abs(np.log(ratio)) > np.log(3.5))
+    if _confirmed(view, judged, odd):
+        odd &= False
     if odd.any() and not _is_a_unit(view, judged, odd, big):
         text = f"in {odd.sum()} frames the forces are much larger or smaller than the foundation's"
         found.append(finding("outlier-forces", text, view.origins(odd)))
@@ -53,7 +57,7 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
         )
         found.append(finding("unit-forces", text, view.origins(odd)))
     strange = seen & big & ~odd & ~turned & (cosine < min(like, 0.6))
-    if strange.any():
+    if strange.any() and not _confirmed(view, judged, strange):
         found.append(_strange(view, judged, strange))
     rest = ~(turned | odd | strange)
     return found + _outliers(view, judged, rest)
@@ -61,7 +65,7 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
 
 def _confirmed(view: View, judged: Forces, where: np.ndarray) -> bool:
     """Whether the labels' own energies confirm the forces of these frames."""
-    return agree(work(view, judged.forces, where, least=4))
+    return bool(where.any()) and agree(work(view, judged.forces, where, least=4))
 
 
 def _is_a_unit(view: View, judged: Forces, odd: np.ndarray, big: np.ndarray) -> bool:
@@ -77,7 +81,7 @@ def _is_a_unit(view: View, judged: Forces, odd: np.ndarray, big: np.ndarray) -> 
         return False
     side = np.sign(np.log(np.median(ratio)))
     as_far = big & (side * np.log(judged.ratio) > np.log(3.5))  # NaN: not seen
-    if odd.sum() < 0.7 * as_far.sum() or _confirmed(view, judged, odd):
+    if odd.sum() < 0.7 * as_far.sum():
         return False
     telling = odd.sum() >= 2 and view.sizes[odd].min() > 2  # two atoms have but one direction
     surely = bool(telling and np.all(judged.cosine[odd] > WELL) and np.ptp(off) < 1)
@@ -106,7 +110,7 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     # few atoms fit too easily, in some order or to some other frame
     telling = np.median(view.sizes[where]) >= _TELLING
     elsewhere = plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen))
-    if known and telling and elsewhere and not _confirmed(view, judged, where):
+    if known and telling and elsewhere:
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"
@@ -133,7 +137,7 @@ def _outliers(view: View, judged: Forces, where: np.ndarray) -> list[Finding]:
         for e, s in zip(errors, sizes, strict=True)
     ])  # fmt: skip
     far &= where
-    if not far.any():
+    if not far.any() or _confirmed(view, judged, far):
         return []
     worst = int(np.argmax([e.max() if f else 0 for e, f in zip(errors, far, strict=True)]))
     text = (

@@ -219,6 +219,8 @@ def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
     bent = scale.within and view.volume_varies(view.groups) and not scale.sure
     if scale.correlation < (_CLOSELY if bent else _RELATED) or not scale.ratio > 0:
         return None
+    if bent and abs(np.log(scale.ratio)) < np.log(10):
+        return None
     name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
     if name == "eV" and scale.ratio > 0.33:
         return None

@@ -15,6 +15,7 @@ from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
 from tunesmith.doctor.forces import HANDFUL, judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force, placeholders
 from tunesmith.doctor.likeness import SURE, WELL, Forces, size_of
+from tunesmith.doctor.misplaced import LITTLE
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
@@ -147,7 +148,7 @@ def _judge(
         if np.isnan(own.cosine):
             own = work(view, labels, part="forces of strained", least=FEW_PAIRS)
     forces = judge_forces(view, own)
-    found += [] if more and not forces.usable else forces.findings
+    of_forces = [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]
     isolated = atoms or single
     stress, measured = judge_stress(view, of_stress, _known(forces))
@@ -162,11 +163,13 @@ def _judge(
     )
     facts |= {**forces.facts, **measured}
     if not energies:
-        return found + stress
+        return found + of_forces + stress
     in_ev = (forces.agreed or agree(of_stress)) and not any(
         f.code == "unit-forces" for f in forces.findings
     )
     judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
+    right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
+    found += [_if_known(f, own, *right) for f in of_forces]
     kept = [f for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
@@ -181,6 +184,14 @@ def _known(forces: Forces) -> bool | None:
         return None
     lost = any(f.code == "unknown-chemistry" for f in forces.findings)
     return abs(forces.likeness) >= SURE and not lost
+
+
+def _if_known(f: Finding, own: Work, correlation: object, ratio: object) -> Finding:
+    """A warning, where nothing but a foundation says that forces are wrong, and its energies are
+    wrong here as well."""
+    alone = f.code == "forces-shuffled" and LITTLE in f.message and np.isnan(own.cosine)
+    right = float(str(correlation)) > 0.9 and 0.6 < float(str(ratio)) < 1.6
+    return replace(f, severity="warning") if alone and not right else f
 
 
 def _near(view: View, forces: Forces) -> np.ndarray:

@@ -58,7 +58,7 @@ def judge_forces(view: View, own: Work) -> Forces:
     nothing = Forces(False, labels, cosine, ratio, [], {}, agreed)
     seen = np.isfinite(cosine)
     if seen.sum() == 0 or 3 * view.sizes[seen].sum() < 12:
-        small: dict[str, object] = {"forces": "not judged: too few or too small"}
+        small: dict[str, object] = {"forces": "not judged: forces are too few or too small"}
         return replace(nothing, usable=agreed, facts=small)
     size = np.array([size_of(f) for f in labels])
     loud = seen & (size >= _QUIET * np.percentile(size[seen], 75))
@@ -75,7 +75,7 @@ def judge_forces(view: View, own: Work) -> Forces:
     if agreed:
         return _of_one_system(view, nothing, loud)
     if factor < _FAINT and (abs(typical) < SURE or wide > TIGHT):
-        facts["forces"] = "not judged: they are within the foundation's own error here"
+        facts["forces"] = "not judged: the forces are within the foundation's own error here"
         return nothing
     # forces a few femtoseconds apart point against each other: no sign before other reasons fail
     if -OPPOSED < typical < SURE:
@@ -101,6 +101,7 @@ def judge_forces(view: View, own: Work) -> Forces:
         name = _bohr_or_not(view, [sign * f for f in labels], own, name, factor, abs(typical))
     # a factor of two is a unit's only of a foundation that is right here, or of energies
     lost = name == "eV/Bohr" and np.isnan(own.cosine) and abs(typical) < CLOSE
+    lost |= np.isnan(own.cosine) and name not in AGREEING and _as_energies(view, factor)
     if name != "eV/Å" and (lost or not _a_unit(factor, wide, own)):
         return replace(nothing, findings=[*found, _unlike(view, nothing, loud)])
     unit = FORCE_UNITS[name]
@@ -152,6 +153,13 @@ def _unlike(view: View, judged: Forces, where: np.ndarray) -> Finding:
 def _off(factor: float) -> float:
     """How far a ratio is from one: its logarithm's size."""
     return float(abs(np.log(factor)))
+
+
+def _as_energies(view: View, factor: float) -> bool:
+    """Whether energies differ from the foundation's by the very factor of the forces: then both are
+    of one system of units, and it is the foundation that is soft or stiff."""
+    rise = slope(view.predicted, view.energy, view.groups)
+    return bool(rise > 0 and abs(np.log(rise / factor)) < np.log(1.35) and _off(rise) > 0.3)
 
 
 def _a_unit(factor: float, wide: float, own: Work) -> bool:

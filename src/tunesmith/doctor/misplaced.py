@@ -11,6 +11,8 @@ from tunesmith.doctor.work import work
 
 #: cosine of `work.work` that forces which belong to their structures always exceed
 UNEXPLAINED = 0.2
+#: of forces that no rearrangement explains
+LITTLE = "have little to do with the foundation's"
 
 
 def misplaced(
@@ -36,7 +38,7 @@ def misplaced(
         return [finding("forces-shuffled", text, origins)]
     if abs(typical) > KNOWN:
         return []
-    text = f"the forces have little to do with the foundation's (cosine {typical:.2f})"
+    text = f"the forces {LITTLE} (cosine {typical:.2f})"
     # of the labels' own energies, or, where they are silent, of lengths: forces of other frames or
     # atoms are as long as right ones, and those of what the foundation knows nothing of are not
     own = work(view, labels, where).cosine

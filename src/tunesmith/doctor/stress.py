@@ -80,7 +80,7 @@ def _by_foundation(view: View) -> tuple[list[Finding], dict[str, object]]:
         return [], {"stress": "not judged: the structures are hardly strained"}
     origins = view.origins(np.sort(where))
     order, as_it_is, best = _order(x[:, 3:], y[:, 3:])
-    if order != (0, 1, 2) and abs(best) > _SURE and abs(best) > abs(as_it_is) + 0.25:
+    if order != (0, 1, 2) and best > _SURE and best > abs(as_it_is) + 0.25:
         text = (
             f"the shear components fit the foundation's as {' '.join(_NAMES[k] for k in order)}, "
             f"not as yz xz xy (correlation {best:.2f} against {as_it_is:.2f})"
