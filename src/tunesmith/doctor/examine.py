@@ -15,7 +15,7 @@ from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
 from tunesmith.doctor.forces import HANDFUL, judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force, placeholders
 from tunesmith.doctor.likeness import SURE, WELL, Forces, size_of
-from tunesmith.doctor.misplaced import LITTLE
+from tunesmith.doctor.misplaced import LITTLE, other_elements
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
@@ -148,6 +148,9 @@ def _judge(
         if np.isnan(own.cosine):
             own = work(view, labels, part="forces of strained", least=FEW_PAIRS)
     forces = judge_forces(view, own)
+    if forces.agreed and any(f.code == "unknown-chemistry" for f in forces.findings):
+        renamed = other_elements(view, posterior, np.isfinite(forces.cosine))
+        forces = replace(forces, findings=[renamed] if renamed else forces.findings)
     of_forces = [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]
     isolated = atoms or single
@@ -218,7 +221,11 @@ def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> 
     contradicted = np.isfinite(own.cosine) and not forces.agreed
     if known or (len(view.frames) >= HANDFUL and contradicted):
         return findings
-    return [replace(f, severity="warning") if f.severity == "error" else f for f in findings]
+    doubted = [f.severity == "error" and f.code != "energy-constant" for f in findings]
+    return [
+        replace(f, severity="warning") if doubt else f
+        for f, doubt in zip(findings, doubted, strict=True)
+    ]
 
 
 def _single(frames: Sequence[Frame]) -> list[Finding]:

@@ -3,14 +3,15 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
-from tunesmith.doctor.likeness import KNOWN, UNRELATED, cosine_of
+from tunesmith.doctor.likeness import KNOWN, UNRELATED, WELL, cosine_of
 from tunesmith.doctor.paths import rotation
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import work
 
 #: cosine of `work.work` that forces which belong to their structures always exceed
-UNEXPLAINED = 0.2
+UNEXPLAINED, _HALF = 0.2, 0.5
 #: of forces that no rearrangement explains
 LITTLE = "have little to do with the foundation's"
 
@@ -39,12 +40,42 @@ def misplaced(
     if abs(typical) > KNOWN:
         return []
     text = f"the forces {LITTLE} (cosine {typical:.2f})"
-    # of the labels' own energies, or, where they are silent, of lengths: forces of other frames or
-    # atoms are as long as right ones, and those of what the foundation knows nothing of are not
+    # forces of other frames or atoms are as long as right ones, and explain no energies; those of
+    # what the foundation knows nothing of may be of any length, and do
     own = work(view, labels, where).cosine
-    unrelated = abs(typical) < UNRELATED and np.isnan(own) and alike
+    unrelated = abs(typical) < UNRELATED and alike and not own > _HALF
     certain = (unrelated or own < UNEXPLAINED) and len(chosen) >= 3
     return [finding("forces-shuffled", text, origins, None if certain else "warning")]
+
+
+def other_elements(view: View, posterior: Posterior, where: np.ndarray) -> Finding | None:
+    """Element names in another order than positions: labels agree with each other all the same, but
+    the foundation's forces fit only with the names reversed, or two of them exchanged."""
+    chosen = np.flatnonzero(where)[:: max(1, int(where.sum()) // 4)][:4]
+    best: list[float] = []
+    for i in chosen:
+        atoms = view.frames[i].atoms
+        fits = []
+        for numbers in _renamed(atoms.numbers):
+            other = atoms.copy()
+            other.numbers = numbers
+            forces = posterior.predict([other]).mean.forces
+            fits.append(cosine_of(view.labels[i].forces, forces))
+        best.append(max((f for f in fits if np.isfinite(f)), default=0.0))
+    if not best or np.median(best) < WELL:
+        return None
+    text = "forces fit the foundation's only with element names in another order than positions"
+    return finding("forces-shuffled", text, view.origins(where))
+
+
+def _renamed(numbers: np.ndarray) -> list[np.ndarray]:
+    """Reversed, and with each two elements exchanged."""
+    found = [numbers[::-1].copy()]
+    kinds = sorted(set(numbers.tolist()))
+    for k, a in enumerate(kinds):
+        for b in kinds[k + 1 :]:
+            found.append(np.where(numbers == a, b, np.where(numbers == b, a, numbers)))
+    return [other for other in found if (other != numbers).any()]
 
 
 def explanations(view: View, labels: list[np.ndarray], i: int, others: np.ndarray) -> list[str]:

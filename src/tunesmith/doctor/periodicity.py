@@ -19,23 +19,25 @@ from tunesmith.doctor.view import View
 _TRIES = 4  # frames
 _CUT = 1.5  # errors of outer over those of inner atoms
 _PLAINLY = 1.25  # times the best: no worse than that
+_LONG = 1.3  # times the sum of covalent radii: the shortest bonds there are, in Bohr
 _BETTER = 0.6  # of the force error: what another cell must do better than this
 
 
 def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
-    """A cell in Bohr (or converted twice), and periodicity that was lost or never was."""
+    """Lengths in Bohr, all or of the cell alone, and periodicity that was lost or never was."""
     found: list[Finding] = []
     gains: dict[str, float] = {}
     for code, text, change in (
         ("pbc-lost", "forces fit the foundation's with the cell made periodic", _periodic),
         ("unit-cell", "forces fit the foundation's with the cell in Å taken as Bohr", _shorter),
         ("unit-cell", "forces fit the foundation's with a cell 1.89 times as long", _longer),
+        ("unit-positions", "forces fit the foundation's with all lengths taken as Bohr", _smaller),
         ("pbc-wrong", "forces fit the foundation's without the cell: computed alone?", _open),
     ):
         where = [k for k, f in enumerate(view.frames) if change(f.atoms) is not None]
         if code == "pbc-wrong":  # a stress is that of a periodic calculation
             where = [k for k in where if view.labels[k].stress is None]
-        if not where:
+        if not where or (code == "unit-positions" and len(where) < 0.9 * len(view.frames)):
             continue
         chosen = [where[int(k)] for k in np.linspace(0, len(where) - 1, min(_TRIES, len(where)))]
         gain = float(np.median([_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]))
@@ -122,6 +124,16 @@ def _open(atoms: Atoms) -> Atoms | None:
     other.pbc = False
     near = bond_ratio(other)
     return other if np.isfinite(near) and near < FURTHEST else None
+
+
+def _smaller(atoms: Atoms) -> Atoms | None:
+    """Where bonds are long enough to be in Bohr."""
+    if not bond_ratio(atoms) > _LONG:
+        return None
+    other = atoms.copy()
+    other.set_cell(atoms.cell.array * u.Bohr)
+    other.positions = atoms.positions * u.Bohr
+    return other
 
 
 def _shorter(atoms: Atoms) -> Atoms | None:
