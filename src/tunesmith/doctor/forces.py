@@ -126,7 +126,8 @@ def _of_one_system(view: View, judged: Forces, loud: np.ndarray) -> Forces:
     wide = spread(np.log(judged.ratio[loud]))
     rise = slope(view.predicted, view.energy, view.groups)
     name, _ = nearest_factor(factor, AGREEING)
-    sure = typical > KNOWN and wide < TIGHT and loud.sum() >= 3
+    tight = 2 * TIGHT if _off(factor) > np.log(8) else TIGHT  # so far off no foundation is
+    sure = typical > KNOWN and wide < tight and loud.sum() >= 3
     both = [abs(np.log(x / AGREEING[name])) for x in (factor, rise) if x > 0]
     if name != "eV/Å" and sure and len(both) == 2 and both[0] < NEAR and both[1] < 1.5 * NEAR:
         found = [_in_unit(view, loud, factor, [name], False)]

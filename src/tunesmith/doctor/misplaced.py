@@ -5,7 +5,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
-from tunesmith.doctor.likeness import KNOWN, UNRELATED, WELL, cosine_of
+from tunesmith.doctor.likeness import KNOWN, UNRELATED, WELL, cosine_of, ratio_of
 from tunesmith.doctor.paths import rotation
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import work
@@ -55,13 +55,15 @@ def other_elements(view: View, posterior: Posterior, where: np.ndarray) -> Findi
     best: list[float] = []
     for i in chosen:
         atoms = view.frames[i].atoms
+        now = cosine_of(view.labels[i].forces, view.forces[i])
         fits = []
         for numbers in _renamed(atoms.numbers):
             other = atoms.copy()
             other.numbers = numbers
             forces = posterior.predict([other]).mean.forces
-            fits.append(cosine_of(view.labels[i].forces, forces))
-        best.append(max((f for f in fits if np.isfinite(f)), default=0.0))
+            fit, ratio = (f(view.labels[i].forces, forces) for f in (cosine_of, ratio_of))
+            fits.append(fit if fit > now + 0.25 and abs(np.log(ratio)) < np.log(2) else 0.0)
+        best.append(max(fits, default=0.0))
     if not best or np.median(best) < WELL:
         return None
     text = "forces fit the foundation's only with element names in another order than positions"
