@@ -12,7 +12,7 @@ from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.energies import judge_energies
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
-from tunesmith.doctor.forces import HANDFUL, judge_forces
+from tunesmith.doctor.forces import HANDFUL, as_energies, judge_forces
 from tunesmith.doctor.labels import constrained, judge_labels, net_force, placeholders
 from tunesmith.doctor.likeness import SURE, WELL, Forces, size_of
 from tunesmith.doctor.misplaced import LITTLE, other_elements
@@ -167,9 +167,9 @@ def _judge(
     facts |= {**forces.facts, **measured}
     if not energies:
         return found + of_forces + stress
-    in_ev = (forces.agreed or agree(of_stress)) and not any(
-        f.code == "unit-forces" for f in forces.findings
-    )
+    factor = float(str(forces.facts.get("forces_ratio", 0.0)))
+    one_system = forces.agreed or agree(of_stress) or as_energies(view, factor)
+    in_ev = one_system and not any(f.code == "unit-forces" for f in forces.findings)
     judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
     right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
     found += [_if_known(f, own, *right) for f in of_forces]

@@ -101,7 +101,7 @@ def judge_forces(view: View, own: Work) -> Forces:
         name = _bohr_or_not(view, [sign * f for f in labels], own, name, factor, abs(typical))
     # a factor of two is a unit's only of a foundation that is right here, or of energies
     lost = name == "eV/Bohr" and np.isnan(own.cosine) and abs(typical) < CLOSE
-    lost |= np.isnan(own.cosine) and name not in AGREEING and _as_energies(view, factor)
+    lost |= np.isnan(own.cosine) and name not in AGREEING and as_energies(view, factor)
     if name != "eV/Å" and (lost or not _a_unit(factor, wide, own)):
         return replace(nothing, findings=[*found, _unlike(view, nothing, loud)])
     unit = FORCE_UNITS[name]
@@ -156,9 +156,11 @@ def _off(factor: float) -> float:
     return float(abs(np.log(factor)))
 
 
-def _as_energies(view: View, factor: float) -> bool:
+def as_energies(view: View, factor: float) -> bool:
     """Whether energies differ from the foundation's by the very factor of the forces: then both are
     of one system of units, and it is the foundation that is soft or stiff."""
+    if not factor > 0:
+        return False
     rise = slope(view.predicted, view.energy, view.groups)
     return bool(rise > 0 and abs(np.log(rise / factor)) < np.log(1.35) and _off(rise) > 0.3)
 

@@ -8,6 +8,7 @@ from ase.data import covalent_radii
 from tunesmith.core import Frame, Label, Posterior
 from tunesmith.data.checks import APART, balanced, nothing_said
 from tunesmith.data.formats import Beside
+from tunesmith.doctor.codes import Severity
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import size_of
 
@@ -17,6 +18,7 @@ _LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far s
 _DISTINCT = 3  # sizes of components: fewer, written to few digits, meet by chance
 #: of the foundation's rms force: smaller ones are those of a relaxed structure
 _RELAXED = 0.1
+_MANY = 0.4  # of the frames
 #: frames looked at; rms force of the foundation, eV/Å, of structures that rest, and of one that
 #: does not whatever the foundation's error
 _LOOKED_AT, _RESTING, _FALLING = 20, 0.4, 0.6
@@ -213,7 +215,9 @@ def constrained(
         f"in {where.sum()} frames up to {atoms} atoms have forces of exactly zero where the "
         "foundation pulls: constraints, or placeholders"
     )
-    return where, [finding("forces-constrained", text, origins)]
+    # constraints are of a whole calculation; a few frames may have zeros of other reasons
+    severity: Severity | None = None if where.mean() > _MANY else "warning"
+    return where, [finding("forces-constrained", text, origins, severity)]
 
 
 def _by_rounding(forces: np.ndarray, model: np.ndarray, zeros: int) -> bool:

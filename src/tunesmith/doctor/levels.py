@@ -28,7 +28,7 @@ def judge_levels(
         # few values lie close together by chance
         floor = max(0.25, 0.02 * size) if len(g) >= 8 else max(1.0, 0.1 * size)
         if not sure and view.volume_varies([g]):  # the foundation's lattice constant is another
-            floor = max(floor, 0.3 * size)
+            floor = max(floor, 0.6 * size)
         parts = clusters(residual[g], floor) if len(g) > 2 else [np.arange(len(g))]
         rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
         split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])

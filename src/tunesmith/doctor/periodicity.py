@@ -13,12 +13,14 @@ from scipy.spatial import ConvexHull, QhullError
 
 from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.likeness import size_of
 from tunesmith.doctor.structures import FURTHEST, bond_ratio
 from tunesmith.doctor.view import View
 
 _TRIES = 4  # frames
 _CUT = 1.5  # errors of outer over those of inner atoms
 _PLAINLY = 1.25  # times the best: no worse than that
+_NOISE = 1e-4  # eV/Å, rms: of forces that symmetry makes zero
 _LONG = 1.3  # times the sum of covalent radii: the shortest bonds there are, in Bohr
 _BETTER = 0.6  # of the force error: what another cell must do better than this
 
@@ -95,7 +97,7 @@ def _gain(
     assert other is not None
     label = view.labels[k].forces
     forces = posterior.predict([other]).mean.forces
-    if not np.isfinite(forces).all() or not label.any():
+    if not np.isfinite(forces).all() or min(size_of(label), size_of(view.forces[k])) < _NOISE:
         return 1.0
     now, then = (_off(label, f) for f in (view.forces[k], forces))
     return then / now if now > 0.15 else 1.0
