@@ -110,7 +110,9 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     # few atoms fit too easily, in some order or to some other frame
     telling = np.median(view.sizes[where]) >= _TELLING
     elsewhere = plausible.mean() > 0.5 and sum(fitting) >= max(3, 0.5 * len(chosen))
-    if known and telling and elsewhere:
+    # neighbours of a scan have alike forces: energies must say that these are of others
+    judged_by_energy = np.isfinite(work(view, judged.forces, where, least=4).cosine)
+    if known and telling and elsewhere and judged_by_energy:
         text = (
             f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
             "elsewhere they have: of another frame, or atoms in another order"

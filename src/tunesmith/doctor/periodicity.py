@@ -17,6 +17,8 @@ from tunesmith.doctor.likeness import size_of
 from tunesmith.doctor.structures import FURTHEST, bond_ratio
 from tunesmith.doctor.view import View
 
+_TWICE = "forces fit the foundation's with a cell 1.89 times as long"
+_ALONE = "forces fit the foundation's without the cell: computed alone?"
 _TRIES = 4  # frames
 _CUT = 1.5  # errors of outer over those of inner atoms
 _PLAINLY = 1.25  # times the best: no worse than that
@@ -32,21 +34,25 @@ def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
     for code, text, change in (
         ("pbc-lost", "forces fit the foundation's with the cell made periodic", _periodic),
         ("unit-cell", "forces fit the foundation's with the cell in Å taken as Bohr", _shorter),
-        ("unit-cell", "forces fit the foundation's with a cell 1.89 times as long", _longer),
+        ("unit-cell", _TWICE, _longer),
         ("unit-positions", "forces fit the foundation's with all lengths taken as Bohr", _smaller),
-        ("pbc-wrong", "forces fit the foundation's without the cell: computed alone?", _open),
+        ("pbc-wrong", _ALONE, _open),
     ):
         where = [k for k, f in enumerate(view.frames) if change(f.atoms) is not None]
-        if code == "pbc-wrong":  # a stress is that of a periodic calculation
-            where = [k for k in where if view.labels[k].stress is None]
         if not where or (code == "unit-positions" and len(where) < 0.9 * len(view.frames)):
             continue
         chosen = [where[int(k)] for k in np.linspace(0, len(where) - 1, min(_TRIES, len(where)))]
         gain = float(np.median([_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]))
         gains[text] = gain
+        strained = any(view.labels[k].stress is not None for k in where)
+        if code == "pbc-wrong" and strained:  # a stress is that of a periodic calculation
+            continue
         if gain < _BETTER:
             found.append(finding(code, text, view.origins(np.array(where))))
-    # in a box too small any larger one does, and so does none; of right cells only one fits best
+    # in a box too small any larger one does, and so does none, also where it is the foundation that
+    # is lost (compression); of right cells only one fits best
+    if gains.get(_ALONE, 1.0) < _PLAINLY * gains.get(_TWICE, 1.0):
+        found = [f for f in found if f.message != _TWICE]
     found = [f for f in found if gains[f.message] < _PLAINLY * min(gains.values())]
     if len(found) > 1:
         found = [f for f in found if f.code == "pbc-wrong"] or found[:1]
