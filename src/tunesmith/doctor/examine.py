@@ -149,7 +149,8 @@ def _judge(
             own = work(view, labels, part="forces of strained", least=FEW_PAIRS)
     forces = judge_forces(view, own)
     if forces.agreed and any(f.code == "unknown-chemistry" for f in forces.findings):
-        renamed = other_elements(view, posterior, np.isfinite(forces.cosine))
+        unlike = forces.cosine < SURE  # not NaN
+        renamed = other_elements(view, posterior, unlike) if unlike.any() else None
         forces = replace(forces, findings=[renamed] if renamed else forces.findings)
     of_forces = [] if more and not forces.usable else forces.findings
     single = [f for f in frames if len(f.atoms) == 1]

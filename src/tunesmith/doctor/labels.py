@@ -225,8 +225,9 @@ def _by_rounding(forces: np.ndarray, model: np.ndarray, zeros: int) -> bool:
     others = np.abs(forces[forces != 0])
     if len(others) == 0 or size_of(others) < _RELAXED * size_of(model):
         return True
-    step = float(others.min())
-    return step > 1e-4 and zeros <= 3 * forces.size * step / float(np.median(others))
+    steps = (10.0**-d for d in range(1, 5))
+    step = next((s for s in steps if np.abs(others / s - np.round(others / s)).max() < 1e-6), 0.0)
+    return zeros <= 3 * forces.size * step / float(np.median(others))
 
 
 def _alone(frame: Frame) -> np.ndarray:

@@ -30,6 +30,8 @@ def judge_levels(
         if not sure and view.volume_varies([g]):  # the foundation's lattice constant is another
             floor = max(floor, 0.6 * size)
         parts = clusters(residual[g], floor) if len(g) > 2 else [np.arange(len(g))]
+        if len(parts) == 1 and len(g) > 2:  # a parabola in the volume bends to gross differences
+            parts = clusters((view.energy - view.predicted)[g], max(floor, 2.0 * size))
         rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
         split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])
         # high up in energy a foundation that is a little soft is off by much, and rightly

@@ -51,7 +51,8 @@ def misplaced(
 def other_elements(view: View, posterior: Posterior, where: np.ndarray) -> Finding | None:
     """Element names in another order than positions: labels agree with each other all the same, but
     the foundation's forces fit only with the names reversed, or two of them exchanged."""
-    chosen = np.flatnonzero(where)[:: max(1, int(where.sum()) // 4)][:4]
+    where = where & np.array([len(_renamed(f.atoms.numbers)) > 0 for f in view.frames])
+    chosen = np.flatnonzero(where)[:: max(1, int(where.sum()) // 6)][:6]
     best: list[float] = []
     for i in chosen:
         atoms = view.frames[i].atoms
@@ -72,12 +73,14 @@ def other_elements(view: View, posterior: Posterior, where: np.ndarray) -> Findi
 
 def _renamed(numbers: np.ndarray) -> list[np.ndarray]:
     """Reversed, and with each two elements exchanged."""
-    found = [numbers[::-1].copy()]
     kinds = sorted(set(numbers.tolist()))
+    if (numbers == numbers[::-1]).all():  # of these no order but the reversed is likely
+        return []
+    found = [numbers[::-1].copy()]
     for k, a in enumerate(kinds):
         for b in kinds[k + 1 :]:
             found.append(np.where(numbers == a, b, np.where(numbers == b, a, numbers)))
-    return [other for other in found if (other != numbers).any()]
+    return found
 
 
 def explanations(view: View, labels: list[np.ndarray], i: int, others: np.ndarray) -> list[str]:

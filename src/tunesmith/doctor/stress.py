@@ -30,7 +30,7 @@ _KNOWN = 0.6
 #: stress with the energies, and share of its pairs; how far a ratio may be from a unit's (its log)
 _SURE, _PLAIN, _MOST, _NEAR = 0.75, 0.9, 0.6, float(np.log(2.0))
 #: correlation in another order, and how much ratios of one unit may differ (logarithms)
-_ORDERED, _TIGHT = 0.85, 0.7
+_ORDERED, _TIGHT = 0.8, 0.7
 _BY_MODEL = ("the foundation's", "the foundation's")
 _BY_WORK = ("what the energies ask for", "what the energies ask for")
 #: of Voigt's six in ASE's order, (row, column)
