@@ -39,7 +39,7 @@ CLOSE = 0.9
 HANDFUL, SURELY = 8, 0.95
 #: how well forces foretell the labels' own energies (cosine of `work.work`): well enough to tell a
 #: factor of two, as only forces that are right do, and less than any that are right do
-EXACT, CONSISTENT = 0.9, 0.75
+EXACT, _MOSTLY, CONSISTENT = 0.9, 0.8, 0.75
 #: of the usual size of a set's forces: smaller ones say little beside a foundation's errors
 _QUIET = 0.2
 #: ratio of lengths below which forces without likeness are smaller than the foundation's error
@@ -91,13 +91,14 @@ def judge_forces(view: View, own: Work) -> Forces:
         sign = -1.0
         where = seen & (cosine < -KNOWN)
         # a foundation that is lost points anywhere; most of the set, or its energies, must say so
-        if own.cosine > -EXACT and (where[loud].mean() < 0.8 or not _a_unit(factor, wide, own)):
+        most = where[loud].mean() >= 0.8 and typical < -SURE and _a_unit(factor, wide, own)
+        if not (own.cosine < -EXACT or most):
             return replace(nothing, findings=[_unlike(view, nothing, loud)])
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
         found.append(finding("forces-sign", text, view.origins(where)))
     name, near = nearest_factor(factor, FORCE_UNITS)
     # eV/Bohr, or a foundation that is too stiff? (of radicals twice, at cosines around 0.8)
-    if 0.38 < factor < 0.8:
+    if 0.3 < factor < 0.8:
         name = _bohr_or_not(view, [sign * f for f in labels], own, name, factor, abs(typical))
     # a factor of two is a unit's only of a foundation that is right here, or of energies
     lost = name == "eV/Bohr" and np.isnan(own.cosine) and abs(typical) < CLOSE
@@ -109,6 +110,7 @@ def judge_forces(view: View, own: Work) -> Forces:
         # a ratio of two of a handful of frames may as well be the foundation's, and with atoms in
         # any order no energy tells otherwise
         few = seen.sum() < HANDFUL or (typical < SURELY and not view.one_order)
+        few |= view.volume_varies(view.groups) and not abs(own.cosine) > EXACT
         doubtful = name == "eV/Bohr" and few
         found.append(_in_unit(view, loud, factor, [name, *near], doubtful))
     right = [sign * f / unit for f in labels]
@@ -196,9 +198,9 @@ def _bohr_or_not(
     By the labels' own energies where they tell (if they are in eV), else by whether the foundation
     corrected by these forces explains the energies better.
     """
-    if own.cosine > EXACT and 0.6 < own.ratio < 1.15:
+    if own.cosine > _MOSTLY and 0.6 < own.ratio < 1.15:
         return "eV/Å"
-    if own.cosine > EXACT and 1.3 < own.ratio < 2.4:
+    if own.cosine > _MOSTLY and 1.3 < own.ratio < 2.4:
         return "eV/Bohr"
     if 0.62 < factor < 0.75 or (name == "eV/Bohr" and cosine < CLOSE):
         return "eV/Bohr" if _fits_better(view, forces) else "eV/Å"

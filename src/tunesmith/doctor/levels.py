@@ -28,7 +28,7 @@ def judge_levels(
         # few values lie close together by chance
         floor = max(0.25, 0.02 * size) if len(g) >= 8 else max(1.0, 0.1 * size)
         if not sure and view.volume_varies([g]):  # the foundation's lattice constant is another
-            floor = max(floor, 0.6 * size)
+            floor = max(floor, 0.3 * size, min(0.6 * size, 5.0))
         parts = clusters(residual[g], floor) if len(g) > 2 else [np.arange(len(g))]
         if len(parts) == 1 and len(g) > 2:  # a parabola in the volume bends to gross differences
             parts = clusters((view.energy - view.predicted)[g], max(floor, 2.0 * size))

@@ -29,8 +29,9 @@ _KNOWN = 0.6
 #: correlation with the foundation from which on sign and unit are claimed; of the work of the
 #: stress with the energies, and share of its pairs; how far a ratio may be from a unit's (its log)
 _SURE, _PLAIN, _MOST, _NEAR = 0.75, 0.9, 0.6, float(np.log(2.0))
-#: correlation in another order, and how much ratios of one unit may differ (logarithms)
-_ORDERED, _TIGHT = 0.8, 0.7
+#: correlation in another order, where strains vary and where not; how much ratios of one unit may
+#: differ (logarithms)
+_ORDERED, _SURELY, _TIGHT = 0.8, 0.97, 0.7
 _BY_MODEL = ("the foundation's", "the foundation's")
 _BY_WORK = ("what the energies ask for", "what the energies ask for")
 #: of Voigt's six in ASE's order, (row, column)
@@ -82,7 +83,11 @@ def _by_foundation(view: View) -> tuple[list[Finding], dict[str, object]]:
         return [], {"stress": "not judged: the structures are hardly strained"}
     origins = view.origins(np.sort(where))
     order, as_it_is, best = _order(x[:, 3:], y[:, 3:])
-    if order != (0, 1, 2) and best > _ORDERED and _varied(x) and best > abs(as_it_is) + 0.25:
+    if (
+        order != (0, 1, 2)
+        and best > (_ORDERED if _varied(x) else _SURELY)
+        and best > abs(as_it_is) + 0.25
+    ):
         text = (
             f"the shear components fit the foundation's as {' '.join(_NAMES[k] for k in order)}, "
             f"not as yz xz xy (correlation {best:.2f} against {as_it_is:.2f})"
