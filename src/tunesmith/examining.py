@@ -13,8 +13,15 @@ from tunesmith.config import ModelSettings
 from tunesmith.core import Frame
 from tunesmith.data.formats import Beside, read_contents
 from tunesmith.data.naming import expanded, told_apart
+from tunesmith.doctor.codes import UNLEARNABLE
 from tunesmith.doctor.examine import examine
-from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered, require_codes
+from tunesmith.doctor.findings import (
+    Diagnosis,
+    Finding,
+    finding,
+    ordered,
+    require_codes,
+)
 from tunesmith.doctor.unused import judge_unused
 from tunesmith.errors import DataError
 from tunesmith.uncertainty.ensemble import open_model
@@ -32,13 +39,15 @@ def examine_files(
     keys: Keys = (None, None, None),
     format: str | None = None,
     accept: Sequence[str] = (),
+    forces_only: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The diagnosis of files as JSON values; ``files`` says what each holds.
 
     data: files, or patterns of files. keys: of energy, forces and stress, None: by the usual rules.
-    format: of the files, None: by name and content. accept: codes of findings that
-    are right as they are. A file that cannot be understood is a finding; one that is not there
+    format: of the files, None: by name and content. accept: codes of findings that are right as
+    they are. forces_only: as for a training without energies. A file that cannot be understood is
+    a finding; one that is not there
     raises `DataError`, an unknown model `ModelError`, an unknown code `ConfigError`.
     """
     require_codes(accept)
@@ -49,12 +58,14 @@ def examine_files(
         if not path.is_file():
             raise DataError(f"{path}: there is no such file; check the path.")
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    reader = _Reader(keys, format, dict(zip(files, told_apart(files), strict=True)))
+    reader = _Reader(keys, format, forces_only, dict(zip(files, told_apart(files), strict=True)))
     train = [frame for path in train_files for frame in reader.read(path)]
     sets = {name: reader.read(p) for name, p in others.items() if p is not None}
     found = Diagnosis(())
     if train:
-        found = examine(train, posterior, **sets, beside=reader.beside, seed=seed)
+        found = examine(
+            train, posterior, **sets, beside=reader.beside, seed=seed, energies=not forces_only
+        )
     whole = Diagnosis(ordered([*reader.findings, *found.findings]), found.facts).without(accept)
     return {**whole.summary(), "model": model.source, "files": reader.files}
 
@@ -62,8 +73,10 @@ def examine_files(
 class _Reader:
     """Reads files one after another and remembers what was said of them."""
 
-    def __init__(self, keys: Keys, format: str | None, names: Mapping[Path, str]) -> None:
-        self.keys, self.format, self.names = keys, format, names
+    def __init__(
+        self, keys: Keys, format: str | None, partial: bool, names: Mapping[Path, str]
+    ) -> None:
+        self.keys, self.format, self.partial, self.names = keys, format, partial, names
         self.files: list[dict[str, Any]] = []
         self.beside: dict[str, Beside] = {}
         self.findings: list[Finding] = []
@@ -79,6 +92,7 @@ class _Reader:
                 stress_key=stress,
                 format=self.format,
                 name=self.names[path],
+                partial=self.partial,
             )
         except DataError as error:
             self.findings.append(finding("unreadable", str(error)))
@@ -119,9 +133,11 @@ def verdict(summary: dict[str, Any]) -> str:
     warnings = sum(f["severity"] == "warning" for f in summary["findings"])
     if errors:
         names = ", ".join(dict.fromkeys(errors))
-        return f"Do not train on this yet: {names}. Cure it, or --accept what is right as it is."
+        accept = ", or --accept what is right as it is" if set(errors) - UNLEARNABLE else ""
+        return f"Do not train on this yet: {names}. Cure it{accept}."
     if warnings:
-        return f"Training can go ahead; look at the {warnings} warnings first."
+        which = "the warning" if warnings == 1 else f"the {warnings} warnings"
+        return f"Training can go ahead; look at {which} first."
     return "Fit for training."
 
 

@@ -68,6 +68,8 @@ def test_set_of_zero_forces():
         require_labels([silicon, silicon])
     strained = frame(bulk("Si"), forces=np.zeros((2, 3)), stress=np.eye(3))
     require_labels([silicon, strained])  # an equation of state says something
+    larger = frame(bulk("Si", a=5.6), energy=-9.0, forces=np.zeros((2, 3)))
+    require_labels([silicon, larger])  # without stress, too
 
 
 def test_structures():

@@ -12,6 +12,7 @@ from tunesmith.doctor.sets import NEAR, SAME, fingerprint, matches
 from tunesmith.doctor.statistics import clusters, nearest_factor, slope, spread
 from tunesmith.doctor.structures import bond_ratio
 from tunesmith.doctor.view import View
+from tunesmith.doctor.work import work
 
 
 def test_the_spread_of_normal_numbers_is_their_standard_deviation() -> None:
@@ -131,20 +132,21 @@ def turned_springs(n: int) -> View:
 def test_the_work_of_right_forces_is_the_energy() -> None:
     view = turned_springs(25)
     forces = [label.forces for label in view.labels]
-    cosine, ratio = paths.work(view, forces)
+    cosine, ratio, share = work(view, forces)
+    assert share == 1
     assert cosine > 0.99
     assert ratio == pytest.approx(1, abs=0.03)
-    bohr = paths.work(view, [f * 0.529177 for f in forces])
+    bohr = work(view, [f * 0.529177 for f in forces])
     assert bohr.cosine == pytest.approx(cosine)
     assert bohr.ratio == pytest.approx(ratio / 0.529177)
-    assert paths.work(view, [-f for f in forces]).cosine == pytest.approx(-cosine)
-    assert abs(paths.work(view, [*forces[1:], forces[0]]).cosine) < 0.5
-    assert abs(paths.work(view, [f[::-1] for f in forces]).cosine) < 0.5
+    assert work(view, [-f for f in forces]).cosine == pytest.approx(-cosine)
+    assert abs(work(view, [*forces[1:], forces[0]]).cosine) < 0.5
+    assert abs(work(view, [f[::-1] for f in forces]).cosine) < 0.5
     some = np.arange(25) < 12  # where these have forces of others, those of the rest do not hide it
     exchanged = [*np.roll(forces[:12], 1, axis=0), *forces[12:]]
-    wrong, right = paths.work(view, exchanged, some), paths.work(view, exchanged, ~some)
+    wrong, right = work(view, exchanged, some), work(view, exchanged, ~some)
     assert wrong.cosine < 0.6 < right.cosine
-    assert np.isnan(paths.work(turned_springs(5), forces[:5]).cosine), "too few pairs"
+    assert np.isnan(work(turned_springs(5), forces[:5]).cosine), "too few pairs"
 
 
 def test_pairs_without_work_do_not_hide_what_forces_explain() -> None:
@@ -152,7 +154,7 @@ def test_pairs_without_work_do_not_hide_what_forces_explain() -> None:
     rest = [Frame(molecule("CH3OH"), Label(0.0, np.zeros((6, 3))), f"rest#{i}") for i in range(2)]
     frames = [*view.frames, *rest]
     more = View(frames, np.zeros(27), view.forces + view.forces[:2], view.stress + view.stress[:2])
-    found = paths.work(more, [label.forces for label in more.labels])
+    found = work(more, [label.forces for label in more.labels])
     assert found.cosine > 0.99
     assert found.ratio == pytest.approx(1, abs=0.03)
 

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 import wards
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import Beside
+from tunesmith.doctor.codes import CODES
 from tunesmith.doctor.examine import examine
-from tunesmith.doctor.findings import CODES
 
 HEALTHY = {"ethanol": wards.ethanol, "molecules": wards.molecules, "dry ice": wards.dry_ice}
 KCAL = u.mol / u.kcal

@@ -13,7 +13,7 @@ from tunesmith.core import Frame, Label
 from tunesmith.data import extxyz
 from tunesmith.data.checks import require_labels, separate_isolated
 from tunesmith.data.formats import read_frames
-from tunesmith.doctor.findings import CODES
+from tunesmith.doctor.codes import CODES
 from tunesmith.errors import DataError
 from tunesmith.testing.defects import CHANGES, DEFECTS, Broken
 from tunesmith.testing.defects.base import content, rotation

@@ -168,12 +168,12 @@ def _labelled_stress(frame: Frame) -> bool:
 
 
 def _values(said: Sequence[Quantities], at: slice, k: int, frame: Frame) -> dict[str, np.ndarray]:
-    """Of one frame what every one of ``said`` says, with a leading axis: energy, forces (n, 3)
-    and, where it is predicted and labelled, the six components of stress."""
-    found = {
-        "energy": np.array([q.energy[k] for q in said]),
-        "forces": np.array([q.forces[at] for q in said]),
-    }
+    """Of one frame what every one of ``said`` says, with a leading axis: energy (where there is a
+    label of it), forces (n, 3) and, where it is predicted and labelled, the six components of
+    stress."""
+    found = {"forces": np.array([q.forces[at] for q in said])}
+    if not np.isnan(_of_label(frame, "energy")):
+        found["energy"] = np.array([q.energy[k] for q in said])
     if _labelled_stress(frame) and all(q.stress is not None for q in said):
         found["stress"] = np.array([_six(q.stress[k]) for q in said])  # type: ignore[index]
     return found

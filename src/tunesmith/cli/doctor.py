@@ -29,6 +29,9 @@ def doctor(
         list[str] | None,
         typer.Option("--accept", metavar="CODE", help="A finding that is right; repeatable."),
     ] = None,
+    forces_only: Annotated[
+        bool, typer.Option("--forces-only", help="Without energies, as tune.loss.energy=0 learns.")
+    ] = False,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
@@ -66,6 +69,7 @@ def doctor(
             keys=(energy_key, forces_key, stress_key),
             format=format_,
             accept=accept or (),
+            forces_only=forces_only,
         )
     terminal.give(summary, json, lambda screen: examining.show(summary, screen))
     raise typer.Exit(0 if summary["fit_for_training"] else 1)

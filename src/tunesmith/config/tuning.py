@@ -65,6 +65,12 @@ class TuneConfig(Settings):
             and ("sampler" not in given or (usual and not own))
         )
 
+    @property
+    def forces_only(self) -> bool:
+        """Whether the loss does without energies, so that labels may, too."""
+        weight = getattr(self.tune.loss, "energy", None)
+        return isinstance(weight, float) and weight == 0
+
     @model_validator(mode="after")
     def _all_labels_are_there(self) -> "TuneConfig":
         if require := getattr(self.tune.sampler, "require_fixed", None):

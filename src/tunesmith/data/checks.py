@@ -9,12 +9,14 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.geometry import complete_cell, minkowski_reduce
 from ase.neighborlist import neighbor_list
 
-from tunesmith.core import Frame, Label
+from tunesmith.core import Frame
 from tunesmith.data.keys import Beside
 from tunesmith.errors import DataError
 
 #: a pair closer than this times the sum of its covalent radii is no chemistry
 OVERLAP = 0.3
+#: and one farther apart than this may feel nothing of each other: references have cutoffs
+APART = 1.5
 _THIN = 1.0  # Å, of a cell that may be thin only because it is skew
 _FLAT = 1e-6  # volume of a cell over the product of its edges, below which it is none
 _FARTHEST = 1e6  # Å, a tenth of a millimetre: no structure of atoms is larger
@@ -25,22 +27,33 @@ def require_labels(
     frames: Sequence[Frame],
     elements: Iterable[int] | None = None,
     beside: Mapping[str, Beside] | None = None,
+    *,
+    energies: bool = True,
+    zeros: bool = False,
 ) -> None:
     """Raise `DataError`, naming the frame, unless every frame can be learned from.
 
     elements: atomic numbers the model knows; None: any. beside: what else the file says of each
-    frame, by origin, for a message that names it. Frames of one atom are fine, and so are
-    duplicates.
+    frame, by origin, for a message that names it. energies: whether they are needed; else one that
+    is not there is NaN. zeros: whether forces may all be zero without symmetry, as those of relaxed
+    structures written to few digits; else they are placeholders. Frames of one atom are fine, and
+    so are duplicates.
     """
     check_structures(frames, elements)
     for frame in frames:
         if frame.label is None:
             raise DataError(no_label(frame, (beside or {}).get(frame.origin)))
         label = frame.label
-        parts = {"energy": label.energy, "forces": label.forces, "stress": label.stress}
-        _check_finite(frame, parts)
-        _check_forces(frame, label.forces)
-    _check_set(frames)
+        known = (beside or {}).get(frame.origin)
+        absent = not energies and known is not None and not known.energy
+        energy = None if absent else label.energy
+        _check_finite(frame, {"energy": energy, "forces": label.forces, "stress": label.stress})
+        _check_forces(frame, label.forces, zeros)
+    if nothing_said(frames):
+        raise DataError(
+            f"{frames[0].origin}: the forces of this and all other frames are zero, and energies "
+            "of one composition are equal; read the reference's labels, not placeholders."
+        )
 
 
 def require_some_labels(
@@ -61,17 +74,16 @@ def require_some_labels(
         _check_finite(frame, {"energy": energy, "forces": forces, "stress": label.stress})
         if forces is not None:
             _check_forces(frame, forces)
-    _check_set([f for f in frames if beside[f.origin].forces])
 
 
 def no_label(frame: Frame, known: Beside | None) -> str:
     """A sentence on what a frame lacks, and what the file has that could be it."""
     cure = "remove it, or say how the labels are called with energy_key and forces_key"
-    if known is None or (known.energy and known.forces):
+    if known is None or (known.any_energy and known.forces):
         return f"{frame.origin}: has no label (energy and forces are both needed); {cure}."
     lacking, keys = [], []
     for what, there, others in (
-        ("energy", known.energy, sorted(known.energies)),
+        ("energy", known.any_energy, [] if known.energy else sorted(known.energies)),
         ("forces", known.forces, sorted(known.names)),
     ):
         if not there:
@@ -140,13 +152,18 @@ def symbols(numbers: Iterable[int]) -> str:
 # --------------------------------------------------------------------------- labels
 
 
-def _check_set(frames: Sequence[Frame]) -> None:
-    several = [f for f in frames if len(f.atoms) > 1]
-    if several and not any(f.label and _says_something(f.label) for f in several):
-        raise DataError(
-            f"{several[0].origin}: the forces of this and all other frames are zero; "
-            "read the reference's forces, not placeholders."
-        )
+def nothing_said(frames: Sequence[Frame]) -> bool:
+    """Whether no frame has a force or a stress, and all of a composition one energy: labels of
+    nothing. Perfect crystals of several volumes have no force, and different energies."""
+    energies: dict[str, set[float]] = {}
+    for frame in frames:
+        label = frame.label
+        if label is None or len(frame.atoms) == 1:
+            continue
+        if label.forces.any() or (label.stress is not None and label.stress.any()):
+            return False
+        energies.setdefault(frame.atoms.get_chemical_formula(), set()).add(label.energy)
+    return bool(energies) and all(len(values) == 1 for values in energies.values())
 
 
 def _check_finite(frame: Frame, parts: Mapping[str, Any]) -> None:
@@ -157,7 +174,7 @@ def _check_finite(frame: Frame, parts: Mapping[str, Any]) -> None:
             )
 
 
-def _check_forces(frame: Frame, forces: np.ndarray) -> None:
+def _check_forces(frame: Frame, forces: np.ndarray, zeros: bool = False) -> None:
     n = len(frame.atoms)
     if forces.shape != (n, 3):
         raise DataError(f"{frame.origin}: forces have shape {forces.shape}, not ({n}, 3).")
@@ -168,26 +185,28 @@ def _check_forces(frame: Frame, forces: np.ndarray) -> None:
             f"{frame.origin}: the same force {forces[0]} on every atom cannot be; check where its "
             "forces come from."
         )
-    if not balanced(frame.atoms):
+    if not zeros and not balanced(frame.atoms):
         raise DataError(
             f"{frame.origin}: all forces are exactly zero though nothing in its symmetry asks for "
             "that; read the reference's forces, not placeholders."
         )
 
 
-def _says_something(label: Label) -> bool:
-    """Whether a force, or of a crystal whose symmetry allows none the stress, is not zero."""
-    return bool(label.forces.any() or (label.stress is not None and label.stress.any()))
-
-
 def balanced(atoms: Atoms) -> bool:
-    """Whether symmetry alone makes every force vanish: then those of any pair potential do too."""
+    """Whether every force may well be exactly zero: by symmetry, or since no atom is near another.
+
+    Where symmetry alone makes every force vanish those of any pair potential do, too. Positions are
+    often written to few digits: what a thousandth of an Å disturbs is symmetric still.
+    """
     i, j, d, bonds = neighbor_list("ijdD", atoms, 6.0)
-    strength = np.exp(-d) * (1 + 0.1 * covalent_radii[atoms.numbers[j]]) * (6.0 - d) ** 2
+    radii = covalent_radii[atoms.numbers]
+    if not (d < APART * (radii[i] + radii[j])).any():
+        return True
+    strength = np.exp(-d) * (1 + 0.1 * radii[j]) * (6.0 - d) ** 2
     pull = np.zeros((len(atoms), 3))
     np.add.at(pull, i, (strength / d)[:, None] * bonds)
     largest = float(strength.max(initial=0.0))
-    return bool(np.abs(pull).max() <= 1e-4 * largest)  # positions are often written to few digits
+    return bool(np.abs(pull).max() <= 3e-3 * largest)
 
 
 # ----------------------------------------------------------------------- structures

@@ -61,6 +61,12 @@ class Beside:
     energies: dict[str, float]
     names: tuple[str, ...]
 
+    @property
+    def any_energy(self) -> bool:
+        """Whether there is an energy in use that is a number: NaN often stands for none."""
+        finite = [np.isfinite(value) for value in self.energies.values()]
+        return self.energy and (any(finite) or not finite)
+
 
 def values_of(atoms: Atoms) -> Values:
     """All that may hold a label; calculator results are raw, so no constraint has touched them."""

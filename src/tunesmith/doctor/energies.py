@@ -8,27 +8,20 @@ labels, and of the foundation model, corrected where possible by the labels' own
 from dataclasses import dataclass, field
 
 import numpy as np
-from ase import units as u
 
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.levels import judge_levels
 from tunesmith.doctor.statistics import centred, nearest_factor, rank_correlation, slope, spread
+from tunesmith.doctor.units import ENERGY_UNITS
 from tunesmith.doctor.view import View
 
-#: what 1 eV reads in other units
-ENERGY_UNITS = {
-    "eV": 1.0,
-    "Ha": 1 / u.Ha,
-    "Ry": 1 / u.Ry,
-    "kcal/mol": u.mol / u.kcal,
-    "kJ/mol": u.mol / u.kJ,
-    "meV": 1000.0,
-}
 _PER_ATOM = "eV per atom"
 _FEWEST = 3  # differences within compositions, to say anything
 _RELATED = 0.5  # rank correlation of energies that belong to their structures, at least
+_CLOSELY = 0.85  # the same, of what is left of energies of strained cells
 _CLEAR = 0.5  # unexplained: the ratio is beyond doubt
 _LOST = 0.02  # eV per atom: more than forces that are right leave unexplained
+_NEAR = np.log(2.0)  # how far a ratio may be from a unit's (logarithms)
 _NARROW = 2e-3  # eV per atom: a spread of the foundation's energies below it is its noise
 
 
@@ -39,6 +32,7 @@ class Scale:
     correlation: of ranks. ratio: of differences. n: how many differences there are. unexplained:
     spread of label/ratio − foundation over that of label/ratio. left: the former, eV per atom.
     frames: indices of those compared. within: whether within compositions, not across them.
+    sure: whether corrected for strain.
     """
 
     correlation: float
@@ -48,6 +42,7 @@ class Scale:
     left: float
     frames: np.ndarray
     within: bool
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,14 @@ class Energies:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
+def judge_energies(view: View, sure: bool, atoms: bool | None, agreed: bool = False) -> Energies:
     """Unit, sign and order of the energies; frames of another zero or level; outliers.
 
     view: with the foundation's energies corrected where they can be (`paths.corrected`). sure:
     whether they were, by forces that are right (and stress, where the volume varies). atoms:
     whether isolated atoms fit the energies times the number of atoms (True) or as they are
-    (False), None: unknown.
+    (False), None: unknown. agreed: whether the work of forces in eV/Å foretells them: then they are
+    in eV, total and in order, whatever the foundation says.
     """
     for hopeless in (_constant(view), _across(view)):
         if hopeless is not None:
@@ -74,7 +70,7 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
     clear = scale is not None and (
         scale.unexplained < _CLEAR or (scale.correlation > 0.8 and scale.n >= 20)
     )
-    if scale and clear and (found := _unit(view, scale, atoms)):
+    if scale and clear and not agreed and (found := _unit(view, scale, atoms)):
         return Energies(False, [found], _facts(scale))
     sound, levels = judge_levels(view, ENERGY_UNITS, sure)
     inner = [g[sound[g]] for g in view.groups]
@@ -83,7 +79,7 @@ def judge_energies(view: View, sure: bool, atoms: bool | None) -> Energies:
         scale, why = _scale(view, inner, sure)
     if scale is None:
         return Energies(True, levels, {"energies": f"not judged: {why}"})
-    found = _order(view, scale, sure) or _unit(view, scale, atoms)
+    found = None if agreed else _order(view, scale, sure) or _unit(view, scale, atoms)
     return Energies(found is None, [*([found] if found else []), *levels], _facts(scale))
 
 
@@ -107,7 +103,9 @@ def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | No
         groups, within = [np.arange(len(label))], False
         if n < 2 * _FEWEST:
             return None, "too few frames of one composition"
-    elif n >= 8 and not sure and view.volume_varies(groups):
+    elif not sure and view.volume_varies(groups):
+        if n < 8:
+            return None, "the volume varies, and nobody knows the work of the strain"
         volume = view.volumes
         model, label = (_without_volume(e, volume, groups) for e in (model, label))
     x, y = centred(model, groups), centred(label, groups)
@@ -123,7 +121,7 @@ def _scale(view: View, groups: list[np.ndarray], sure: bool) -> tuple[Scale | No
     correlation = rank_correlation(x, y)
     unexplained = spread(y - x) / max(spread(y), 1e-12)
     frames = np.sort(np.concatenate(groups))
-    return Scale(correlation, ratio, n, unexplained, off, frames, within), ""
+    return Scale(correlation, ratio, n, unexplained, off, frames, within, sure), ""
 
 
 def _width(energy: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
@@ -217,10 +215,18 @@ def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
 
 def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
     """Another unit, or energies per atom, from the ratio of differences."""
-    if scale.correlation < _RELATED or not scale.ratio > 0:
+    # after a parabola in the volume little is left, and of that a foundation knows little
+    bent = scale.within and view.volume_varies(view.groups) and not scale.sure
+    if scale.correlation < (_CLOSELY if bent else _RELATED) or not scale.ratio > 0:
+        return None
+    if bent and abs(np.log(scale.ratio)) < np.log(10):
         return None
     name, near = nearest_factor(scale.ratio, ENERGY_UNITS)
     if name == "eV" and scale.ratio > 0.33:
+        return None
+    size = float(np.median(view.sizes[scale.frames]))
+    off = min(abs(np.log(scale.ratio / ENERGY_UNITS[name])), abs(np.log(scale.ratio * size)))
+    if off > _NEAR:  # a foundation that is soft or stiff here: no unit has this ratio
         return None
     return _named(view, scale, name, near, atoms)
 

@@ -3,24 +3,35 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from ase.data import covalent_radii
 
-from tunesmith.core import Frame, Label
-from tunesmith.data.checks import balanced
+from tunesmith.core import Frame, Label, Posterior
+from tunesmith.data.checks import APART, balanced, nothing_said
 from tunesmith.data.formats import Beside
+from tunesmith.doctor.codes import Severity
 from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.likeness import size_of
 
 #: eV/Å, and share of the rms force: a mean force per atom below is a matter of grids
 NET, NET_SHARE = 0.02, 0.01
 _LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far smaller
+_DISTINCT = 3  # sizes of components: fewer, written to few digits, meet by chance
+#: of the foundation's rms force: smaller ones are those of a relaxed structure
+_RELAXED = 0.1
+_MANY = 0.4  # of the frames
+#: frames looked at; rms force of the foundation, eV/Å, of structures that rest, and of one that
+#: does not whatever the foundation's error
+_LOOKED_AT, _RESTING, _FALLING = 20, 0.4, 0.6
 _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
 
 
 def judge_labels(
-    frames: Sequence[Frame], beside: Mapping[str, Beside]
+    frames: Sequence[Frame], beside: Mapping[str, Beside], energies: bool = True
 ) -> tuple[list[Frame], list[Finding]]:
     """The frames with a usable label, and what is wrong with the others.
 
-    beside: what the file says of each frame, by origin, where it is known.
+    beside: what the file says of each frame, by origin, where it is known. energies: whether they
+    are needed.
     """
     found = _missing(frames, beside)
     labelled = [(f, f.label) for f in frames if f.label is not None]
@@ -30,15 +41,14 @@ def judge_labels(
         found.append(finding("not-finite", text, [f.origin for f in broken]))
     bad = {id(f) for f in broken}
     sound = [f for f, _ in labelled if id(f) not in bad]
-    zero, same = _empty_forces(sound)
-    if zero:
-        text = f"in {len(zero)} of {len(sound)} frames every force is exactly zero"
-        found.append(finding("forces-zero", text, [f.origin for f in zero]))
+    same = _same_forces(sound)
     if same:
         text = f"in {len(same)} frames every atom has the same force, or forces are those of others"
         found.append(finding("forces-same", text, [f.origin for f in same]))
-    bad = {id(f) for f in (*zero, *same)}
-    found += _rounded(sound) + _stress(sound) + _free(sound, beside)
+    bad = {id(f) for f in same}
+    found += _stress(sound)
+    if energies:
+        found += _rounded(sound) + _free(sound, beside)
     return [f for f in sound if id(f) not in bad], found
 
 
@@ -59,12 +69,13 @@ def _missing(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Find
         if frame.label is not None:
             continue
         known = beside.get(frame.origin)
-        if known is None or (known.energy and known.forces):
+        if known is None or (known.any_energy and known.forces):
             codes = ["label-missing"]
         else:
-            there = {"energy-missing": known.energy, "forces-missing": known.forces}
+            there = {"energy-missing": known.any_energy, "forces-missing": known.forces}
             codes = [code for code, is_there in there.items() if not is_there]
-            names.setdefault("energy-missing", set()).update(known.energies)
+            others = {} if known.energy else known.energies
+            names.setdefault("energy-missing", set()).update(others)
             names.setdefault("forces-missing", set()).update(known.names)
         for code in codes:
             lacking.setdefault(code, []).append(frame.origin)
@@ -72,33 +83,29 @@ def _missing(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Find
     for code, origins in lacking.items():
         what = {"energy-missing": "energy", "forces-missing": "forces"}.get(code, "a label")
         text = f"{len(origins)} of {len(frames)} frames have no {what}".replace("no a ", "no ")
-        if others := sorted(names.get(code, set())):
-            text += f"; the file also has {', '.join(others)}"
+        if named := sorted(names.get(code, set())):
+            text += f"; the file also has {', '.join(named)}"
         found.append(finding(code, text, origins))
     return found
 
 
-def _empty_forces(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
-    """Frames whose forces are all zero, and all the same, or those of another structure."""
-    zero, same = [], []
+def _same_forces(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames whose forces are all the same, or those of another structure."""
+    same = []
     seen: dict[bytes, Frame] = {}
     for frame in frames:
         forces = frame.label.forces if frame.label else np.zeros((0, 3))
-        if len(forces) < 2:
-            continue
-        if not forces.any():
-            strained = frame.label is not None and frame.label.stress is not None
-            says_something = strained and bool(np.any(frame.label.stress))  # type: ignore[union-attr]
-            if not (balanced(frame.atoms) and (says_something or len(frames) == 1)):
-                zero.append(frame)
+        if len(forces) < 2 or not forces.any():
             continue
         if not (forces != forces[0]).any():
             same.append(frame)
             continue
+        if len(np.unique(np.abs(forces[forces != 0]))) < _DISTINCT:
+            continue
         other = seen.setdefault(forces.tobytes(), frame)
         if other is not frame and not _alike(other, frame):
             same.append(frame)
-    return zero, same
+    return same
 
 
 def _alike(one: Frame, other: Frame) -> bool:
@@ -158,26 +165,78 @@ def _free(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding
 # ------------------------------------------------------------------- with the foundation's forces
 
 
+def placeholders(frames: list[Frame], posterior: Posterior) -> tuple[list[Frame], list[Finding]]:
+    """The other frames, and those whose forces are all exactly zero though something pulls.
+
+    Symmetry makes forces vanish, and few digits those of relaxed structures: there the foundation's
+    are small, too. Where every frame is such, there is nothing to learn from.
+    """
+    empty = [f for f in frames if f.label and not f.label.forces.any() and not balanced(f.atoms)]
+    empty = list(frames) if nothing_said(frames) else empty
+    if not empty:
+        return frames, []
+    if len(empty) < len(frames):
+        some = empty[:: -(-len(empty) // _LOOKED_AT)]
+        pull = [size_of(posterior.predict([f.atoms]).mean.forces) for f in some]
+        if np.median(pull) < _RESTING:
+            empty = [f for f, size in zip(some, pull, strict=True) if size > _FALLING]
+    if not empty:
+        return frames, []
+    text = f"in {len(empty)} of {len(frames)} frames every force is exactly zero"
+    bad = {id(f) for f in empty}
+    kept = [f for f in frames if id(f) not in bad]
+    return kept, [finding("forces-zero", text, [f.origin for f in empty])]
+
+
 def constrained(
     frames: Sequence[Frame], model: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, list[Finding]]:
     """Atoms whose force, or a component of it, is exactly zero where the foundation pulls.
 
-    Returns a mask of the frames concerned.
+    Forces of relaxed structures written to few digits, and of atoms out of any reach, are exactly
+    zero, too: only zeros beside forces that are large and written finely count. Returns a mask of
+    the frames concerned.
     """
     where = np.zeros(len(frames), bool)
     atoms = 0
     for k, frame in enumerate(frames):
         forces = frame.label.forces if frame.label else model[k]
         held = (forces == 0) & (np.abs(model[k]) > _ZERO_PULL)
+        if not held.any() or _by_rounding(forces, model[k], int(held.sum())):
+            continue
+        held &= ~_alone(frame)[:, None]
         rows = int(held.any(1).sum())
         if rows and (held.all(1).any() or held.sum() > 1):
             where[k], atoms = True, max(atoms, rows)
     if where.sum() < min(2, len(frames)):
         return where & False, []
     origins = [frames[int(k)].origin for k in np.flatnonzero(where)]
-    text = f"in {where.sum()} frames up to {atoms} atoms have forces of exactly zero"
-    return where, [finding("forces-constrained", text, origins)]
+    text = (
+        f"in {where.sum()} frames up to {atoms} atoms have forces of exactly zero where the "
+        "foundation pulls: constraints, or placeholders"
+    )
+    # constraints are of a whole calculation; a few frames may have zeros of other reasons
+    severity: Severity | None = None if where.mean() > _MANY else "warning"
+    return where, [finding("forces-constrained", text, origins, severity)]
+
+
+def _by_rounding(forces: np.ndarray, model: np.ndarray, zeros: int) -> bool:
+    """Whether so many zeros are what few digits make of small forces."""
+    others = np.abs(forces[forces != 0])
+    if len(others) == 0 or size_of(others) < _RELAXED * size_of(model):
+        return True
+    steps = (10.0**-d for d in range(1, 5))
+    step = next((s for s in steps if np.abs(others / s - np.round(others / s)).max() < 1e-6), 0.0)
+    return zeros <= 3 * forces.size * step / float(np.median(others))
+
+
+def _alone(frame: Frame) -> np.ndarray:
+    """(n,) atoms so far from all others that a reference with a cutoff gives no force."""
+    d = frame.atoms.get_all_distances(mic=bool(frame.atoms.pbc.any()))
+    radii = covalent_radii[frame.atoms.numbers]
+    ratio = d / (radii[:, None] + radii[None])
+    np.fill_diagonal(ratio, np.inf)
+    return np.asarray(ratio.min(1) > APART)
 
 
 def net_force(frames: Sequence[Frame]) -> list[Finding]:

@@ -28,8 +28,10 @@ def judge_levels(
         # few values lie close together by chance
         floor = max(0.25, 0.02 * size) if len(g) >= 8 else max(1.0, 0.1 * size)
         if not sure and view.volume_varies([g]):  # the foundation's lattice constant is another
-            floor = max(floor, 0.3 * size)
+            floor = max(floor, 0.3 * size, min(0.6 * size, 5.0))
         parts = clusters(residual[g], floor) if len(g) > 2 else [np.arange(len(g))]
+        if len(parts) == 1 and len(g) > 2:  # a parabola in the volume bends to gross differences
+            parts = clusters((view.energy - view.predicted)[g], max(floor, 2.0 * size))
         rest = np.concatenate([g[p] for p in parts[1:]]) if len(parts) > 1 else np.array([], int)
         split |= any(len(p) >= max(3, 0.08 * len(g)) for p in parts[1:])
         # high up in energy a foundation that is a little soft is off by much, and rightly
@@ -70,7 +72,7 @@ def _why_other(
         text = f"in {len(where)} frames the energy looks like {best}, elsewhere like eV"
         return finding("energy-per-atom" if "atom" in best else "unit-energy", text, origins)
     bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
-    if np.mean(bound & (off > 2 * size)) > 0.6:
+    if many and np.mean(bound & (off > 2 * size)) > 0.6:
         text = (
             f"in {len(where)} frames the energy is like that of binding, elsewhere it is total "
             f"({off:.1f} eV apart)"

@@ -8,7 +8,6 @@ solved for one energy per frame. Labels' energies play no part in it: they are w
 """
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -17,8 +16,7 @@ from tunesmith.doctor.view import View
 
 _NEIGHBOURS = 3
 _MODEL_ERROR = 8e-3  # eV per atom, of a foundation's energies within one composition
-_FAR = 0.4  # Å, rms displacement of an atom where the trapezoidal rule says nothing any more
-_PAIRS = 20  # of near structures, below which chance alone may make work and energies agree
+FAR = 0.4  # Å, rms displacement of an atom where the trapezoidal rule says nothing any more
 
 
 def corrected(view: View, forces: list[np.ndarray], stress: bool) -> View:
@@ -27,53 +25,12 @@ def corrected(view: View, forces: list[np.ndarray], stress: bool) -> View:
     forces: the labels', eV/Å, right units and sign. stress: whether the labels' can be trusted.
     """
     energy = view.predicted.copy()
-    for group in _same_atoms(view):
+    for group in same_atoms(view):
         energy[group] = _solve(view, forces, stress, group)
     return replace(view, predicted=energy)
 
 
-class Work(NamedTuple):
-    """The labels' energy differences against the work of their forces, over pairs of structures.
-
-    cosine: about 0.6 to 1 for labels of one calculation (1 but for anharmonicity), about 0 for
-    forces of other frames, other atoms or another orientation. ratio: energy over work, 0.7 to 1.15
-    in one system of units where the cosine is over 0.9. Both NaN where there are too few pairs.
-    """
-
-    cosine: float
-    ratio: float
-
-
-def work(view: View, forces: list[np.ndarray], among: np.ndarray | None = None) -> Work:
-    """How well the forces foretell the labels' own energies: no foundation plays a part.
-
-    E_j − E_i is held against −½ (F_i + F_j)·ΔR over pairs of near molecules; crystals are left out.
-    among: (n,) mask; only pairs that hold one of these frames.
-    """
-    done, rise = [], []
-    for group in _same_atoms(view):
-        for a, b in _edges([view.frames[k].atoms for k in group]):
-            i, j = int(group[a]), int(group[b])
-            one, other = view.frames[i].atoms, view.frames[j].atoms
-            if one.pbc.any() or (among is not None and not (among[i] or among[j])):
-                continue
-            moved, turn = _molecule(one, other)
-            if np.sqrt(np.mean(np.sum(moved**2, axis=1))) > _FAR:
-                continue
-            done.append(-0.5 * float(np.sum((forces[i] + forces[j] @ turn) * moved)))
-            rise.append(float(view.energy[j] - view.energy[i]))
-    x, y = np.array(done), np.array(rise)
-    size = np.linalg.norm(x) * np.linalg.norm(y)
-    if len(x) < _PAIRS or size == 0:
-        return Work(np.nan, np.nan)
-    cosine = float(x @ y / size)
-    x, y = x[x != 0], y[x != 0]  # pairs without work have no ratio
-    order, share = np.argsort(y / x), np.abs(x) / np.abs(x).sum()
-    middle = np.searchsorted(np.cumsum(share[order]), 0.5)  # the median, each by its work
-    return Work(cosine, float((y / x)[order][middle]))
-
-
-def _same_atoms(view: View) -> list[np.ndarray]:
+def same_atoms(view: View) -> list[np.ndarray]:
     """Indices of frames with the same elements in the same order, of each such kind with two."""
     kinds: dict[bytes, list[int]] = {}
     for k, frame in enumerate(view.frames):
@@ -89,9 +46,9 @@ def matched(view: View) -> bool:
         apart = []
         for k in g[1:]:
             other = view.frames[k].atoms
-            step = _crystal(first, other) if first.pbc.any() else _molecule(first, other)
+            step = crystal_step(first, other) if first.pbc.any() else molecule_step(first, other)
             apart.append(np.sqrt(np.mean(np.sum(step[0] ** 2, axis=1))))
-        if np.median(apart) > _FAR:
+        if np.median(apart) > FAR:
             return False
     return True
 
@@ -101,7 +58,7 @@ def _solve(view: View, forces: list[np.ndarray], stress: bool, group: np.ndarray
     own = view.predicted[group]
     weight = np.full(len(group), 1 / (_MODEL_ERROR * len(view.frames[group[0]].atoms)) ** 2)
     matrix, right = np.diag(weight), weight * (own - own.mean())
-    for a, b in _edges([view.frames[k].atoms for k in group]):
+    for a, b in edges([view.frames[k].atoms for k in group]):
         step, error = _step(view, forces, stress, int(group[a]), int(group[b]))
         w = 1 / error**2
         matrix[[a, b], [a, b]] += w
@@ -111,7 +68,7 @@ def _solve(view: View, forces: list[np.ndarray], stress: bool, group: np.ndarray
     return np.asarray(np.linalg.solve(matrix, right) + own.mean())
 
 
-def _edges(atoms: list[Atoms]) -> list[tuple[int, int]]:
+def edges(atoms: list[Atoms]) -> list[tuple[int, int]]:
     """Each structure with its nearest others, and with the one in the middle of them all."""
     n = len(atoms[0])
     # distances between a fixed choice of atoms: no rotation matters, and they stay few
@@ -145,7 +102,7 @@ def _step(
     step = float(view.predicted[j] - view.predicted[i])
     unknown = 0.0
     if one.pbc.any():
-        moved, strain, volume = _crystal(one, other)
+        moved, strain, volume = crystal_step(one, other)
         labels = [view.labels[k].stress for k in (i, j)]
         if stress and labels[0] is not None and labels[1] is not None:
             mean = 0.5 * (labels[0] + labels[1] - view.stress[i] - view.stress[j])
@@ -153,16 +110,16 @@ def _step(
         else:  # no one knows the work of the strain
             unknown = volume * float(np.abs(strain).max()) * 0.3
     else:
-        moved, turn = _molecule(one, other)
+        moved, turn = molecule_step(one, other)
         off[1] = off[1] @ turn
     step -= 0.5 * float(np.sum((off[0] + off[1]) * moved))
     length = float(np.linalg.norm(moved))
     rough = float(np.sqrt(np.mean(off[0] ** 2 + off[1] ** 2)))
-    far = length / np.sqrt(len(one)) / _FAR
+    far = length / np.sqrt(len(one)) / FAR
     return step, rough * length * max(far**2, 0.02) + unknown + 1e-3
 
 
-def _crystal(one: Atoms, other: Atoms) -> tuple[np.ndarray, np.ndarray, float]:
+def crystal_step(one: Atoms, other: Atoms) -> tuple[np.ndarray, np.ndarray, float]:
     """Displacements (n, 3) at fixed strain, the strain (3, 3), the mean volume."""
     cells = one.cell.complete().array, other.cell.complete().array
     shift = other.positions @ np.linalg.inv(cells[1]) - one.positions @ np.linalg.inv(cells[0])
@@ -174,7 +131,7 @@ def _crystal(one: Atoms, other: Atoms) -> tuple[np.ndarray, np.ndarray, float]:
     return shift @ (0.5 * (cells[0] + cells[1])), strain, float(volume)
 
 
-def _molecule(one: Atoms, other: Atoms) -> tuple[np.ndarray, np.ndarray]:
+def molecule_step(one: Atoms, other: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Displacements (n, 3) after turning the other onto the one, and that rotation (3, 3)."""
     x = one.positions - one.positions.mean(0)
     y = other.positions - other.positions.mean(0)

@@ -13,28 +13,49 @@ from scipy.spatial import ConvexHull, QhullError
 
 from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.likeness import size_of
+from tunesmith.doctor.structures import FURTHEST, bond_ratio
 from tunesmith.doctor.view import View
 
+_TWICE = "forces fit the foundation's with a cell 1.89 times as long"
+_ALONE = "forces fit the foundation's without the cell: computed alone?"
 _TRIES = 4  # frames
 _CUT = 1.5  # errors of outer over those of inner atoms
+_PLAINLY = 1.25  # times the best: no worse than that
+_NOISE = 1e-4  # eV/Å, rms: of forces that symmetry makes zero
+_LONG = 1.3  # times the sum of covalent radii: the shortest bonds there are, in Bohr
 _BETTER = 0.6  # of the force error: what another cell must do better than this
 
 
 def judge_periodicity(view: View, posterior: Posterior) -> list[Finding]:
-    """A cell in Bohr (or converted twice), and periodic structures marked as molecules."""
-    found = []
+    """Lengths in Bohr, all or of the cell alone, and periodicity that was lost or never was."""
+    found: list[Finding] = []
+    gains: dict[str, float] = {}
     for code, text, change in (
         ("pbc-lost", "forces fit the foundation's with the cell made periodic", _periodic),
         ("unit-cell", "forces fit the foundation's with the cell in Å taken as Bohr", _shorter),
-        ("unit-cell", "forces fit the foundation's with a cell 1.89 times as long", _longer),
+        ("unit-cell", _TWICE, _longer),
+        ("unit-positions", "forces fit the foundation's with all lengths taken as Bohr", _smaller),
+        ("pbc-wrong", _ALONE, _open),
     ):
         where = [k for k, f in enumerate(view.frames) if change(f.atoms) is not None]
-        if not where:
+        if not where or (code == "unit-positions" and len(where) < 0.9 * len(view.frames)):
             continue
         chosen = [where[int(k)] for k in np.linspace(0, len(where) - 1, min(_TRIES, len(where)))]
-        gains = [_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]
-        if np.median(gains) < _BETTER:
+        gain = float(np.median([_gain(view, posterior, k, change) for k in dict.fromkeys(chosen)]))
+        gains[text] = gain
+        strained = any(view.labels[k].stress is not None for k in where)
+        if code == "pbc-wrong" and strained:  # a stress is that of a periodic calculation
+            continue
+        if gain < _BETTER:
             found.append(finding(code, text, view.origins(np.array(where))))
+    # in a box too small any larger one does, and so does none, also where it is the foundation that
+    # is lost (compression); of right cells only one fits best
+    if gains.get(_ALONE, 1.0) < _PLAINLY * gains.get(_TWICE, 1.0):
+        found = [f for f in found if f.message != _TWICE]
+    found = [f for f in found if gains[f.message] < _PLAINLY * min(gains.values())]
+    if len(found) > 1:
+        found = [f for f in found if f.code == "pbc-wrong"] or found[:1]
     if not found and (cut := _cut(view)):
         found.append(cut)
     return found
@@ -82,7 +103,7 @@ def _gain(
     assert other is not None
     label = view.labels[k].forces
     forces = posterior.predict([other]).mean.forces
-    if not np.isfinite(forces).all() or not label.any():
+    if not np.isfinite(forces).all() or min(size_of(label), size_of(view.forces[k])) < _NOISE:
         return 1.0
     now, then = (_off(label, f) for f in (view.forces[k], forces))
     return then / now if now > 0.15 else 1.0
@@ -101,6 +122,26 @@ def _periodic(atoms: Atoms) -> Atoms | None:
     other = atoms.copy()
     other.pbc = True
     return other if _sensible(other) else None
+
+
+def _open(atoms: Atoms) -> Atoms | None:
+    """Of molecules in a box that images of them share; a crystal without its cell is none."""
+    if not atoms.pbc.any():
+        return None
+    other = atoms.copy()
+    other.pbc = False
+    near = bond_ratio(other)
+    return other if np.isfinite(near) and near < FURTHEST else None
+
+
+def _smaller(atoms: Atoms) -> Atoms | None:
+    """Where bonds are long enough to be in Bohr."""
+    if not bond_ratio(atoms) > _LONG:
+        return None
+    other = atoms.copy()
+    other.set_cell(atoms.cell.array * u.Bohr)
+    other.positions = atoms.positions * u.Bohr
+    return other
 
 
 def _shorter(atoms: Atoms) -> Atoms | None:

@@ -9,10 +9,14 @@ from ase.data import covalent_radii
 from tunesmith.core import Frame
 from tunesmith.data.checks import check_cell, check_overlaps, is_isolated, symbols
 from tunesmith.doctor.findings import Finding, finding
+from tunesmith.doctor.statistics import spread
 from tunesmith.errors import DataError
 
 #: nearest neighbours over the sum of covalent radii, median of a set: what bonds allow
 CLOSEST, FURTHEST = 0.72, 1.45
+#: share of the frames whose bonds must say so, the shortest among them; how much their factors may
+#: differ (logarithms); what compression does not reach
+_NEARLY_ALL, _ONE_FACTOR, _SQUEEZED = 0.9, 0.25, 0.65
 _ABSURD = 0.25
 _NOBLE = {2, 10, 18, 36, 54, 86}
 FEW = 10
@@ -86,25 +90,28 @@ def bond_ratio(atoms: Atoms) -> float:
 
 
 def _unit(frames: Sequence[Frame], findings: list[Finding]) -> list[Finding]:
-    """Bonds that are all too long or too short."""
+    """Bonds that are all too long or too short: a unit is a property of the whole set.
+
+    Scans and dissociations stretch bonds as well, but not all of them, and not by one factor.
+    """
     bad = {o for f in findings if f.code in ("bad-structure", "not-finite") for o in f.frames}
     rows = [(f.origin, bond_ratio(f.atoms)) for f in frames if f.origin not in bad]
     rows = [(origin, ratio) for origin, ratio in rows if np.isfinite(ratio)]
-    odd = [(origin, r) for origin, r in rows if not CLOSEST < r < FURTHEST]
-    if len(odd) < max(1, 0.05 * len(rows)) or (len(odd) < 2 and len(rows) > 3):
+    if not rows:
         return []
-    ratio = float(np.median([r for _, r in odd]))
-    if ratio > FURTHEST:
+    ratios = np.array([r for _, r in rows])
+    ratio, wide = float(np.median(ratios)), spread(np.log(np.maximum(ratios, 1e-3)))
+    n = len(rows)
+    if (ratios > FURTHEST).mean() >= _NEARLY_ALL and ratios.min() > 1.2 and wide < _ONE_FACTOR:
         guess = "Bohr" if ratio < 4 else "nm or pm"
-        text = f"in {len(odd)} of {len(rows)} frames bonds are {ratio:.2f} times as long as they "
-        text += f"should be: positions in {guess}?"
-    else:
+        text = f"in {n} frames bonds are {ratio:.2f} times as long as they should be: "
+    elif (ratios < CLOSEST).mean() >= _NEARLY_ALL and ratio < _SQUEEZED:
         guess = "nm" if ratio < 0.2 else "Bohr, converted twice"
-        text = (
-            f"in {len(odd)} of {len(rows)} frames bonds are only {ratio:.2f} of what they should "
-        )
-        text += f"be: positions in {guess}?"
-    return [finding("unit-positions", text, [origin for origin, _ in odd])]
+        text = f"in {n} frames bonds are only {ratio:.2f} of what they should be: "
+    else:
+        return []
+    odd = [origin for origin, r in rows if not CLOSEST < r < FURTHEST]
+    return [finding("unit-positions", f"{text}positions in {guess}?", odd)]
 
 
 def _electrons(frames: Sequence[Frame]) -> list[Finding]:
@@ -145,7 +152,5 @@ def _few(frames: Sequence[Frame]) -> list[Finding]:
     n = sum(len(f.atoms) > 1 for f in frames)
     text = f"{n} structures to learn from; much of what is looked for needs {FEW} to be seen"
     if n == 0:
-        return [finding("few-frames", "there is no structure to learn from", (), "error")]
-    if n == 0:
-        return [finding("few-frames", "there is no structure to learn from", (), "error")]
+        return [finding("no-frames", "there is no structure to learn from")]
     return [finding("few-frames", text)] if n < FEW else []

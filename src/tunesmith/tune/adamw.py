@@ -191,20 +191,23 @@ class _Run:
             return {"valid_loss": self.progress.sums[0] / max(1, self.progress.sums[1])}
         weights = self.coordinates.target(self.ema)
         loss = energy = forces = 0.0
-        atoms = 0
+        atoms = energies = 0
         for chosen in _chunks(self.valid, max(8, self.settings.batch_size)):
             batch, targets = collate(problem.potential, chosen)
             out = problem.potential.evaluate(weights, batch, stress=problem.stress)
             assert out.forces is not None
             with torch.no_grad():
                 loss += problem.loss(out, batch, targets).item() * len(chosen)
-                energy += ((out.energy - targets.energy) / batch.counts).abs().sum().item()
+                energy += ((out.energy - targets.energy) / batch.counts).abs().nansum().item()
+                energies += int((~targets.energy.isnan()).sum())
                 forces += (out.forces - targets.forces).abs().sum().item()
             atoms += int(batch.counts.sum())
         n = len(self.valid)
+        # a set without energies (tune.loss.energy=0) has no error of them
+        of_energy = {"valid_energy_mae_meV_per_atom": 1e3 * energy / energies} if energies else {}
         return {
             "valid_loss": loss / n,
-            "valid_energy_mae_meV_per_atom": 1e3 * energy / n,
+            **of_energy,
             "valid_force_mae_meV_per_A": 1e3 * forces / (3 * atoms),
         }
 
@@ -309,10 +312,9 @@ def _line(entry: dict[str, float], left: float) -> str:
     """What is said of an epoch; left: seconds at most."""
     errors = ""
     if "valid_force_mae_meV_per_A" in entry:
-        errors = (
-            f"validation MAE {entry['valid_energy_mae_meV_per_atom']:.2f} meV/atom, "
-            f"{entry['valid_force_mae_meV_per_A']:.1f} meV/Å; "
-        )
+        energy = entry.get("valid_energy_mae_meV_per_atom")
+        of_energy = "" if energy is None else f"{energy:.2f} meV/atom, "
+        errors = f"validation MAE {of_energy}{entry['valid_force_mae_meV_per_A']:.1f} meV/Å; "
     return (
         f"epoch {entry['epoch']:.0f}: loss {entry['train_loss']:.4f}; {errors}"
         f"at most {left:.0f} s left"

@@ -13,7 +13,8 @@ from tunesmith.potentials.base import Batch, Graph, Potential
 class Example:
     """One labelled structure of n atoms.
 
-    energy: E − ΣE0 in eV, subtracted in float64. forces (n, 3) eV/Å. stress (3, 3) eV/Å³ or None.
+    energy: E − ΣE0 in eV, subtracted in float64, NaN where unlabelled. forces (n, 3) eV/Å. stress
+    (3, 3) eV/Å³ or None.
     """
 
     graph: Graph
@@ -25,7 +26,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Targets:
-    """energy (B,), forces (A, 3), stress (B, 3, 3) NaN where unlabelled, weight (B,)."""
+    """energy (B,), forces (A, 3), stress (B, 3, 3), weight (B,); NaN where unlabelled."""
 
     energy: Tensor
     forces: Tensor

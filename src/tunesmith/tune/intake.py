@@ -1,6 +1,7 @@
 """What a fine-tuning starts from, checked before anything is written: data, model, strategy."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,17 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     model = config.model
     potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
     start = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
+    remarks = list[str]()
     for part in (train, valid) if valid else (train,):
-        checks.require_labels(part, potential.elements, beside)
-    remarks = []
+        # forces of zero are left to the doctor, who has a foundation to tell by
+        checks.require_labels(
+            part, potential.elements, beside, energies=not config.forces_only, zeros=True
+        )
+    if config.forces_only and _lacks_energies((*train, *valid)):
+        remarks.append(
+            "forces are learnt without energies (tune.loss.energy=0): the model's zero of energy "
+            "stays the foundation's, and no error of energies is known."
+        )
     if config.undecided:
         structures = [frame.atoms for frame in (*train, *valid)]
         known = potential.weights()
@@ -93,6 +102,10 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     return Intake(config, start, train, valid, isolated, replayed, beside, identity, tuple(remarks))
 
 
+def _lacks_energies(frames: Sequence[Frame]) -> bool:
+    return not all(frame.label and np.isfinite(frame.label.energy) for frame in frames)
+
+
 def _replayable(source: str) -> bool:
     """Whether structures to replay are shipped with a model."""
     try:
@@ -121,6 +134,7 @@ def _frames(
             stress_key=data.stress_key,
             format=data.format,
             name=called[path],
+            partial=config.forces_only,
         )
         n = len(found.frames)
         console.print(f"{path}: {n} structures; {found.keys}", markup=False)
@@ -157,6 +171,7 @@ def examined(given: Intake, console: Console) -> list[str]:
         isolated=given.isolated,
         beside=given.beside,
         seed=config.seed,
+        energies=not config.forces_only,
     ).without(config.data.accept)
     if found.errors:
         raise DataError(refusal(found))
@@ -180,7 +195,15 @@ def align(
     shift of a model trained from scratch does.
     """
     method = settings.method
-    if fresh and method == "auto":
+    if _lacks_energies(train):
+        if method not in ("auto", "foundation", "table"):
+            raise DataError(
+                f"tune.e0.method={method} needs energies, which the labels lack; leave it out."
+            )
+        if method == "auto":
+            own = choose_e0s("foundation", frames=train, isolated=(), foundation=start.e0s.values)
+            return replace(own, reason="E0s: the foundation model's own; no energies are learnt.")
+    elif fresh and method == "auto":
         method = "average"
     energies = None
     if needs_prediction(method):

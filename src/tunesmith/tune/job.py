@@ -128,8 +128,9 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
     console.print(fit.finished)
     tuned, chosen = _finish(out, problem, fit, config.calibrate, console)
     untuned = Ensemble(problem.potential, given.start.weights, e0s)
-    before = evaluate(untuned, valid or train).summary()
-    after = evaluate(tuned, valid or train).summary()
+    partial = config.forces_only
+    before = evaluate(untuned, valid or train, partial=partial).summary()
+    after = evaluate(tuned, valid or train, partial=partial).summary()
     where = "validation" if valid else "training"
     console.print(comparison_table(before, after, title=f"Errors on the {where} structures"))
     return {

@@ -26,6 +26,12 @@ def _norm(vectors: Tensor) -> Tensor:
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
 
 
+def _off(out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
+    """(B,) errors of the energy per atom; zero where there is no label (NaN)."""
+    labelled = ~targets.energy.isnan()
+    return torch.where(labelled, out.energy - targets.energy, 0.0) / batch.counts
+
+
 def _mean_over_atoms(values: Tensor, batch: Batch) -> Tensor:
     total = torch.zeros(len(batch), dtype=values.dtype, device=values.device)
     return total.index_add(0, batch.index, values) / batch.counts
@@ -41,7 +47,9 @@ class Huber(Settings):
     """
 
     kind: ClassVar[str] = "huber"
-    energy: float = Field(10.0, ge=0, description="weight λ_E of the energy per atom")
+    energy: float = Field(
+        10.0, ge=0, description="weight λ_E of the energy per atom; 0: no energies are needed"
+    )
     forces: float = Field(10.0, ge=0, description="weight λ_F of the forces")
     stress: float = Field(1.0, ge=0, description="weight λ_S of the stress, where labelled")
     delta: float = Field(0.01, gt=0, description="where Huber's loss turns linear (eV, eV/Å, …)")
@@ -53,7 +61,7 @@ class Huber(Settings):
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
         assert out.forces is not None
-        energy = huber(((out.energy - targets.energy) / batch.counts).abs(), self.delta)
+        energy = huber(_off(out, batch, targets).abs(), self.delta)
         forces = huber(_norm(out.forces - targets.forces), self.delta)
         loss = self.energy * energy + self.forces * _mean_over_atoms(forces, batch)
         if out.stress is not None:
@@ -71,7 +79,9 @@ class MACEUniversal(Settings):
     """
 
     kind: ClassVar[str] = "mace-universal"
-    energy: float = Field(1.0, ge=0, description="weight of the energy per atom")
+    energy: float = Field(
+        1.0, ge=0, description="weight of the energy per atom; 0: no energies are needed"
+    )
     forces: float = Field(100.0, ge=0, description="weight of the forces")
     stress: float = Field(1.0, ge=0, description="weight of the stress, where labelled")
     delta: float = Field(0.01, gt=0, description="where Huber's loss turns linear (eV, eV/Å, …)")
@@ -85,7 +95,7 @@ class MACEUniversal(Settings):
         assert out.forces is not None
         # mace multiplies errors, not losses, by a frame's weight
         weight = targets.weight
-        energy = huber((weight * (out.energy - targets.energy) / batch.counts).abs(), self.delta)
+        energy = huber((weight * _off(out, batch, targets)).abs(), self.delta)
         steps = _norm(targets.forces).div(100).floor().clamp(max=3).long()
         delta = self.delta * targets.forces.new_tensor([1.0, 0.7, 0.4, 0.1])[steps][:, None]
         error = (weight[batch.index, None] * (out.forces - targets.forces)).abs()

@@ -33,7 +33,7 @@ def one_composition(frames: list[Frame], rng: np.random.Generator) -> list[Frame
 
 def another_zero(frames: list[Frame], rng: np.random.Generator) -> list[Frame] | None:
     """Energies of a code with another zero for each element, isolated atoms too."""
-    zero = {z: float(rng.uniform(-600, 50)) for z in range(1, 10)}
+    zero = {z: float(rng.uniform(-600, 50)) for z in range(1, 119)}
     return [relabelled(f, energy=label_of(f).energy + total(f.atoms, zero)) for f in frames]
 
 
