@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import strategies_table
 from cago_attacks import MENDED, NONE, PLAIN, TWICE
-from cago_learning import METHODS
+from cago_learning import ATTACKS, METHODS
 from cago_water import SYSTEMS
 from strategies_table import markdown
 from tunesmith.report.plots import COLOURS, GREY, save
@@ -123,7 +123,7 @@ def final(record: Record) -> float:
 
 def against(records: list[Record]) -> str:
     """Of every method and learner the final error of single members, means over seeds with their
-    standard errors; and how much less attacks leave than each other method, seed by seed."""
+    standard errors; and how much less attacks of either kind leave than it, seed by seed."""
     rows = []
     for (learner, system), by_method in courses(records).items():
         for method in (m for m in METHODS if m in by_method):
@@ -136,10 +136,11 @@ def against(records: list[Record]) -> str:
             ]
             labels = [r["rounds"][-1]["labels"] for r in own.values()]
             row = [learner, system, method, str(len(own)), f"{min(labels)}–{max(labels)}"]
-            row += [_mean(values), "–" if method == "attack" else _gain(by_method, method)]
+            row.append(_mean(values))
+            row += ["–" if m == method else _gain(by_method, m, method) for m in ATTACKS]
             rows.append([*row, f"{sum(s for s, _ in stable)} of {sum(m for _, m in stable)}"])
     headings = ["learner", "system", "", "seeds", "labels", "members' force RMSE, meV/Å"]
-    return markdown([*headings, "attack / it, paired", "stable members"], rows)
+    return markdown([*headings, *(f"{m} / it, paired" for m in ATTACKS), "stable members"], rows)
 
 
 def _mean(values: list[float]) -> str:
@@ -149,9 +150,9 @@ def _mean(values: list[float]) -> str:
     return f"{mean} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"
 
 
-def _gain(by_method: dict[str, dict[int, Record]], method: str) -> str:
+def _gain(by_method: dict[str, dict[int, Record]], attack: str, method: str) -> str:
     """Mean over the seeds both have of ln(error of attacks / error of the method), as a ratio."""
-    attacked, own = by_method.get("attack", {}), by_method[method]
+    attacked, own = by_method.get(attack, {}), by_method[method]
     logs = [
         np.log(final(attacked[s]) / final(own[s])) for s in sorted(attacked.keys() & own.keys())
     ]
@@ -194,16 +195,23 @@ def proposals(records: list[Record]) -> str:
                 each = [r["rounds"][i]["about"] for r in own.values() if len(r["rounds"]) > i]
                 aims = [1e3 * a["aim"] for a in each if "aim" in a]
                 errors = [1e3 * a["error"] for a in each if "error" in a]
-                ratios = [a["error"] / a["aim"] for a in each if "aim" in a and "error" in a]
+                ratios = [_of_aim(a) for a in each if a.get("attacked") and "error" in a]
                 on = sum(a.get("on_target", 0) for a in each)
                 row = [learner, system, method, str(i), _mean(aims) if aims else "–"]
                 row.append(f"{on} of {sum(a['attacked'] for a in each)}" if aims else "–")
+                row.append(str(sum(a.get("as_they_are", 0) for a in each)) if aims else "–")
                 row += [_mean(errors) if errors else "–", _two(ratios)]
                 row.append(str(sum(sum(a.get("filtered", {}).values()) for a in each)))
                 broke = [run for a in each for run in a.get("runs", []) if run["wrong"] is not None]
                 rows.append([*row, str(len(broke))])
-    headings = ["learner", "system", "", "round", "aim, meV/Å", "on target", "real error, rms"]
-    return markdown([*headings, "/ aim", "filtered", "runs that broke"], rows)
+    headings = ["learner", "system", "", "round", "aim, meV/Å", "on target", "as they are"]
+    headings += ["real error, rms", "attacks' / aim", "filtered", "runs that broke"]
+    return markdown(headings, rows)
+
+
+def _of_aim(about: Record) -> float:
+    """The real error of what was attacked, in units of what was aimed at."""
+    return float(about.get("error_of_attacks", about["error"]) / about["aim"])
 
 
 def _two(values: list[float]) -> str:

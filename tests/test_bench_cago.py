@@ -1,6 +1,7 @@
 """bench/cago.py: its frames are the truth's, its laws those it names, its tables right."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from cago_attacks import (
     _ratios,
     cells,
 )
-from cago_learning import LEARNERS, METHODS, TIMES, Course
+from cago_learning import ATTACKS, LEARNERS, METHODS, TIMES, Course
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import load_run
 
@@ -105,8 +106,10 @@ def test_courses_are_what_tunesmith_run_takes(learner: str, tmp_path: Path) -> N
         course = Course(method, learner, "box", 1, False)
         config = course.config(3, tmp_path / "start.xyz", tmp_path / "test.xyz")
         read = load_run(None, _flat(config))
-        assert (read.acquire.kind, read.explore.rounds, read.seed) == (method, 3, 1)
+        kind = "attack" if method in ATTACKS else method
+        assert (read.acquire.kind, read.explore.rounds, read.seed) == (kind, 3, 1)
         assert getattr(read.acquire, "times", TIMES) == TIMES
+        assert getattr(read.acquire, "beyond_calibration", False) == (method == "attack")
         random = learner == "scratch"
         assert (read.tune.subspace.initial == "random") == random
         assert read.tune.sampler.epochs_for(5) == (80 if random else 40)
@@ -148,7 +151,7 @@ def test_tables_say_what_was_found() -> None:
     assert cells_of[11:14] == ["0.100", "1.30", "1"]  # off, worst atom, without a label
 
 
-def course(method: str, seed: int, last: float) -> dict[str, object]:
+def course(method: str, seed: int, last: float) -> dict[str, Any]:
     about = {"aim": 0.08, "target": 0.01, "on_target": 3, "attacked": 4, "error": 0.1 * last}
     rounds = [{"labels": 5, "round": 0, "about": {}}, {"labels": 9, "round": 1, "about": about}]
     simulated = {"0": {"members": 3, "stable": 2}, "1": {"members": 3, "stable": 3}}
@@ -163,11 +166,26 @@ def test_courses_are_held_against_each_other_seed_by_seed() -> None:
         "| scratch | box | attack | 0 | 120 (5), 80 (9) | 2 of 3 (5), 3 of 3 (9) |"
     )
     attack, hot = cago_table.against(records).splitlines()[2:]
-    assert attack == "| scratch | box | attack | 2 | 9–9 | 85.0 ± 5.0 | – | 6 of 6 |"
-    assert hot == "| scratch | box | hot-md | 1 | 9–9 | 40.0 | 2.00 (1) | 3 of 3 |"
-    both = [*records, course("hot-md", 1, 0.9)]
-    assert "| 1.41 ± 0.49 (2) |" in cago_table.against(both)  # of exp(mean of ln 2 and ln 1)
+    assert attack == "| scratch | box | attack | 2 | 9–9 | 85.0 ± 5.0 | – | – | 6 of 6 |"
+    assert hot == "| scratch | box | hot-md | 1 | 9–9 | 40.0 | 2.00 (1) | – | 3 of 3 |"
+    both = [*records, course("hot-md", 1, 0.9), course("attack-within", 1, 0.6)]
+    *_, within, hot = cago_table.against(both).splitlines()
+    assert "| attack-within | 1 | 9–9 | 60.0 | 1.50 (1) | – |" in within
+    assert "| 1.41 ± 0.49 (2) | 0.67 (1) |" in hot  # of exp(mean of ln 2 and ln 1)
+
+
+def test_what_was_asked_for_is_held_against_what_was_aimed_at() -> None:
+    records = [course("attack", 0, 0.8), course("attack", 1, 0.9)]
     told = cago_table.proposals(records).splitlines()[2]
-    assert told == (
-        "| scratch | box | attack | 1 | 80.0 ± 0.0 | 6 of 8 | 85.0 ± 5.0 | 1.06 ± 0.06 | 0 | 0 |"
+    front, end = (
+        "| scratch | box | attack | 1 | ",
+        "| 6 of 8 | 0 | 85.0 ± 5.0 | 1.06 ± 0.06 | 0 | 0 |",
     )
+    assert told == f"{front}80.0 ± 0.0 {end}"
+    # of frames that were not attacked nothing was aimed at
+    for record, attacked in zip(records, (4, 0), strict=True):
+        about = record["rounds"][1]["about"]
+        about |= {"attacked": attacked, "as_they_are": 8 - attacked, "on_target": 0}
+        about |= {"error_of_attacks": 0.04} if attacked else {}
+    told = cago_table.proposals(records).splitlines()[2]
+    assert "| 0 of 4 | 12 | 85.0 ± 5.0 | 0.50 |" in told

@@ -156,8 +156,29 @@ def test_rounds_may_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_b
         "aimed at 110 meV/Å, where 60 are expected of frames as they are, as far as the "
         "calibration holds"
     ]
+    beyond = "120 meV/Å is outside 46 to 110 meV/Å, where it was seen to hold; choose it within"
+    assert told(about | {"aim": 0.12, "calibration": beyond})[1:] == [
+        "aimed at 120 meV/Å, where 60 are expected of frames as they are",
+        "calibration: 120 meV/Å is outside 46 to 110 meV/Å, where it was seen to hold",
+    ]
     with pytest.raises(ConfigError, match=r"acquire\.times"):
         cago("acquire.times=1")
+
+
+def test_errors_are_held_against_the_aim_by_what_was_moved_there() -> None:
+    about = {"attacked": 2, "on_target": 2, "calibration": "80 meV/Å is outside; choose it within"}
+    about |= {"target": 0.08, "wanted": 0.08, "aim": 0.05, "plain": 0.06, "error": 0.09}
+    assert told(about)[-1] == "real error 90 of 50 meV/Å"
+    some = about | {"as_they_are": 3, "error_of_attacks": 0.06}
+    assert told(some)[-2:] == [
+        "3 frames not attacked, expected to err by more as they are",
+        "real error 60 of 50 meV/Å, of all 90",
+    ]
+    none = about | {"attacked": 0, "on_target": 0, "as_they_are": 1}
+    assert told(none)[-2:] == [
+        "1 frame not attacked, expected to err by more as they are",
+        "real error 90 meV/Å",
+    ]
 
 
 def test_rounds_aim_no_further_than_the_calibration_holds() -> None:

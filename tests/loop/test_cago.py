@@ -21,8 +21,9 @@ from small_cago import config, files
 from small_pool import results
 from tunesmith.calibrate import spreads
 from tunesmith.calibrate.fewer import followed
+from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import CagoConfig
-from tunesmith.core import E0s, Failure, Frame
+from tunesmith.core import E0s, Failure, Frame, derived_seed
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.errors import ConfigError, DataError, LabellingError, RunFolderError
 from tunesmith.explore.cago import Cago
@@ -34,6 +35,7 @@ from tunesmith.potentials import zoo
 from tunesmith.references.base import Engine
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.committee import Committee
+from tunesmith.uncertainty.adversary import expected_error, member_forces
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 FORCE = "force_rmse_meV_per_A"
@@ -115,6 +117,51 @@ def test_rounds_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_by(
     about = run(config(named, *wanted, plain), tmp_path / "plain")["rounds"][1]["about"]
     assert about["wanted"] == pytest.approx(1e-3)
     assert about["by_all"] == sum(np.sqrt(e) > about["aim"] for e in errors)
+
+
+@pytest.mark.slow
+def test_no_frame_of_dynamics_is_attacked_to_where_it_errs_less_than_was_wanted(
+    named: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the calibration ends below the target, frames that are expected to err by more than its
+    end are labelled as they are, those below are attacked; unless the target is to hold anyway."""
+    two = ("explore.rounds=2", "explore.rattled=12", "explore.frames=4", "target.forces=9 eV/Å")
+    attacked = "acquire={kind: attack, attack: {evaluations: 2}, beyond_calibration: %s}"
+    monkeypatch.setattr(spreads, "GROUP_POINTS", 2)  # so few structures make none of twenty
+    monkeypatch.setattr(PowerLaw, "reach", lambda law, components=3: (1e-9, 4.0))
+    far = run(config(named, *two, attacked % "true"), tmp_path / "far")["rounds"][2]["about"]
+    assert (far["aim"], far["as_they_are"], far["attacked"]) == (9.0, 0, 4)
+    assert "outside 1e-06 to 4000 meV/Å" in far["calibration"]
+    # the same round, now with an end between what its frames are expected to err by
+    run(config(named, "explore.rounds=1", *two[1:], attacked % "false"), tmp_path / "near")
+    posterior = open_model(tmp_path / "near")
+    law = followed(posterior.law_by_members, len(posterior))
+    seen = []
+    for atoms in simulate(
+        config(named, *two).explore.dynamics(2), posterior, molecule("H2O"),
+        derived_seed(0, "md", 2, 0),
+    )[0].frames:  # fmt: skip
+        seen.append((expected_error(member_forces(posterior, [atoms])[0], law), atoms))
+    end = float(np.median([error for error, _ in seen]))
+    monkeypatch.setattr(PowerLaw, "reach", lambda law, components=3: (1e-9, end))
+    near = run(config(named, *two, attacked % "false"), tmp_path / "near")["rounds"][2]
+    about = near["about"]
+    assert about["aim"] == end < about["wanted"] == 9.0
+    assert about["as_they_are"] > 0 < about["attacked"]
+    assert about["as_they_are"] + about["attacked"] == 4
+    labelled = ase.io.read(tmp_path / "near" / "labels.extxyz", ":")[-len(near["chosen"]) :]
+    plain = [
+        (one, atoms)
+        for one, atoms in zip(near["chosen"], labelled, strict=True)
+        if not one["origin"].endswith(", attacked")
+    ]
+    assert len(plain) == about["as_they_are"]
+    for one, atoms in plain:
+        [error] = [e for e, a in seen if np.allclose(a.positions, atoms.positions, atol=1e-6)]
+        assert error > end
+        assert one["found"] == {}
+    moved = [e for c, e in zip(near["chosen"], about["errors"], strict=True) if c["found"]]
+    assert about["error_of_attacks"] == pytest.approx(np.sqrt(np.mean(np.square(moved))))
 
 
 def test_where_error_bars_hold_is_drawn(

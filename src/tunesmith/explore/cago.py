@@ -206,6 +206,9 @@ class ByAttack(Settings):
         description="aim at so many times the error expected of the frames as they are, while that "
         "is over the target; null: at the target",
     )
+    beyond_calibration: bool = Field(
+        False, description="aim there also where the calibration is not known to hold"
+    )
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from tunesmith.core import BY_MEMBERS, Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
 from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import Filter
-from tunesmith.loop.aim import aimed, said_of
+from tunesmith.loop.aim import aimed, said_of, within_reach
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.standing import AttackRecord, Standing
 from tunesmith.loop.tools import Tools
@@ -67,7 +67,7 @@ def beside(
     last, law = at.records[-1], law_of(config, at)
     about = AttackRecord(last.walker, last.time, last.clock, settings.error, "not labelled")
     about = replace(about, calibration=said_of(law, settings.error))
-    settings = aimed(settings, law)
+    settings = aimed(settings, within_reach(settings.error, law))
     if settings.error != about.target:
         about = replace(about, aim=settings.error)
     tools.screen.busy("attacking the structure")

@@ -18,10 +18,8 @@ def within_reach(target: float, law: Calibration | None) -> float:
     return float(np.clip(target, *ends))
 
 
-def aimed(settings: Any, law: Calibration | None, wanted: float | None = None) -> Any:
-    """An attack's settings, with the error to aim at as its target. wanted: None: that is the
-    target."""
-    aim = within_reach(settings.error if wanted is None else wanted, law)
+def aimed(settings: Any, aim: float) -> Any:
+    """An attack's settings, with the error to aim at, eV/Å, as its target."""
     if aim == settings.error:
         return settings
     return settings.model_copy(update={"target": f"{aim!r} eV/Å"})

@@ -8,17 +8,7 @@ def told(about: Mapping[str, Any]) -> list[str]:
     """Clauses for people; none of a round that chose from a pool."""
     said = []
     if "attacked" in about:
-        said.append(f"{about['on_target']} of {about['attacked']} attacks on target")
-        aim, wanted = about["aim"], about.get("wanted", about["target"])
-        clauses = []
-        if wanted != about["target"]:
-            clauses.append(f"where {1e3 * about['plain']:.0f} are expected of frames as they are")
-        if aim != wanted:
-            clauses.append("as far as the calibration holds")
-        if clauses:
-            said.append(f"aimed at {1e3 * aim:.0f} meV/Å, {', '.join(clauses)}")
-        elif about["calibration"] != "holds":  # of what attacks then lead to, little is known
-            said.append(f"calibration: {about['calibration'].partition(';')[0]}")
+        said += _of_attacks(about)
     elif "frames" in about:
         said.append(f"{about['frames']} frames of dynamics")
     if runs := about.get("runs"):
@@ -28,9 +18,37 @@ def told(about: Mapping[str, Any]) -> list[str]:
         reasons = ", ".join(f"{reason} {n}" for reason, n in filtered.items())
         said.append(f"{sum(filtered.values())} not labelled ({reasons})")
     if "error" in about:
-        wanted = about.get("aim", about["target"])
-        said.append(f"real error {1e3 * about['error']:.0f} of {1e3 * wanted:.0f} meV/Å")
+        said.append(_of_errors(about))
     return said
+
+
+def _of_attacks(about: Mapping[str, Any]) -> list[str]:
+    said = [f"{about['on_target']} of {about['attacked']} attacks on target"]
+    aim, wanted = about["aim"], about.get("wanted", about["target"])
+    clauses = []
+    if wanted != about["target"]:
+        clauses.append(f"where {1e3 * about['plain']:.0f} are expected of frames as they are")
+    if aim != wanted:
+        clauses.append("as far as the calibration holds")
+    if clauses:
+        said.append(f"aimed at {1e3 * aim:.0f} meV/Å, {', '.join(clauses)}")
+    if aim == wanted and about["calibration"] != "holds":  # of what attacks lead to little is known
+        said.append(f"calibration: {about['calibration'].partition(';')[0]}")
+    if kept := about.get("as_they_are"):
+        said.append(
+            f"{kept} frame{'s' * (kept != 1)} not attacked, expected to err by more as they are"
+        )
+    return said
+
+
+def _of_errors(about: Mapping[str, Any]) -> str:
+    """The real error beside the one aimed at, by what was moved there."""
+    every, aim = about["error"], about.get("aim", about["target"])
+    if not about.get("as_they_are"):
+        return f"real error {1e3 * every:.0f} of {1e3 * aim:.0f} meV/Å"
+    if (moved := about.get("error_of_attacks")) is None:
+        return f"real error {1e3 * every:.0f} meV/Å"
+    return f"real error {1e3 * moved:.0f} of {1e3 * aim:.0f} meV/Å, of all {1e3 * every:.0f}"
 
 
 def _where(run: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from tunesmith.explore.attack import Attacked, attack
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
 from tunesmith.explore.scaled import projectors
-from tunesmith.loop.aim import aimed, said_of
+from tunesmith.loop.aim import aimed, said_of, within_reach
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare import Prepared
@@ -94,7 +94,8 @@ class FromDynamics:
     def judged(
         self, known: Known, about: dict[str, Any], labelled: list[tuple[Candidate, Label]]
     ) -> dict[str, Any]:
-        """With the members' real error on what was proposed, rms over members and atoms, eV/Å.
+        """With the members' real error on what was proposed, rms over members and atoms, eV/Å: of
+        all, and of what was attacked where some frames were not.
 
         Raises `LabellingError` where there is nothing to start from.
         """
@@ -106,8 +107,11 @@ class FromDynamics:
         if not known.number or not labelled or len(known.posterior) < 2:
             return about
         found = np.array([real_error(known.posterior, c.atoms, label) for c, label in labelled])
-        error = float(np.sqrt(np.mean(found**2)))
-        return about | {"error": error, "errors": found.tolist()}
+        about = about | {"error": _rms(found), "errors": found.tolist()}
+        attacked = np.array([bool(c.chosen.found) for c, _ in labelled])
+        if about.get("as_they_are") and attacked.any():
+            about["error_of_attacks"] = _rms(found[attacked])
+        return about
 
     def _seed(self, *name: object) -> int:
         return derived_seed(self.ready.config.seed, *name)
@@ -177,7 +181,12 @@ class FromDynamics:
         return self._attacked(frames, known)
 
     def _attacked(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
-        """What attacks make of the frames, and what is said of them."""
+        """What attacks make of the frames, and what is said of them.
+
+        A frame of dynamics that is expected to err by more than can be aimed at stays as it is: an
+        attack would take it to where the members err less. (Of structures learnt already nothing
+        new would be labelled then: they are attacked.)
+        """
         posterior = known.posterior
         law = posterior.law_by_members
         law_followed = followed(law, len(posterior))
@@ -186,9 +195,14 @@ class FromDynamics:
         expected = [expected_error(said, law_followed) for said in forces]
         plain = float(np.sqrt(np.mean(np.square(expected)))) if able else 0.0
         wanted = self.acquire.aim(self.target, plain)
-        settings = aimed(self.acquire.attack, law, wanted)
-        drawn = [self._drawn(known, i) for i in range(len(able))]
-        drawn = attackers(forces, law_followed, settings.error, drawn)
+        aim = wanted if self.acquire.beyond_calibration else within_reach(wanted, law)
+        settings = aimed(self.acquire.attack, aim)
+        new = not self.explore.from_training(known.number)
+        kept = {i for i, error in enumerate(expected) if new and aim < min(wanted, error)}
+        moved = [i for i in range(len(able)) if i not in kept]
+        drawn = attackers(
+            [forces[i] for i in moved], law_followed, aim, [self._drawn(known, i) for i in moved]
+        )
         adversaries = PerStructure(
             posterior, settings.objective(law_followed), drawn, settings.batch
         )
@@ -197,19 +211,18 @@ class FromDynamics:
         def ended(_: int, __: Attacked) -> None:
             nonlocal done
             done += 1
-            self.tools.screen.busy(f"round {known.number}: attack {done} of {len(able)}")
+            self.tools.screen.busy(f"round {known.number}: attack {done} of {len(moved)}")
 
-        found = attack([one.atoms for one in able], settings, adversaries.evaluate, ended)
-        moved = [
-            _Seen(
-                result.atoms, f"{one.origin}, attacked", found=result.facts() | {"members": several}
-            )
-            for one, result, several in zip(able, found, adversaries.members, strict=True)
-        ]
-        stopped = Counter(result.reason for result in found)
-        return moved, {
+        results = attack([able[i].atoms for i in moved], settings, adversaries.evaluate, ended)
+        made = dict(enumerate(able))  # in the frames' order, attacked or not
+        for i, result, several in zip(moved, results, adversaries.members, strict=True):
+            said = result.facts() | {"members": several}
+            made[i] = _Seen(result.atoms, f"{able[i].origin}, attacked", found=said)
+        stopped = Counter(result.reason for result in results)
+        return list(made.values()), {
             "frames": len(frames),
-            "attacked": len(able),
+            "attacked": len(moved),
+            "as_they_are": len(kept),
             "too_close_to_attack": len(frames) - len(able),
             "on_target": stopped["on target"],
             "stopped": dict(stopped),
@@ -217,7 +230,7 @@ class FromDynamics:
             "calibration": said_of(law, wanted),
             "plain": plain,
             "wanted": wanted,
-            "aim": settings.error,
+            "aim": aim,
         }
 
     def _drawn(self, known: Known, i: int) -> tuple[int, ...]:
@@ -267,6 +280,10 @@ def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> 
     assert std is not None
     components = std.forces if law is None else law.std(std.forces)
     return float(np.sqrt((components**2).sum(1)).max())
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
 
 
 def _rattled(start: Atoms, displacement: float, rng: np.random.Generator) -> Atoms:
