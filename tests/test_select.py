@@ -276,7 +276,7 @@ def test_copies_are_counted_and_not_taken_twice(
     assert sorted(numbers) == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_is_labelled_already_can_be_left_out(
+def test_what_is_labelled_already_is_left_out(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     frames = read("pool.xyz", ":")
@@ -284,13 +284,48 @@ def test_what_is_labelled_already_can_be_left_out(
     known[0].rotate(30, "x")
     write("pool.xyz", [known[0], *frames, known[1]])
     options = ("--n", POOL, "--out", "c.xyz", "--rule", "random", "--representation", "morgan")
-    code, out, err = run(capfd, *SELECT, *options, "--skip-labelled", "--json")
+    code, out, err = run(capfd, *SELECT, *options, "--json")
     assert code == 0, err
-    assert "the pool has 2 structures that are labelled already, left out" in err
+    assert "2 of the pool left out: labelled already" in err
     result = json.loads(out)
     assert (result["n_candidates"], result["n_left_out"]["labelled"]) == (POOL, 2)
     taken = {row["origin"] for row in result["chosen"]}
     assert taken == {f"pool.xyz#{i}" for i in range(1, POOL + 1)}
+
+
+def test_a_second_round_leaves_out_what_the_first_could_not_label(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """select, label, select: what was labelled, what the reference refused and what is named."""
+    apart = read("pool.xyz", 0)
+    bond = apart.positions[1] - apart.positions[0]
+    apart.positions[0] += 0.3 * bond  # so that its forces are over the limit
+    write("pool.xyz", [*read("pool.xyz", ":"), apart])
+    rule = ("--rule", "random", "--representation", "morgan")
+    code, _, err = run(capfd, "select", "pool.xyz", "--n", POOL + 1, "--out", "all.xyz", *rule)
+    assert code == 0, err
+    some = [a for a in read("all.xyz", ":") if a.info["select_origin"] in
+            ("pool.xyz#1", f"pool.xyz#{POOL}")]  # fmt: skip
+    write("first.xyz", some)
+    limit = ("--set", "reference.max_force=10 eV/Å")
+    code, _, err = run(
+        capfd, "label", "first.xyz", "--reference", "tblite", *limit, "--out", "labels.xyz"
+    )
+    assert (code, len(read("labels.xyz", ":"))) == (1, 1), err
+    write("not.xyz", read("pool.xyz", slice(2, 4)))
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for named in ("labels.xyz", "labels.db", "lab*.xyz"):
+        code, out, err = run(
+            capfd, "select", "pool.xyz", "--labelled", named, "--exclude", "not.xyz",
+            "--n", POOL - 3, "--out", f"{named[6:]}.c.xyz", *rule, "--json",
+        )  # fmt: skip
+        assert code == 0, err
+        left = json.loads(out)["n_left_out"]
+        assert left == {"labelled": 1, "failed": 1, "excluded": 2, "isolated_atoms": 0}
+        assert "1 of the pool left out: failed to be labelled before" in err
+        taken = {a.info["select_origin"] for a in read(f"{named[6:]}.c.xyz", ":")}
+        assert taken == {f"pool.xyz#{i}" for i in range(POOL) if i not in (1, 2, 3)}
+    assert all(path.read_bytes() == data for path, data in before.items())
 
 
 def test_new_elements_can_be_meant(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -307,7 +342,7 @@ def test_isolated_atoms_are_no_candidates(folder: Path, capfd: pytest.CaptureFix
         write(name, [atom, *read(name, ":")])
     code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz", "--json")
     assert code == 0
-    assert "the pool has 1 isolated atoms" in err
+    assert "1 of the pool left out: isolated atoms" in err
     result = json.loads(out)
     assert (result["n_candidates"], result["n_labelled"]) == (POOL, TRAIN)
     assert all(len(a) > 1 for a in read("c.xyz", ":"))
@@ -372,13 +407,10 @@ def _plain(frames: list[Atoms]) -> list[Atoms]:
 
 
 REFUSED: list[tuple[tuple[object, ...], str]] = [
-    (("overlap.xyz",), "5 of 29 structures of the pool are labelled already (overlap.xyz#1 is "
-     "train.xyz#3, overlap.xyz#25 is train.xyz#0, overlap.xyz#26 is train.xyz#1 and 2 more); leave "
-     "them out of the pool, or give --skip-labelled."),
     (("salt.xyz",), "salt.xyz#24: contains Na and Cl, which the model does not know"),
     (("ammonia.xyz",), "ammonia.xyz#24: has N, which no labelled structure has; check that the "),
     (("pool.xyz", "--n", 25), "the pool has 24 candidates, fewer than the 25 asked for"),
-    (("overlap.xyz", "--n", 25, "--skip-labelled"), "the pool has 24 candidates, fewer than"),
+    (("overlap.xyz", "--n", 25), "the pool has 24 candidates, fewer than"),
     (("pool.xyz", "--n", 0), "--n 0: choose at least one"),
     (("empty.xyz",), "empty.xyz: the file is empty"),
     (("nothing.xyz",), "nothing.xyz: there is no such file"),
@@ -386,7 +418,7 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
     (("cut.xyz",), "cut.xyz: frame 23 is cut off"),
     (("clash.xyz",), "clash.xyz#24: atoms 0 (O) and 1 (H) are 0.010 Å apart"),
     (("nan.xyz",), "nan.xyz#24: positions or cell are not finite"),
-    (("atoms.xyz", "--n", 1), "the pool has no candidate (0 are labelled already, 1 are isolated"),
+    (("atoms.xyz", "--n", 1), "the pool has no candidate (0 labelled already, 1 isolated"),
     (("mixed.xyz", "--n", 1), "mixed.xyz#2: has 'energy' but not 'REF_energy'"),
     (("pool.xyz", "pool.xyz"), "pool.xyz: named twice"),
     (("pool.xyz", "--labelled", "pool.xyz"), "pool.xyz: named as pool and as labelled"),
@@ -434,9 +466,8 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 def test_options_about_labelled_structures_need_some(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for option in ("--skip-labelled", "--new-elements"):
-        code, _, err = run(capfd, "select", "pool.xyz", "--n", 1, "--out", "c.xyz", option)
-        assert (code, f"{option} needs --labelled" in err) == (2, True)
+    code, _, err = run(capfd, "select", "pool.xyz", "--n", 1, "--out", "c.xyz", "--new-elements")
+    assert (code, "--new-elements needs --labelled" in err) == (2, True)
 
 
 def _posterior(change):

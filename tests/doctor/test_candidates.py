@@ -9,9 +9,8 @@ from ase.io import write
 
 from tunesmith.core import Frame
 from tunesmith.data.stream import Stream
-from tunesmith.doctor.candidates import look
+from tunesmith.doctor.candidates import LABELLED, look
 from tunesmith.doctor.sets import SAME, Known, digest, fingerprint, matches
-from tunesmith.errors import DataError
 
 
 @pytest.fixture
@@ -68,14 +67,16 @@ def test_a_look_counts_and_leaves_out(tmp_path, rng):
     write(tmp_path / "b.xyz", [f.atoms for f in (disguised(pool[0], rng), *pool[5:])])
     stream = Stream([tmp_path / "a.xyz", tmp_path / "b.xyz"])
     seen = []
-    with pytest.raises(DataError, match=r"1 of 11 structures .*\(a.xyz#5 is 1\)"):
-        look(stream, known)
-    found = look(stream, known, skip_labelled=True, seen=lambda: seen.append(1))
-    assert (len(found), found.copies, found.labelled, len(seen)) == (10, 1, 1, 11)
+    found = look(stream, known, seen=lambda: seen.append(1))
+    assert (len(found), found.copies, found.left_out[LABELLED], len(seen)) == (10, 1, 1, 11)
     assert found.elements == {1, 6, 8}
     assert found.numbers.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
     assert [f.origin for f in found] == [f.origin for f in found], "again and again"
     assert [f.origin for f in found.read([9, 4, 5])] == ["b.xyz#4", "a.xyz#4", "b.xyz#0"]
+    others = {"refused": [disguised(pool[3], rng), pool[8]], "more": [pool[3]]}
+    fewer = look(stream, known, others=others)
+    assert fewer.left_out == {LABELLED: 1, "refused": 2, "more": 0}
+    assert fewer.numbers.tolist() == [0, 1, 2, 4, 6, 7, 8, 9]
 
 
 def test_a_large_file_is_never_in_memory(tmp_path, rng):

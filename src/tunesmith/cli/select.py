@@ -21,6 +21,10 @@ def select(
         list[Path] | None,
         typer.Option("--labelled", metavar="FILE", help="What is labelled already; repeatable."),
     ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option("--exclude", metavar="FILE", help="What is not to be chosen; repeatable."),
+    ] = None,
     representation: Annotated[
         str,
         typer.Option("--representation", metavar="NAME", help="ntk, activation, soap or morgan."),
@@ -45,9 +49,6 @@ def select(
             "--model", metavar="MODEL", help="Name, model file or run folder. [default: organic-xs]"
         ),
     ] = None,
-    skip_labelled: Annotated[
-        bool, typer.Option("--skip-labelled", help="Leave out what is labelled already.")
-    ] = False,
     new_elements: Annotated[
         bool, typer.Option("--new-elements", help="Take elements that --labelled lacks.")
     ] = False,
@@ -81,7 +82,8 @@ def select(
     from tunesmith.data.kinds import How
 
     naming.require_files(pool)
-    naming.require_files(labelled or ())
+    for given in (labelled, exclude):
+        naming.require_files(given or ())
     from tunesmith.selecting import job
     from tunesmith.selecting.wanted import Wanted
 
@@ -89,7 +91,7 @@ def select(
         tuple(pool),
         out,
         n,
-        labelled=tuple(labelled or ()),
+        labelled=tuple(naming.expanded(labelled or ())),
         representation=representation,
         rule=rule,
         score=score,
@@ -97,7 +99,7 @@ def select(
         model=model,
         head=head,
         device=device,
-        skip_labelled=skip_labelled,
+        exclude=tuple(naming.expanded(exclude or ())),
         new_elements=new_elements,
         cache=cache,
         seed=seed,

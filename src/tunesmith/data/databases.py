@@ -58,6 +58,26 @@ def images(path: Path) -> Iterator[Atoms]:
         )
 
 
+def not_labelled(path: Path) -> list[Atoms]:
+    """Structures whose reference call failed, of a label store; none of any other file.
+
+    Without those that were labelled later. Raises `DataError` for a store that is damaged.
+    """
+    failed: dict[str, Atoms] = {}
+    labelled = set()
+    try:
+        for row in filter(is_ours, _rows(_opened(path), path)):
+            key = row.key_value_pairs["label_key"]
+            if row.key_value_pairs["status"] == "label":
+                labelled.add(key)
+            else:
+                failed[key] = row.toatoms()
+                failed[key].info.update(row.data["info"])
+    except sqlite3.Error:
+        return []
+    return [atoms for key, atoms in failed.items() if key not in labelled]
+
+
 def _rows(database: Any, path: Path) -> Iterator[AtomsRow]:
     """One by one; those of a label store as they were written."""
     if path.suffix != ".aselmdb":

@@ -1,7 +1,7 @@
 """Are these structures fit to choose from? Files of candidates beside what is labelled already."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,8 @@ from tunesmith.data.stream import Stream
 from tunesmith.doctor.sets import Known, digest, fingerprint
 from tunesmith.errors import DataError
 
-_NAMED = 3  # frames named in a message
+#: what structures are left out as that the labelled ones hold
+LABELLED = "labelled already"
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Candidates:
     """The structures of files that may be chosen.
 
     numbers: (n,) of the candidates among all structures of the files. elements: theirs. copies:
-    how many are copies of earlier ones. isolated, labelled: structures left out, as isolated atoms
-    and because they are labelled already.
+    how many are copies of earlier ones. isolated: how many isolated atoms were left out; left_out:
+    how many as they are among others, by the name of these.
     """
 
     stream: Stream
@@ -29,7 +30,7 @@ class Candidates:
     elements: frozenset[int]
     copies: int
     isolated: int
-    labelled: int
+    left_out: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -53,22 +54,22 @@ def look(
     labelled: Sequence[Frame],
     known: frozenset[int] | None = None,
     *,
-    skip_labelled: bool = False,
+    others: Mapping[str, Sequence[Frame]] | None = None,
     new_elements: bool = False,
     seen: Callable[[], object] = lambda: None,
 ) -> Candidates:
     """Read every structure once; ``seen`` is called for each.
 
-    known: elements of the model, None for any. A structure that is labelled already is refused, or
-    left out with ``skip_labelled``; one with an element that no labelled structure has is refused
+    known: elements of the model, None for any. Structures that are labelled already, or among the
+    others, are left out and counted; one with an element that no labelled structure has is refused
     unless ``new_elements``. Raises `DataError`, naming structures.
     """
-    index = Known(labelled)
+    indices = {name: Known(them) for name, them in {LABELLED: labelled, **(others or {})}.items()}
+    left_out = dict.fromkeys(indices, 0)
     familiar = frozenset(z for f in labelled for z in f.atoms.numbers.tolist())
     numbers, digests = array("q"), array("q")
     elements: set[int] = set()
     isolated = 0
-    again: list[tuple[str, str]] = []
     new: dict[int, str] = {}
     for number, frame in enumerate(stream):
         seen()
@@ -77,8 +78,9 @@ def look(
             continue
         check_structures([frame], known)
         mark = fingerprint(frame.atoms)
-        if (same := index.find(frame.atoms, mark)) is not None:
-            again.append((frame.origin, labelled[same].origin))
+        there = (k for k, index in indices.items() if index.find(frame.atoms, mark) is not None)
+        if (name := next(there, None)) is not None:
+            left_out[name] += 1
             continue
         here = set(frame.atoms.numbers.tolist())
         for z in here - elements - familiar:
@@ -86,8 +88,6 @@ def look(
         elements |= here
         numbers.append(number)
         digests.append(digest(frame.atoms, mark))
-    if again and not skip_labelled:
-        _refuse_labelled(again, len(numbers))
     if labelled and new and not new_elements:
         raise DataError(
             f"{next(iter(new.values()))}: has {symbols(new)}, which no labelled structure has; "
@@ -95,18 +95,9 @@ def look(
             "are what should be labelled."
         )
     if not numbers:
-        left = f"{len(again)} are labelled already, {isolated} are isolated atoms"
+        counts = [f"{n} {name}" for name, n in left_out.items() if n or name == LABELLED]
+        left = ", ".join([*counts, f"{isolated} isolated atoms"])
         raise DataError(f"the pool has no candidate ({left}); give structures to choose from.")
     copies = len(digests) - len(np.unique(digests))
     rows = np.array(numbers)
-    return Candidates(stream, rows, frozenset(elements), copies, isolated, len(again))
-
-
-def _refuse_labelled(again: list[tuple[str, str]], others: int) -> None:
-    shown = ", ".join(f"{one} is {other}" for one, other in again[:_NAMED])
-    more = f" and {len(again) - _NAMED} more" if len(again) > _NAMED else ""
-    n = len(again)
-    raise DataError(
-        f"{n} of {n + others} structures of the pool {'is' if n == 1 else 'are'} labelled already "
-        f"({shown}{more}); leave them out of the pool, or give --skip-labelled."
-    )
+    return Candidates(stream, rows, frozenset(elements), copies, isolated, left_out)

@@ -10,16 +10,20 @@ from rich.progress import Progress
 
 from tunesmith.acquire import Picks, choose
 from tunesmith.core import KERNEL_NOISE, Frame, derived_seed
+from tunesmith.data import databases
 from tunesmith.data.checks import check_structures, separate_isolated
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.data.stream import Stream
-from tunesmith.doctor.candidates import Candidates, look
+from tunesmith.doctor.candidates import LABELLED, Candidates, look
 from tunesmith.errors import DataError, ModelError
 from tunesmith.report.selection import selection_map, selection_table
 from tunesmith.selecting.wanted import SCORE, Wanted
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 from tunesmith.uncertainty.features import Representation, stream
 from tunesmith.uncertainty.kernels import disagreement
+
+#: what structures are left out as
+_FAILED, _EXCLUDED = "failed to be labelled before", "named by --exclude"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,20 @@ def _labelled(wanted: Wanted, notes: Console) -> list[Frame]:
     return frames
 
 
+def _others(wanted: Wanted) -> dict[str, list[Frame]]:
+    """What is not chosen again, by why: what a reference could not label, by the stores beside the
+    labelled files, and what --exclude names."""
+    stores = {path if path.suffix == ".db" else path.with_suffix(".db") for path in wanted.labelled}
+    failed = [
+        Frame(atoms, None, path.name)
+        for path in sorted(stores)
+        if path.is_file()
+        for atoms in databases.not_labelled(path)
+    ]
+    named = list(Stream(wanted.exclude, wanted.how)) if wanted.exclude else []
+    return {_FAILED: failed, _EXCLUDED: named}
+
+
 def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
     """The model that is needed, asked whether it has what is wanted of it."""
     posterior = None
@@ -115,20 +133,19 @@ def _look(
         structures,
         labelled,
         known,
-        skip_labelled=wanted.skip_labelled,
+        others=_others(wanted),
         new_elements=wanted.new_elements,
         seen=lambda: bar.advance(task),
     )
     for name, remarks in structures.notes.items():
         for remark in remarks:
             bar.console.print(f"{name}: {remark}", markup=False)
-    for n, text in (
-        (found.isolated, "isolated atoms, which are no candidates"),
-        (found.labelled, "structures that are labelled already, left out"),
-        (found.copies, "copies of other candidates"),
-    ):
-        if n:
-            bar.console.print(f"the pool has {n} {text}")
+    said = {"isolated atoms": found.isolated} | dict(found.left_out)
+    lines = [f"{n} of the pool left out: {name}" for name, n in said.items() if n]
+    if n := found.copies:
+        lines.append(f"the pool has {n} cop{'y' if n == 1 else 'ies'} of other candidates")
+    for line in lines:
+        bar.console.print(line, markup=False)
     wanted.require_enough(len(found))
     return found
 
@@ -236,7 +253,12 @@ def _summary(job: Job, chosen: list[Frame]) -> dict[str, Any]:
         "n_candidates": len(candidates),
         "n_labelled": len(job.labelled),
         "n_copies": candidates.copies,
-        "n_left_out": {"labelled": candidates.labelled, "isolated_atoms": candidates.isolated},
+        "n_left_out": {
+            "labelled": candidates.left_out[LABELLED],
+            "failed": candidates.left_out[_FAILED],
+            "excluded": candidates.left_out[_EXCLUDED],
+            "isolated_atoms": candidates.isolated,
+        },
         "n_chosen": len(chosen),
         "n_chosen_with_label": sum(f.label is not None for f in chosen),
     }

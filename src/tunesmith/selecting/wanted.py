@@ -25,8 +25,8 @@ class Wanted:
     """What is asked for; None: not given.
 
     model, head, device: of what represents or scores the structures. score: of `SCORES`, for the
-    rule top. noise: λ of posterior-variance. skip_labelled: leave out candidates that are labelled
-    already. new_elements: elements that no labelled structure has are meant. cache: folder where
+    rule top. noise: λ of posterior-variance. exclude: files of structures not to be chosen.
+    new_elements: elements that no labelled structure has are meant. cache: folder where
     features are kept. changes: settings of the representation, as on the command line
     (``acquire.representation.bonds=connectivity``). how: what the pool's files do not say of
     themselves.
@@ -36,6 +36,7 @@ class Wanted:
     out: Path
     n: int
     labelled: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
     representation: str = "ntk"
     rule: str = "lcmd"
     score: str | None = None
@@ -43,7 +44,6 @@ class Wanted:
     model: str | None = None
     head: str | None = None
     device: str | None = None
-    skip_labelled: bool = False
     new_elements: bool = False
     cache: Path | None = None
     seed: int = 0
@@ -121,12 +121,8 @@ class Wanted:
                 )
         if self.noise is not None and not (np.isfinite(self.noise) and self.noise > 0):
             raise ConfigError(f"--noise {self.noise}: give a positive number, as 1e-3.")
-        for option, given in (
-            ("skip-labelled", self.skip_labelled),
-            ("new-elements", self.new_elements),
-        ):
-            if given and not self.labelled:
-                raise ConfigError(f"--{option} needs --labelled; leave it out, or give that.")
+        if self.new_elements and not self.labelled:
+            raise ConfigError("--new-elements needs --labelled; leave it out, or give that.")
 
     def _check_files(self) -> None:
         if self.out.suffix not in (".xyz", ".extxyz"):
@@ -139,6 +135,7 @@ class Wanted:
             if target.exists():
                 raise RunFolderError(f"{target} exists; choose another --out or remove it.")
         pool = {path.resolve() for path in self.pool}
-        for path in self.labelled:
-            if path.resolve() in pool:
-                raise DataError(f"{path}: named as pool and as labelled; name it once.")
+        for name, paths in (("as labelled", self.labelled), ("with --exclude", self.exclude)):
+            for path in paths:
+                if path.resolve() in pool:
+                    raise DataError(f"{path}: named as pool and {name}; name it once.")
