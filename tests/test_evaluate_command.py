@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 
-from tunesmith import terminal
+from tunesmith import Calculator, terminal
 from tunesmith.cli import app
 from tunesmith.data.formats import read_frames
 
@@ -82,3 +82,34 @@ def test_a_frame_without_any_label_says_what_it_has(
     said = capfd.readouterr().err
     assert "--energy-key dft_energy" in said
     assert terminal.run(app, [*command, "--energy-key", "dft_energy"]) == 0
+
+
+def test_predictions_are_what_the_calculator_says_and_last(
+    labelled: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Written, read by ASE, written by ASE and read again."""
+    out = tmp_path / "out.xyz"
+    evaluated(capfd, labelled / "all.xyz", "--predictions", str(out), "--dtype", "float64")
+    write(tmp_path / "again.xyz", read(out, ":"))
+    calculator = Calculator("organic-xs", dtype="float64")
+    for atoms, source in zip(
+        read(tmp_path / "again.xyz", ":"), read(labelled / "all.xyz", ":"), strict=True
+    ):
+        assert atoms.info["REF_energy"] == source.info["REF_energy"]
+        source.calc = calculator
+        assert atoms.info["predicted_energy"] == pytest.approx(source.get_potential_energy())
+        assert atoms.arrays["predicted_forces"] == pytest.approx(source.get_forces(), abs=1e-6)
+        assert not [key for key in (*atoms.info, *atoms.arrays) if key.endswith("_std")]
+    # what has no label to be compared with has no prediction beside it
+    evaluated(capfd, labelled / "forces.xyz", "--predictions", str(tmp_path / "some.xyz"))
+    for atoms in read(tmp_path / "some.xyz", ":"):
+        assert not {"predicted_energy", "REF_energy"} & set(atoms.info)
+        assert "predicted_forces" in atoms.arrays
+    for wrong, says in (
+        (out, "exists; choose another"),
+        (tmp_path / "out.txt", "end the name in .xyz"),
+        (tmp_path / "a" / "b.xyz", "there is no such folder"),
+    ):
+        path = str(labelled / "all.xyz")
+        code = terminal.run(app, ["evaluate", "organic-xs", path, "--predictions", str(wrong)])
+        assert (code, says in capfd.readouterr().err) == (2, True)

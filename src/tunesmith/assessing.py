@@ -10,8 +10,8 @@ from rich.console import Console
 from tunesmith import units
 from tunesmith.config import ModelSettings
 from tunesmith.data.checks import require_some_labels, separate_isolated
-from tunesmith.data.formats import read_contents
-from tunesmith.errors import ConfigError, RunFolderError
+from tunesmith.data.formats import read_contents, write_frames
+from tunesmith.errors import ConfigError, DataError, RunFolderError
 from tunesmith.registry import nearest
 
 
@@ -40,6 +40,7 @@ def assess(
     relative: bool,
     format: str | None = None,
     plots: Path | None,
+    predictions: Path | None = None,
     notes: Console,
 ) -> dict[str, Any]:
     """Predict every labelled structure of a file and compare what labels it has; the evaluation's
@@ -47,8 +48,10 @@ def assess(
 
     keys: of energy, forces and stress in the file, None: by the usual rules. format: of the file,
     None: by name and content. relative: energies within each composition only. plots: folder for
-    pictures. notes: for remarks.
+    pictures. predictions: file of the structures with what was predicted. notes: for remarks.
     """
+    if predictions is not None:
+        _require_new(predictions)
     if plots is not None:
         _require_writable(plots)
     read = read_contents(
@@ -82,7 +85,23 @@ def assess(
         if with_spread(evaluation):
             of_evaluation(evaluation, plots / "reliability.png")
         notes.print(f"pictures in {plots}")
+    if predictions is not None:
+        from tunesmith.report.predictions import with_predictions
+
+        write_frames(predictions, with_predictions(frames, evaluation))
+        notes.print(f"predictions in {predictions}", markup=False)
     return evaluation.summary()
+
+
+def _require_new(file: Path) -> None:
+    if file.suffix not in (".xyz", ".extxyz"):
+        raise DataError(
+            f"--predictions {file}: structures are written as extxyz; end the name in .xyz."
+        )
+    if not file.parent.is_dir():
+        raise RunFolderError(f"{file.parent}: there is no such folder; make it first.")
+    if file.exists():
+        raise RunFolderError(f"{file} exists; choose another --predictions or remove it.")
 
 
 def _require_writable(folder: Path) -> None:

@@ -94,10 +94,35 @@ def test_overlap_names_the_pair():
     # H–H in H2 at 0.3 × 0.62 = 0.186 Å
     check_structures([frame(Atoms("H2", [[0, 0, 0], [0, 0, 0.19]]))])
     refused(frame(Atoms("H2", [[0, 0, 0], [0, 0, 0.18]])), "apart")
-    refused(frame(Atoms("H", cell=[0.1, 5, 5], pbc=True)), r"atoms 0 \(H\) and 0")
+    refused(frame(Atoms("H", cell=[0.1, 5, 5], pbc=True)), "every atom is 0.1 Å from its own image")
     many = bulk("Cu", cubic=True).repeat(7)
     many.positions[5] = many.positions[900] + 0.01
     refused(frame(many), "atoms 5 .* and 900")
+
+
+def test_cells_whose_images_would_have_no_end():
+    """Thin by any vector or by their skew; the nearest image by going through many."""
+    rng = np.random.default_rng(4)
+    steps = np.stack(np.meshgrid(*[np.arange(-40, 41)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    many = np.concatenate([np.insert(steps, i, k, axis=1) for i in range(3) for k in (0, 1)])
+    many = many[many.any(axis=1)]
+    thin = 0
+    for _ in range(40):
+        cell = np.diag(rng.uniform(3, 6, 3))
+        i, j = rng.permutation(3)[:2]
+        cell[i] = rng.integers(1, 12) * cell[j] + rng.uniform(0.05, 0.2) * rng.normal(size=3)
+        atoms = Atoms("H", cell=cell, pbc=True)
+        nearest = np.linalg.norm(many @ cell, axis=1).min()
+        if abs(nearest - 0.186) < 1e-6:
+            continue
+        if nearest > 0.186:
+            check_structures([frame(atoms)])
+        else:
+            thin += 1
+            refused(frame(atoms), f"every atom is {nearest:.2g} Å from its own image")
+    assert 3 < thin < 37
+    sheet = Atoms("C", cell=[[0.05, 0, 0], [0, 2, 0], [0, 0, 0.01]], pbc=(False, True, False))
+    check_structures([frame(sheet)])  # thin only where nothing repeats
 
 
 def random_cell(seed):

@@ -1,5 +1,7 @@
 """Pictures: that they are drawn, and that what they say is what was measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -50,6 +52,23 @@ def test_parity_shows_the_planted_errors(water_and_methane, tmp_path, drawn):
     np.testing.assert_allclose(xy[:, 1] - xy[:, 0], 0.1)
     legend = energies.get_legend()
     assert [t.get_text() for t in legend.get_texts()] == ["cold", "warm"]
+
+
+def test_error_bars_are_one_sigma(water_and_methane, tmp_path, drawn):
+    evaluation = evaluate(plant(water_and_methane, 0.03, 0.1), water_and_methane)
+    n, sigma = evaluation.n_atoms, np.array([0.3, 0.1, 0.2, 0.4, 0.5, 0.6])
+    spread = replace(
+        evaluation,
+        energy=replace(evaluation.energy, std=sigma * n),
+        forces=replace(evaluation.forces, std=np.full_like(evaluation.forces.reference, 0.7)),
+    )
+    plots.parity(spread, tmp_path / "p.png")
+    energies, forces = drawn[0].axes
+    for ax, expected in ((energies, 2e3 * np.sort(sigma)), (forces, np.full(66, 1.4))):
+        [bars] = [c for c in ax.collections if hasattr(c, "get_segments")]
+        lengths = sorted(end[1] - start[1] for start, end in bars.get_segments())
+        np.testing.assert_allclose(lengths, expected)
+        assert "bars: one σ" in ax.get_title(loc="left")
 
 
 def test_an_offset_far_beyond_the_range_is_said_and_not_drawn(water_and_methane, tmp_path, drawn):

@@ -15,6 +15,14 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option("--plots", metavar="FOLDER", help="Write plots there.")
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions",
+            metavar="FILE",
+            help="Write the structures there with what was predicted, as extxyz.",
+        ),
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,6 +68,7 @@ def evaluate(
             relative=relative,
             format=format_,
             plots=plots,
+            predictions=predictions,
             notes=terminal.notes(),
         )
     terminal.give(summary, json, lambda screen: assessing.show(summary, screen))

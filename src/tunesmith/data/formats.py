@@ -128,7 +128,8 @@ def _pick(index: str | int | slice, n: int, path: Path) -> list[int]:
 
 
 def write_frames(path: str | Path, frames: list[Frame]) -> None:
-    """Write frames as extxyz with ``REF_*`` keys, every number exactly, the file whole or not.
+    """Write frames as extxyz with ``REF_*`` keys, every number exactly, the file whole or not; an
+    energy or forces that are NaN are none.
 
     Raises `RunFolderError` where the folder cannot be written.
     """
@@ -142,10 +143,12 @@ def _labelled_atoms(frame: Frame) -> Atoms:
     if frame.weight != 1.0:
         atoms.info["config_weight"] = frame.weight
     if (label := frame.label) is not None:
-        atoms.info["REF_energy"] = float(label.energy)
+        if not np.isnan(label.energy):
+            atoms.info["REF_energy"] = float(label.energy)
         if label.energy_zero is not None:
             atoms.info["REF_energy_zero"] = float(label.energy_zero)
         if label.stress is not None:
             atoms.info["REF_stress"] = np.asarray(label.stress, float).reshape(9)
-        atoms.arrays["REF_forces"] = np.asarray(label.forces, float)
+        if not np.isnan(label.forces).all():
+            atoms.arrays["REF_forces"] = np.asarray(label.forces, float)
     return atoms

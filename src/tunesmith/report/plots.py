@@ -25,6 +25,7 @@ DENSITY = LinearSegmentedColormap.from_list(
     "dense", colormaps["viridis_r"](np.linspace(0.1, 1, 256))
 )
 DENSE = 3000  #: from this many points on density is shown instead of points
+BARS = 500  #: up to so many points error bars are told apart
 _PANEL = 4.2  # inches, side of one parity panel
 
 
@@ -150,8 +151,18 @@ def _energy_parity(ax: Axes, evaluation: Evaluation, name: str) -> None:
         x, y = deviation, deviation + error
     if evaluation.removed is not None:
         title.append("errors are without each composition's mean error")
+    if (std := evaluation.energy.std) is not None:
+        title += _error_bars(ax, x, y, 1e3 * std[keep] / n / (1e3 if count.max() == 1 else 1))
     _scatter_by_config_type(ax, x, y, evaluation.config_types[keep])
     _finish_parity(ax, x, y, symbol, title)
+
+
+def _error_bars(ax: Axes, x: np.ndarray, y: np.ndarray, std: np.ndarray) -> list[str]:
+    """Of one σ, where they can be told apart; a line for the title."""
+    if len(x) > BARS:
+        return []
+    ax.errorbar(x, y, std, fmt="none", ecolor=GREY, elinewidth=0.7, zorder=0.8)
+    return ["bars: one σ of the prediction"]
 
 
 def _scatter_by_config_type(ax: Axes, x: np.ndarray, y: np.ndarray, types: np.ndarray) -> None:
@@ -176,6 +187,8 @@ def _force_parity(ax: Axes, evaluation: Evaluation, name: str) -> None:
     known = evaluation.with_forces
     x, y = (v[known].ravel() for v in (evaluation.forces.reference, evaluation.forces.predicted))
     title = [name, _errors_text(1e3 * (y - x), "meV/Å")]
+    if (std := evaluation.forces.std) is not None:
+        title += _error_bars(ax, x, y, std[known].ravel())
     low, high = _finish_parity(ax, x, y, "force component (eV/Å)", title)
     if x.size < DENSE:
         ax.scatter(x, y, s=8, color=COLOURS[0], alpha=_alpha(x.size), lw=0)
