@@ -13,7 +13,7 @@ from tunesmith.cli import app
 from tunesmith.config import RunConfig, template
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
-from tunesmith.loop.estimate import LABELS, estimate
+from tunesmith.loop.estimate import LABELS, estimate, whole_update
 from tunesmith.loop.job import run
 from tunesmith.loop.prepare import prepare
 
@@ -109,6 +109,26 @@ def test_the_template_is_a_configuration(tmp_path: Path) -> None:
     assert loaded.tune.sampler.kind == "sghmc"
     assert loaded.target.energy == "0.5 kcal/mol"
     assert "target:\n  energy:" in text, "a target has one kind, which is not shown"
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "each"), [(2000, 0.5, 0.02), (60, 0.3, 0.1), (30, 0.0, 0.1), (400, 2.0, 7.0)]
+)
+def test_a_dry_run_times_no_more_than_an_update_has_or_a_minute_takes(
+    steps: int, start: float, each: float
+) -> None:
+    asked: list[int] = []
+
+    def seconds(n: int) -> float:
+        asked.append(n)
+        return (3.0 if len(asked) == 1 and steps > 30 and each < 1 else 0.0) + start + n * each
+
+    found = whole_update(seconds, steps)
+    assert sum(asked) <= min(steps, 120)
+    assert sum(start + n * each for n in asked[1:]) <= 60
+    assert all(n >= 10 for n in asked)  # schedules are of so many steps
+    truth = start + steps * each
+    assert truth * 0.99 <= found <= truth * (1.01 if each < 1 else 1.3)
 
 
 def test_a_dry_run_estimates_and_keeps_its_label(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run will cost: one step, one label and a part of one update, timed."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from tunesmith.tune import folder
 from tunesmith.uncertainty.adversary import COST
 from tunesmith.uncertainty.ensemble import Ensemble
 
-#: MD steps timed; steps of each chain timed, after as many to warm up
-_STEPS, _CHAIN = 20, 40
+#: MD steps timed; steps of each chain timed at most, and how many seconds they may take
+_STEPS, _CHAIN, _BUDGET = 20, 120, 60.0
+_LEAST = 10  # steps of a chain that its schedule makes sense for
 #: numbers of labels the total is estimated for
 LABELS = (20, 50, 100)
 
@@ -60,8 +62,9 @@ def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     frames = labels.frames(keys)
     seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]
     members = begin.untaught(ready, begin.alignment(ready, frames))
+    tools.screen.say("timing a step of dynamics")
     step = _step(ready, Ensemble.of(ready.potential, members))
-    tools.screen.busy("timing a part of an update")
+    tools.screen.say("timing a part of an update, about a minute at most")
     at = Standing(ready.state, (ready.state, ready.state), members)
     update = _update(ready, at, frames, tools)
     walkers = len(ready.state.walkers)
@@ -102,19 +105,37 @@ def _update(ready: Prepared, at: Standing, frames: list[Any], tools: Tools) -> f
     """Seconds of one update, from a part of its steps on the batches of a longer run."""
     sampler = ready.config.tune.sampler
     full = (frames * sampler.batch_size)[: max(sampler.batch_size, 1)]
-    short = sampler.model_copy(update={"steps": _CHAIN, "first_steps": None})
     problem = replace(ready.problem, train=full, e0s=at.members.e0s)
 
-    def once(settings: Any) -> float:
+    def seconds(steps: int) -> float:
+        settings = sampler.model_copy(update={"steps": steps, "first_steps": None})
         began = time.perf_counter()
         with tools.interrupts.at_once():
             settings.update(at.members, problem, number=1, executor=tools.executor)
         return time.perf_counter() - began
 
-    once(short)  # starts the workers
-    some = once(short)
-    more = once(short.model_copy(update={"steps": 2 * _CHAIN}))
-    return max(some, (more - some) / _CHAIN * sampler.steps)
+    return whole_update(seconds, sampler.steps)
+
+
+def whole_update(
+    seconds: Callable[[int], float], steps: int, *, budget: float = _BUDGET, most: int = _CHAIN
+) -> float:
+    """Seconds of so many steps, by timing no more of them than there are, ``most`` and ``budget``
+    seconds allow.
+
+    seconds: does so many steps, ten at least, and says how long they took. The first ten start
+    workers; the difference of a short and a long part leaves out what every update begins and ends
+    with.
+    """
+    first = seconds(_LEAST)
+    each = first / _LEAST
+    left = min(min(steps, most) - _LEAST, int((budget - first) / max(each, 1e-6)))
+    if left < 3 * _LEAST:  # hardly more than that, or so slow that a start does not count
+        return each * steps
+    short = left // 3
+    some, more = seconds(short), seconds(left - short)
+    each = max((more - some) / (left - 2 * short), 0.0)
+    return more + each * (steps - (left - short))
 
 
 def show(cost: dict[str, Any], screen: Console) -> None:
