@@ -65,7 +65,7 @@ def test_force_targets_by_element():
         ({"energy": "0.5"}, "target.energy: '0.5' needs a number and a unit of energy"),
         ({"energy": "0.5 eV/Å"}, "target.energy: unknown unit 'eV/Å' of energy"),
         ({"energy": "0 eV"}, "target.energy: '0 eV' must be over zero"),
-        ({"energy": "1e999 eV"}, "target.energy: '1e999 eV' must be over zero"),
+        ({"energy": "1e999 eV"}, "target.energy: '1e999 eV' is more than"),
         ({"energy": 0.5}, "target.energy: 0.5 was given, but a text"),
         ({"forces": 0.1}, "target.forces: 0.1 was given, but a text"),
         ({"forces": "-1 eV/Å"}, "target.forces: '-1 eV/Å' must be over zero"),

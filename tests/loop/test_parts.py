@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
+from matplotlib.figure import Figure
 
+from tunesmith.acquire.threshold import Limits
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import BY_MEMBERS, Label, Prediction, Quantities
 from tunesmith.errors import CheckpointError, RunFolderError
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.learning import _calibrated
-from tunesmith.loop.records import statistics
+from tunesmith.loop.records import _ratio, statistics
 from tunesmith.loop.screen import duration
 from tunesmith.loop.standing import Record
 from tunesmith.loop.stopwatch import Stopwatch
@@ -115,6 +118,36 @@ def test_the_picture_is_drawn_also_of_little(tmp_path: Path, n: int) -> None:
     records: list[Any] = [record(*rng.normal(0, 0.02, 1), 0.02, 0.1, 0.5) for _ in range(n)]
     picture(records, tmp_path / "p.png", simulated=100.0, target=0.02 if n else None)
     assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_forces_that_are_judged_are_told_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of four labels asked for by forces, two of them rightly."""
+    records = [
+        replace(record(0.001, 0.01, 0.1, 0.5), by=by, force_ratio=ratio, untuned_force_ratio=3.0)
+        for by, ratio in (("forces", 1.4), ("forces", 0.6), ("energy", 0.7), ("forces", 1.1))
+    ]
+    says = statistics(records, 0.05)
+    assert says["interventions_by"] == {"forces": 3, "energy": 1}
+    assert says["interventions_over_force_threshold"] == 2
+    assert says["untuned_over_force_threshold"] == 4
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (drawn.append(f), save(f, *a, **k)))
+    picture(records, tmp_path / "p.png", simulated=2.0, target=0.02)
+    [axes] = [ax for ax in drawn[0].axes if "force error" in ax.get_ylabel()]
+    assert [line.get_ydata()[1] for line in axes.lines[:2]] == [3.0, 0.6]
+    assert statistics([record(0.01, 0.01, 0.1, 0.5)], 0.05)[
+        "interventions_over_force_threshold"
+    ] is None  # fmt: skip
+
+
+def test_a_force_error_is_measured_by_the_threshold_of_its_atom() -> None:
+    off = np.array([[0.03, 0.04, 0.0], [0.0, 0.0, 0.3], [5.0, 0.0, 0.0]])
+    limits = Limits(None, np.array([0.02, 0.2, np.inf]), 0.05)
+    assert _ratio(off, limits) == pytest.approx(2.5)
+    assert _ratio(off, Limits(0.1, None, 0.05)) is None
 
 
 def test_durations_in_the_unit_that_fits() -> None:

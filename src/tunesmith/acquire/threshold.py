@@ -49,7 +49,8 @@ class Decision:
 
     probability: the largest of the criteria asked; 1 where the prediction is no number.
     energy_std: calibrated, eV (NaN where the posterior has no number). energy_probability,
-    forces_probability: None where not asked.
+    forces_probability: None where not asked. by: the criterion with that probability (`energy` or
+    `forces`), or what asked in its place: `gap`, `not a number`.
     """
 
     label: bool
@@ -58,6 +59,7 @@ class Decision:
     energy_std: float
     energy_probability: float | None = None
     forces_probability: float | None = None
+    by: str = ""
 
 
 class Region(Settings):
@@ -181,7 +183,8 @@ class Threshold(Settings):
             )
         energy_std = float(calibration["energy"].std(raw.energy[0]))
         if not _finite(limits, prediction.mean, raw):
-            return Decision(True, 1.0, "the prediction is not a finite number", energy_std)
+            said = "the prediction is not a finite number"
+            return Decision(True, 1.0, said, energy_std, by="not a number")
         found: dict[str, tuple[float, str]] = {}
         if (k := limits.energy) is not None:
             p = float(calibration["energy"].exceedance(raw.energy[0], k))
@@ -189,12 +192,13 @@ class Threshold(Settings):
         if limits.forces is not None:
             p = calibration["forces"].exceedance_any(raw.forces, limits.forces)
             found["forces"] = p, f"P({_forces_in_words(limits.forces, raw)}) = {_percent(p)}"
-        probability, reason = max(found.values())
+        by, (probability, reason) = max(found.items(), key=lambda item: item[1])
         label = probability > limits.probability
         if not label and gap >= self._max_gap * (1 - 1e-9):  # sums of time steps are not exact
-            label, reason = True, f"no label for {self.max_gap} (acquire.max_gap); {reason}"
+            label, by = True, "gap"
+            reason = f"no label for {self.max_gap} (acquire.max_gap); {reason}"
         each = {f"{name}_probability": p for name, (p, _) in found.items()}
-        return Decision(label, probability, reason, energy_std, **each)
+        return Decision(label, probability, reason, energy_std, **each, by=by)
 
 
 def needs_forces_spread(target: Target, threshold: Threshold) -> bool:

@@ -116,12 +116,16 @@ def _rows(s: dict[str, Any]) -> list[tuple[str, str]]:
 
     rows = [
         ("simulated", f"{s['md_time_ps']:.3f} ps, {s['steps']} steps"),
-        ("labels", f"{s['labels']}, {s['interventions']} of them asked for on the way"),
+        ("labels", f"{s['labels']}, {s['interventions']} of them asked for on the way{_by(s)}"),
     ]
     if s["threshold_eV"] is not None:
         over, n = s["interventions_over_threshold"], s["interventions"]
         share = f"{over} of {n}" if n else "–"
-        rows.append((f"errors over {1e3 * s['threshold_eV']:.1f} meV when asked", share))
+        rows.append((f"energy errors over {1e3 * s['threshold_eV']:.4g} meV when asked", share))
+    if (over := s["interventions_over_force_threshold"]) is not None:
+        untuned = s["untuned_over_force_threshold"]
+        share = f"{over} of {s['interventions']}; of the untuned model {untuned}"
+        rows.append(("an atom's force error over its target when asked", share))
     rows += [
         ("energy RMSE when asked, tuned", meV(s["rmse_tuned_meV"])),
         ("the same, untuned", meV(s["rmse_untuned_meV"])),
@@ -144,6 +148,14 @@ def _rows(s: dict[str, Any]) -> list[tuple[str, str]]:
         ("picture", str(folder / "onthefly.png")),
         *powerlaw.row(folder),
     ]
+
+
+def _by(s: dict[str, Any]) -> str:
+    """Which criteria asked, where forces are judged too."""
+    if not s["interventions"] or s["interventions_over_force_threshold"] is None:
+        return ""
+    said = [f"{name} {n}" for name, n in sorted(s["interventions_by"].items(), key=lambda x: -x[1])]
+    return f" (by {', '.join(said)})"
 
 
 def _attack_rows(attacks: list[dict[str, Any]]) -> list[tuple[str, str]]:

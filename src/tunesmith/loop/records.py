@@ -1,5 +1,6 @@
 """What is kept of a label that was asked for on the way, and what the records say together."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,19 +44,33 @@ def record_of(
         threshold=limits.energy,
         force_rmse=_rms(predicted.mean.forces - label.forces),
         untuned_force_rmse=_rms(untuned.forces - label.forces),
+        by=decision.by,
+        force_ratio=_ratio(predicted.mean.forces - label.forces, limits),
+        untuned_force_ratio=_ratio(untuned.forces - label.forces, limits),
     )
+
+
+def _ratio(off: np.ndarray, limits: Limits) -> float | None:
+    """The largest error of an atom's force, in units of what is allowed there."""
+    if limits.forces is None:
+        return None
+    ratio = float((np.linalg.norm(off, axis=1) / limits.forces).max())
+    return ratio if np.isfinite(ratio) else None
 
 
 def statistics(records: Sequence[Record], probability: float) -> dict[str, Any]:
     """What the interventions say of the run's accuracy; None where there is nothing to say.
 
-    RMSE over the interventions, each model's mean error removed; and as they are (``_raw``).
+    RMSE over the interventions, each model's mean error removed; and as they are (``_raw``). Over
+    a threshold of forces is a structure with any atom whose force error is.
     """
     known = [r for r in records if r.tail is not None]
     tuned = np.array([r.error for r in known])
     untuned = np.array([r.untuned - r.labelled for r in known])
     tails = [r.tail for r in known if r.tail is not None]
     judged = [r for r in known if r.threshold is not None]
+    forces = [r.force_ratio for r in records if r.force_ratio is not None]
+    untaught = [r.untuned_force_ratio for r in records if r.untuned_force_ratio is not None]
     over = sum(abs(r.error) > r.threshold for r in judged if r.threshold is not None)
 
     def rmse(errors: np.ndarray, *, centred: bool) -> float | None:
@@ -66,6 +81,9 @@ def statistics(records: Sequence[Record], probability: float) -> dict[str, Any]:
     return {
         "interventions": len(records),
         "interventions_over_threshold": over if judged else None,
+        "interventions_by": dict(Counter(r.by for r in records)),
+        "interventions_over_force_threshold": sum(x > 1 for x in forces) if forces else None,
+        "untuned_over_force_threshold": sum(x > 1 for x in untaught) if forces else None,
         "probability": probability,
         "rmse_tuned_meV": rmse(tuned, centred=True),
         "rmse_untuned_meV": rmse(untuned, centred=True),

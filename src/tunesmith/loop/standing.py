@@ -15,7 +15,9 @@ class Record:
     aligned alike), raw and calibrated std (None where the prediction was no number). probability:
     the largest of the criteria's. tail: P(a larger |error|) under the calibrated law, so that
     the error lies in the 95 % interval where it is at least 0.05. threshold: K then, None where
-    not asked. force_rmse, untuned_force_rmse: eV/Å.
+    not asked. force_rmse, untuned_force_rmse: eV/Å. by: the criterion that asked, as of `Decision`.
+    force_ratio, untuned_force_ratio: the largest of any atom of its force error over its threshold;
+    None where forces are not judged.
     """
 
     key: str
@@ -33,6 +35,9 @@ class Record:
     threshold: float | None
     force_rmse: float
     untuned_force_rmse: float
+    by: str = ""
+    force_ratio: float | None = None
+    untuned_force_ratio: float | None = None
 
     @property
     def error(self) -> float:

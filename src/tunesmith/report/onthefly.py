@@ -25,6 +25,10 @@ class Asked(Protocol):
     def std(self) -> float | None: ...
     @property
     def error(self) -> float: ...
+    @property
+    def force_ratio(self) -> float | None: ...
+    @property
+    def untuned_force_ratio(self) -> float | None: ...
 
 
 def picture(
@@ -34,18 +38,23 @@ def picture(
     simulated: float,
     target: float | None = None,
 ) -> None:
-    """Labels over time; errors against the target, untuned beside; error against its bar.
+    """Labels over time; errors against the target, untuned beside; error against its bar. Where
+    forces are judged, their errors over what is allowed too.
 
     simulated: fs in all. target: eV, None where no energy was asked for.
     """
-    figure = Figure(figsize=(12.6, 4.2), layout="constrained")
-    count, error, honest = figure.subplots(1, 3)
+    judged = [r for r in records if r.force_ratio is not None]
+    panels = 4 if judged else 3
+    figure = Figure(figsize=(4.2 * panels, 4.2), layout="constrained")
+    count, error, *forces, honest = figure.subplots(1, panels)
     known = [r for r in records if r.std is not None]
     times = 1e-3 * np.array([r.clock for r in known])
     _count(count, records, 1e-3 * simulated)
     _errors(error, known, times, target)
     _honest(honest, known, target)
-    for ax in (count, error):
+    for ax in forces:
+        _forces(ax, judged)
+    for ax in (count, error, *forces):
         ax.xaxis.set_major_locator(MaxNLocator(5))
     count.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     save(figure, path)
@@ -68,6 +77,20 @@ def _errors(ax: Axes, known: Sequence[Asked], times: np.ndarray, target: float |
     if len(known):
         ax.set_yscale("log")
     ax.set(xlabel="simulated time (ps)", ylabel="|energy error| (meV)", title="how wrong it was")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _forces(ax: Axes, judged: Sequence[Asked]) -> None:
+    """Of every structure the atom whose force is furthest off."""
+    times = 1e-3 * np.array([r.clock for r in judged])
+    untuned = [np.nan if (x := r.untuned_force_ratio) is None else x for r in judged]
+    ax.plot(times, untuned, "o", ms=4, mfc="none", color=GREY, label="untuned model")
+    own = [np.nan if (x := r.force_ratio) is None else x for r in judged]
+    ax.plot(times, own, "o", ms=4, color=COLOURS[0], label="model as it was then")
+    ax.axhline(1, color=COLOURS[5], lw=1, label="target")
+    ax.set_yscale("log")
+    ax.set(xlabel="simulated time (ps)", ylabel="largest force error / target")
+    ax.set_title("how wrong its forces were")
     ax.legend(frameon=False, fontsize=8)
 
 
