@@ -132,7 +132,7 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
         for path in folder.glob("labels*"):
             path.unlink()
     assert code == 130, err
-    assert err.splitlines()[-1] == "interrupted"
+    assert err.splitlines()[-1] == "interrupted; the same command goes on where it stopped."
     assert "Traceback" not in err
     kept = len(read("labels.xyz", ":"))
     assert 5 <= kept < n
@@ -171,7 +171,7 @@ def test_ctrl_c_that_a_library_swallows_is_heard_after_the_label(
     finally:
         signal.signal(signal.SIGINT, before)
     assert (code, len(calls)) == (130, 2)
-    assert err.splitlines()[-1] == "interrupted"
+    assert err.splitlines()[-1] == "interrupted; the same command goes on where it stopped."
     assert _rows(folder / "labels.db") == len(read("labels.xyz", ":")) == 2
 
 

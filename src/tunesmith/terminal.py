@@ -87,8 +87,14 @@ def _bug(error: Exception) -> int:
     return 70
 
 
-def _interrupted() -> int:
-    print("interrupted", file=sys.stderr)
+#: commands that find what they have done by then when they are given again
+_GO_ON = ("run", "tune", "label", "attack")
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    goes_on = bool(arguments) and arguments[0] in _GO_ON
+    what = "goes on where it stopped" if goes_on else "begins again"
+    print(f"interrupted; the same command {what}.", file=sys.stderr)
     return 130
 
 
@@ -98,7 +104,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         code = app(args=list(arguments) or ["--help"], prog_name="tunesmith", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return _interrupted(arguments)
     except BrokenPipeError:  # the reader of a pipe, say `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
@@ -115,7 +121,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
             return _bug(error)
         return 2
     if code == 130:  # newer versions of typer turn an interrupt into this
-        return _interrupted()
+        return _interrupted(arguments)
     return int(code or 0)
 
 

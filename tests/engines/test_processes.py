@@ -30,6 +30,28 @@ def test_workers_end_with_the_block_whatever_they_do() -> None:
     assert time.monotonic() - began < 60
 
 
+def test_what_libraries_took_in_workers_is_given_back(tmp_path: Path) -> None:
+    """Nothing on the screen of whoever interrupts a run."""
+    script = """
+import multiprocessing, time
+from tunesmith.engines.processes import executor
+locks = []
+def lock():
+    locks.append(multiprocessing.RLock())  # as tqdm does
+if __name__ == "__main__":
+    try:
+        with executor(2, 1) as pool:
+            pool.submit(lock).result()
+            pool.submit(time.sleep, 1000)
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+"""
+    (tmp_path / "s.py").write_text(script)
+    done = subprocess.run([sys.executable, tmp_path / "s.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_workers_end_when_the_run_is_killed(tmp_path: Path) -> None:
     script = """
 import os, sys, time

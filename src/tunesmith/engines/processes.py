@@ -1,5 +1,6 @@
 """Processes that share the work of a run, and never outlive it."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -12,6 +13,10 @@ from multiprocessing.connection import Connection
 import torch
 
 from tunesmith.errors import TunesmithError
+
+#: s that a worker which nobody wants any more has to give back what libraries took (tqdm a
+#: semaphore, which would be called leaked on the user's screen)
+_PATIENCE = 5.0
 
 
 @contextlib.contextmanager
@@ -61,4 +66,7 @@ def _begin(life: Connection, threads: int) -> None:
 def _until(life: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         life.recv_bytes()
+    threading.Timer(_PATIENCE, os._exit, (0,)).start()
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
     os._exit(0)
