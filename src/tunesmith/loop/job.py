@@ -120,8 +120,9 @@ def _announce(ready: Prepared, e0s: E0s, tools: Tools) -> None:
     for formula, atoms in {a.get_chemical_formula(): a for a in ready.structures}.items():
         when = []
         if (k := target.energy_of(atoms)) is not None:
-            said = f"{target.energy} = {1e3 * k:.4g} meV = {1e3 * k / len(atoms):.3g} meV/atom"
-            when.append(f"|energy error| > {said}")
+            sizes = [f"{1e3 * k:.4g} meV", f"{1e3 * k / len(atoms):.3g} meV/atom"]
+            said = [str(target.energy), *(size for size in sizes if size != target.energy)]
+            when.append(f"|energy error| > {' = '.join(said)}")
         if (forces := acquire.limits(target, atoms, acquire.start_labels).forces) is not None:
             judged = 1e3 * forces[np.isfinite(forces)]
             size = " to ".join(f"{x:.4g}" for x in sorted({judged.min(), judged.max()}))

@@ -142,6 +142,7 @@ def _answer_lock_out(config: RunConfig, at: Standing, limits: Limits, tools: Too
         return replace(at, locked=at.locked + 1)
     longer = min(at.longer * loop.longer, loop.most)
     tools.screen.say(
-        f"errors are larger than any error bar explains; sampling {longer:g} times longer"
+        f"errors are larger than any error bar explains: sampling {longer:g} times longer from now "
+        "on. If that goes on, allow larger errors (target), or more steps (tune.sampler.steps)."
     )
     return replace(at, longer=longer)
