@@ -20,6 +20,7 @@ from tunesmith.data.kinds import How
 from tunesmith.data.rows import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
+from tunesmith.references.base import assumed
 
 
 @dataclass
@@ -106,7 +107,8 @@ def prepare(
     for target in (out, store):
         if not target.parent.is_dir():
             raise RunFolderError(f"{target.parent}: there is no such folder; make it first.")
-    return Labelling(frames, out, store, keys.notes)
+    note = assumed(reference, frames)
+    return Labelling(frames, out, store, (*keys.notes, *([note] if note else [])))
 
 
 def run(job: Labelling, reference: Reference, bar: Progress) -> None:

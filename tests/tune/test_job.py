@@ -16,6 +16,7 @@ from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderE
 from tunesmith.potentials import mace_files, zoo
 from tunesmith.tensor_files import read as read_tensors
 from tunesmith.tune import adamw, folder
+from tunesmith.tune.job import _worse
 from tunesmith.tune.replay import predicted
 from tunesmith.uncertainty.ensemble import open_model
 
@@ -267,6 +268,41 @@ def test_a_committee_is_calibrated_on_the_validation_structures(files):
     law = posterior.calibration["forces"]
     np.testing.assert_allclose(atoms.calc.results["forces_std"], law.std(raw.forces), rtol=1e-6)
     assert not np.allclose(law.std(raw.forces), raw.forces, rtol=1e-3)
+
+
+def test_what_says_little_or_is_worse_is_remarked(files):
+    """One validation structure; a training that diverges; stress of some structures only."""
+    cells = molecules(12)
+    for i, frame in enumerate(cells[:4]):
+        frame.atoms.set_cell(np.eye(3) * 9)
+        frame.atoms.pbc = True
+        if i < 3:
+            cells[i] = replace(frame, label=replace(frame.label, stress=np.eye(3) * 1e-3))
+    write_frames(files / "cells.xyz", cells)
+    summary = fine_tune(
+        settings(files, "tune.sampler.learning_rate=3", "tune.sampler.epochs=1",
+                 "strategy=naive", train="cells.xyz"),
+        files / "run",
+    )  # fmt: skip
+    remarks = " ".join(summary["remarks"])
+    assert "only 1 validation structures choose the best epoch" in remarks
+    assert "periodic structures have stress; the others teach none" in remarks
+    worse = [k for k in ("energy_mae_meV_per_atom", "force_mae_meV_per_A")
+             if summary["after"][k] > summary["before"][k]]  # fmt: skip
+    assert bool(worse) == ("errs more than before" in remarks)
+    with pytest.raises(DataError, match=r"data.valid: .* is learnt from, too"):
+        fine_tune(settings(files, f"data.valid={files / 'train.xyz'}"), files / "other")
+    assert not (files / "other").exists()
+
+
+def test_worse_is_said_of_each_quantity_that_is():
+    before = {"energy_mae_meV_per_atom": 3.61, "force_mae_meV_per_A": 80.0}
+    after = {"energy_mae_meV_per_atom": 8.83, "force_mae_meV_per_A": 30.0}
+    said = _worse(before, after)
+    assert "energies, MAE 3.61 → 8.83 meV/atom" in said
+    assert "forces" not in said
+    assert _worse(before, before) is None
+    assert _worse({"force_mae_meV_per_A": 1.0}, {"force_mae_meV_per_A": 2.0}).count("MAE") == 1
 
 
 def renamed(path, **names):

@@ -19,6 +19,7 @@ from tunesmith.loop import adversaries
 from tunesmith.loop.learning import resolved_loss
 from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
+from tunesmith.references.base import assumed
 from tunesmith.tune import folder
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.problem import Problem
@@ -110,6 +111,8 @@ def _starts(
             frames.append(Frame(bare, None, frame.origin))
             structures.append(frame.atoms)
     checks.check_structures(frames, potential.elements)
+    if remark := assumed(config.reference, frames):
+        say(remark)
     return frames, structures
 
 

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
@@ -21,7 +22,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from pydantic import Field, PrivateAttr, model_validator
 
-from tunesmith.core import Failure, Label, Settings
+from tunesmith.core import Failure, Frame, Label, Settings
 from tunesmith.errors import ConfigError, MissingDependencyError
 from tunesmith.references import sanity
 from tunesmith.references.sanity import State
@@ -223,6 +224,35 @@ def require_package(package: str, engine: str, install: str) -> str:
         raise MissingDependencyError(
             f"{engine} is not installed; install it with: {install}"
         ) from None
+
+
+def assumed(reference: Any, frames: Sequence[Frame]) -> str | None:
+    """What a calculation of molecules takes for granted and may be wrong, in a sentence: an odd
+    number of electrons where nobody states a charge or a multiplicity, and O2 as a singlet."""
+    if not isinstance(reference, Engine) or reference.charge or reference.multiplicity is not None:
+        return None
+    silent = [
+        frame
+        for frame in frames
+        if not frame.atoms.pbc.any() and not {"charge", "multiplicity"} & set(frame.atoms.info)
+    ]
+    odd = [frame for frame in silent if frame.atoms.numbers.sum() % 2]
+    oxygen = [frame for frame in silent if frame.atoms.numbers.tolist() == [8, 8]]
+    said = []
+    if odd:
+        said.append(
+            f"{len(odd)} of {len(frames)} structures ({_named(odd)}) state no charge and have an "
+            "odd number of electrons: they are computed neutral, as doublets"
+        )
+    if oxygen:
+        said.append(f"O2 ({_named(oxygen)}) is computed as a singlet")
+    cure = "if that is not meant, give atoms.info['charge'] and atoms.info['multiplicity']"
+    return f"{'; '.join(said)}; {cure}." if said else None
+
+
+def _named(frames: Sequence[Frame]) -> str:
+    first = f"{frames[0].atoms.get_chemical_formula()}, {frames[0].origin}"
+    return first + (", …" if len(frames) > 1 else "")
 
 
 def refuse_shell(command: Any, path: str) -> None:

@@ -25,6 +25,8 @@ from tunesmith.uncertainty.ensemble import Ensemble
 
 #: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
 FEW = 10
+#: validation structures below which the choice of an epoch is mostly chance
+FEW_VALID = 5
 #: labels below which none is set apart as a test where each member splits for itself
 NO_TEST = 10
 
@@ -89,6 +91,17 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
             f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} "
             "or more: give a file as data.valid, or a larger data.valid_fraction."
         )
+    elif 0 < len(valid) < FEW_VALID:
+        remarks.append(
+            f"only {len(valid)} validation structures choose the best epoch, and errors on so few "
+            "say little: give a file as data.valid, or a larger data.valid_fraction."
+        )
+    with_stress = sum(f.label is not None and f.label.stress is not None for f in train)
+    periodic = sum(bool(f.atoms.pbc.all()) for f in train)
+    if 0 < with_stress < periodic:
+        remarks.append(
+            f"{with_stress} of {periodic} periodic structures have stress; the others teach none."
+        )
     if potential.capabilities.native_needs_cell and not all(f.atoms.pbc.all() for f in train):
         remarks.append(
             f"structures without a cell need none here; the calculator of {potential.base.package} "
@@ -124,6 +137,11 @@ def _frames(
 
     paths = expanded(data.train)
     files = [*paths, *([Path(data.valid)] if data.valid is not None else [])]
+    if data.valid is not None and Path(data.valid).resolve() in {p.resolve() for p in paths}:
+        raise DataError(
+            f"data.valid: {data.valid} is learnt from, too, so that its errors would say nothing; "
+            "give another file, or leave it out, and a part of the training files is set apart."
+        )
     called = dict(zip(files, told_apart(files), strict=True))
 
     def read(path: Path) -> list[Frame]:

@@ -133,10 +133,12 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
     after = evaluate(tuned, valid or train, partial=partial).summary()
     where = "validation" if valid else "training"
     console.print(comparison_table(before, after, title=f"Errors on the {where} structures"))
+    if worse := _worse(before, after):
+        console.print(worse)
     return {
         "model": config.model.source,
         "strategy": config.strategy,
-        "remarks": list(given.remarks),
+        "remarks": [*given.remarks, *([worse] if worse else [])],
         "n_train": len(train),
         "n_valid": len(valid),
         "n_replay": len(given.replayed),
@@ -151,6 +153,26 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
         "final_model": str(out / "final.model"),
         "final_model_is": chosen,
     }
+
+
+def _worse(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """What the tuned model errs more by than the untuned one did, as a sentence."""
+    keys = {
+        "energy_mae_meV_per_atom": "energies, MAE {:.3g} → {:.3g} meV/atom",
+        "force_mae_meV_per_A": "forces, MAE {:.3g} → {:.3g} meV/Å",
+    }
+    pairs = {text: (before.get(key), after.get(key)) for key, text in keys.items()}
+    said = [
+        text.format(old, new)
+        for text, (old, new) in pairs.items()
+        if old is not None and new is not None and new > old
+    ]
+    if not said:
+        return None
+    return (
+        f"The tuned model errs more than before ({'; '.join(said)}): look at the labels "
+        "(tunesmith doctor), give more, or train otherwise (tunesmith strategies)."
+    )
 
 
 # ---------------------------------------------------------------------------- what comes out

@@ -21,6 +21,7 @@ from tunesmith.loop.rounds.prepare import (
     refuse_overlap,
     to_learn,
 )
+from tunesmith.references.base import assumed
 from tunesmith.uncertainty.ensemble import Ensemble
 
 
@@ -34,6 +35,8 @@ def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
     initial, isolated, valid, test = labelled(config, potential.elements, say)
     frames, starts = _starts(config, say)
     checks.check_structures(frames, potential.elements)
+    if remark := assumed(config.reference, frames):
+        say(remark)
     parts = {"data.initial": initial, "data.valid": valid}
     refuse_overlap(parts | ({"data.test": test} if test is not valid else {}))
     _check_starts(config, frames, starts)
