@@ -100,6 +100,13 @@ def test_predictions_are_what_the_calculator_says_and_last(
         assert atoms.info["predicted_energy"] == pytest.approx(source.get_potential_energy())
         assert atoms.arrays["predicted_forces"] == pytest.approx(source.get_forces(), abs=1e-6)
         assert not [key for key in (*atoms.info, *atoms.arrays) if key.endswith("_std")]
+    # those of another model do not stay
+    atoms = read(out, 0)
+    atoms.info["energy_std"], atoms.info["predicted_energy"] = 0.3, -7.0
+    write(tmp_path / "old.xyz", [atoms, *read(out, "1:")])
+    evaluated(capfd, tmp_path / "old.xyz", "--predictions", str(tmp_path / "new.xyz"))
+    assert "energy_std" not in read(tmp_path / "new.xyz", 0).info
+    assert read(tmp_path / "new.xyz", 0).info["predicted_energy"] < -50
     # what has no label to be compared with has no prediction beside it
     evaluated(capfd, labelled / "forces.xyz", "--predictions", str(tmp_path / "some.xyz"))
     for atoms in read(tmp_path / "some.xyz", ":"):

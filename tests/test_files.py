@@ -71,14 +71,15 @@ def test_what_a_killed_process_half_wrote_goes_with_the_next(write: Write, tmp_p
 def test_records_and_tensors_know_a_changed_bit(tmp_path: Path) -> None:
     record, tensors = tmp_path / "record.json", tmp_path / "t.safetensors"
     files.write_record(record, {"a": [1, 2.5, None], "b": {"c": "ü"}})
-    tensor_files.write(tensors, {"x": torch.arange(5.0)}, {"n": 3})
+    tensor_files.write(tensors, {"x": torch.arange(5.0)}, {"e0": {"H": -13.58}, "law": [1.4, 0.9]})
     assert files.read_record(record) == {"a": [1, 2.5, None], "b": {"c": "ü"}}
     assert files.read_record(tmp_path / "none") is None
     rng = np.random.default_rng(1)
     for path in (record, tensors):
         content = path.read_bytes()
-        for _ in range(100):
-            place, bit = int(rng.integers(len(content))), 1 << int(rng.integers(8))
+        every = [(place, 1 << bit) for place in range(len(content)) for bit in range(8)]
+        some = rng.permutation(len(every))[:100] if path == record else range(len(every))
+        for place, bit in (every[i] for i in some):
             changed = bytearray(content)
             changed[place] ^= bit
             path.write_bytes(bytes(changed))
@@ -94,6 +95,11 @@ def test_rows_of_a_cache_know_a_changed_bit(tmp_path: Path) -> None:
     rows.save(path, [np.arange(12, dtype=np.float32).reshape(4, 3)])
     content = bytearray(path.read_bytes())
     assert rows.load(path) is not None
-    content[-5] ^= 1
-    path.write_bytes(bytes(content))
-    assert rows.load(path) is None
+    for place in range(len(content)):  # the header, which numpy reads as Python, too
+        content[place] ^= 1 << place % 8
+        path.write_bytes(bytes(content))
+        assert rows.load(path) is None
+        content[place] ^= 1 << place % 8
+    for length in (0, 5, 31, 32, 100):
+        path.write_bytes(bytes(content[:length]))
+        assert rows.load(path) is None

@@ -14,11 +14,17 @@ from tunesmith.errors import CheckpointError
 from tunesmith.files import replacing
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def _digest(tensors: dict[str, Tensor], info: str | None) -> str:
+    """Of names, kinds, shapes and numbers, and of what is said beside them. info: None: of numbers
+    alone, as of the weights that are shipped."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         total.update(name.encode())
+        if info is not None:
+            total.update(f" {tensors[name].dtype} {tuple(tensors[name].shape)} ".encode())
         total.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    if info is not None:
+        total.update(info.encode())
     return total.hexdigest()
 
 
@@ -29,7 +35,8 @@ def write(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
     """
     # clones: safetensors refuses tensors that share memory
     plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    stamp = {"info": json.dumps(info), "sha256": _digest(plain)}
+    said = json.dumps(info)
+    stamp = {"info": said, "sha256": _digest(plain, said)}
     # one entry: safetensors writes several in a random order, and equal content is an equal file
     metadata = {"tunesmith": json.dumps(stamp)}
     with replacing(path) as part:
@@ -54,12 +61,14 @@ def read(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Tensor], dict[str, A
         tensors = load(content)
         header = content[8 : 8 + int.from_bytes(content[:8], "little")]
         metadata = json.loads(header).get("__metadata__", {})
+        said = None
         if "tunesmith" in metadata:  # weights shipped with the package have no such level
             metadata = json.loads(metadata["tunesmith"])
-        if metadata.get("sha256") != _digest(tensors):
+            said = metadata["info"]
+        if metadata.get("sha256") != _digest(tensors, said):
             raise SafetensorError("its checksum does not fit")
         return tensors, json.loads(metadata["info"])
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({_why(error)}); {cure}.") from None
 
 

@@ -1,6 +1,7 @@
 """What can happen to a store's file, and what is then said: never another number."""
 
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -11,10 +12,11 @@ from threading import Event
 
 import numpy as np
 import pytest
+from ase.db.sqlite import SQLite3Database
 
 from crowd import EMTReference, copper
-from tunesmith.core import Label
-from tunesmith.data import claims
+from tunesmith.core import Failure, Label
+from tunesmith.data import claims, databases
 from tunesmith.data.formats import read_frames
 from tunesmith.data.rows import label_key
 from tunesmith.data.store import LabelStore
@@ -71,6 +73,12 @@ def test_a_flipped_bit_never_gives_other_numbers(sound, read, tmp_path):
     assert refused > 60  # most of a file this small is free space, or says when and by whom
 
 
+def follow(error):
+    """Run the command that it says."""
+    words = shlex.split("python -c " + str(error.value).partition("python -c ")[2])
+    subprocess.run([sys.executable, *words[1:3]], check=True)
+
+
 @pytest.mark.parametrize("read", [from_store, from_reader])
 def test_a_store_cut_off_is_refused(sound, read, tmp_path):
     content, path = sound.read_bytes(), tmp_path / "cut.db"
@@ -88,14 +96,111 @@ def test_a_damaged_row_is_named_and_its_cure_works(sound, tmp_path):
         db.execute("UPDATE systems SET forces=? WHERE id=3", (data[:-1] + b"\x00",))
     with pytest.raises(RunFolderError, match="row 3 is not as it was written") as error:
         LabelStore(path).labels()
-    command = str(error.value).partition("python -c ")[2].strip('"')
-    subprocess.run([sys.executable, "-c", command], check=True)
+    follow(error)
     store, reference = LabelStore(path), EMTReference()
     assert [f.origin for f in store.labels()] == ["a#0", "a#1", "a#3", "a#4", "a#5"]
     for i in range(6):
         store.label(copper(i), reference, origin=f"a#{i}", weight=0.5, config_type="bulk")
     assert reference.calls == 1
     assert sorted(from_store(path)) == sorted(from_store(sound))
+
+
+@pytest.mark.parametrize("name", ["labels.sqlite", "it's", "plain"])
+def test_a_store_may_be_called_anything(sound, name, tmp_path):
+    path = tmp_path / name
+    shutil.copy(sound, path)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE systems SET energy=energy+1 WHERE id=2")
+    with pytest.raises(RunFolderError, match="row 2 is not as it was written") as error:
+        LabelStore(path).labels()
+    follow(error)
+    assert len(LabelStore(path)) == 5
+
+
+def test_a_damaged_table_of_ases_own_is_a_sentence(sound, tmp_path):
+    path = tmp_path / "labels.db"
+    shutil.copy(sound, path)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE information SET value='x' WHERE name='version'")
+    with pytest.raises(RunFolderError, match="damaged"):
+        len(LabelStore(path))
+    with pytest.raises(DataError, match="not a readable"):
+        databases.not_labelled(path)
+    (tmp_path / "text.db").write_text("no database at all" * 100)
+    assert databases.not_labelled(tmp_path / "text.db") == []
+
+
+def test_what_was_just_made_is_kept_where_a_store_is_overwritten_or_full(tmp_path, monkeypatch):
+    path = tmp_path / "labels.db"
+    store = LabelStore(path)
+    store.label(copper(0), EMTReference())
+
+    class Unlucky(EMTReference):
+        def label(self, atoms):
+            path.write_bytes(b"garbage" * 1000)
+            return super().label(atoms)
+
+    with pytest.raises(RunFolderError, match="the 2 labels") as error:
+        store.label(copper(1), Unlucky())
+    assert len(LabelStore(moved(error))) == 2
+    path.unlink()
+    store = LabelStore(path)
+    real = SQLite3Database.write
+
+    def full(self, *arguments, **options):
+        if Path(self.filename) == path:
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(SQLite3Database, "write", full)
+    with pytest.raises(RunFolderError, match=r"disk is full.*has room. The 1 labels") as error:
+        store.label(copper(2), EMTReference())
+    monkeypatch.undo()
+    follow(error)
+    assert isinstance(LabelStore(path).label(copper(2), again := EMTReference()), Label)
+    assert again.calls == 0
+
+
+def test_a_label_that_is_amended_is_never_missing(tmp_path, monkeypatch):
+    """By a store that has not read it, and where writing fails."""
+    path, reference = tmp_path / "labels.db", EMTReference()
+    first = LabelStore(path)
+    for i in range(3):
+        first.label(copper(i), reference)
+    key = label_key(copper(1), reference.identity())
+    LabelStore(path).amend(key, {"seen": "twice"})
+    assert LabelStore(path).entry(key).extra["seen"] == "twice"
+    before = path.read_bytes()
+    real = SQLite3Database.write
+
+    def fails(self, *arguments, **options):
+        real(self, *arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SQLite3Database, "write", fails)
+    with pytest.raises(KeyboardInterrupt):
+        LabelStore(path).amend(key, {}, Failure("not-reproducible", "told to"))
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert len(LabelStore(path)) == 3
+    LabelStore(path).amend(key, {}, Failure("not-reproducible", "told to"))
+    assert [f.kind for _, f in LabelStore(path).failures()] == ["not-reproducible"]
+    assert len(LabelStore(path)) == 2
+
+
+def test_moments_that_are_vectors_are_read_as_they_were(tmp_path):
+    atoms, store = copper(0), LabelStore(tmp_path / "labels.db")
+    atoms.set_initial_magnetic_moments(np.arange(12.0).reshape(4, 3) / 7)
+    for fails in (True, False):
+        store.label(atoms, reference := EMTReference(fails=fails))
+    assert reference.calls == 1
+    [frame] = LabelStore(tmp_path / "labels.db").labels()
+    np.testing.assert_array_equal(
+        frame.atoms.get_initial_magnetic_moments(), atoms.get_initial_magnetic_moments()
+    )
+    assert isinstance(store.label(frame.atoms, again := EMTReference()), Label)
+    assert again.calls == 0
+    assert len(read_frames(tmp_path / "labels.db")[0]) == 1
 
 
 def test_what_is_sound_in_a_damaged_store_is_not_computed_again(sound, tmp_path):
@@ -245,6 +350,26 @@ def test_what_a_killed_process_claimed_is_free(tmp_path):
     assert list((tmp_path / "labels.db.claims").iterdir())
     assert isinstance(LabelStore(path).label(copper(0), EMTReference()), Label)
     assert not (tmp_path / "labels.db.claims").exists()
+
+
+def test_an_old_failure_is_tried_again_after_waiting_for_one_who_gave_up(tmp_path):
+    path, waits = tmp_path / "labels.db", Event()
+    LabelStore(path).label(copper(0), EMTReference(fails=True))
+
+    class Interrupted(EMTReference):
+        def label(self, atoms):
+            assert waits.wait(60)
+            raise KeyboardInterrupt
+
+    first, second = Interrupted(), EMTReference()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(LabelStore(path).label, copper(0), first)
+        while not claims.claimed(path, label_key(copper(0), first.identity())):
+            assert not job.done()
+        answer = LabelStore(path).label(copper(0), second, waiting=waits.set)
+        assert isinstance(job.exception(), KeyboardInterrupt)
+    assert isinstance(answer, Label)
+    assert second.calls == 1
 
 
 def test_a_failure_that_another_just_met_is_not_met_again(tmp_path):

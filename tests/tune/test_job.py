@@ -144,6 +144,20 @@ def test_more_epochs_continue_a_finished_run(files):
     assert longer["after"] == whole["after"]
 
 
+def test_more_epochs_that_were_interrupted_are_not_finished(files, monkeypatch):
+    fine_tune(settings(files), files / "run")
+    real = adamw.AdamW.fit
+
+    def interrupted(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adamw.AdamW, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+    monkeypatch.setattr(adamw.AdamW, "fit", real)
+    assert fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")["epochs"] == 6
+
+
 def test_fewer_epochs_than_done_are_refused(files):
     fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
     before = (files / "run" / "config.yaml").read_text()

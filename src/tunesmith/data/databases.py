@@ -73,8 +73,12 @@ def not_labelled(path: Path) -> list[Atoms]:
             else:
                 failed[key] = row.toatoms()
                 failed[key].info.update(row.data["info"])
-    except sqlite3.Error:
-        return []
+    except sqlite3.Error as error:
+        if "not a database" in str(error):
+            return []
+        raise DataError(
+            f"{path}: not a readable label store ({error}); restore a copy, or move it away."
+        ) from error
     return [atoms for key, atoms in failed.items() if key not in labelled]
 
 

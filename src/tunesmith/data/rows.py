@@ -16,6 +16,7 @@ from tunesmith.core import Failure, Frame, Label
 
 _FORMAT = 1  # of what we put into a row's data
 _DIGEST = "sha256"
+_MOMENTS = "initial_magmoms"
 #: what a row says beside its data and its key-value pairs
 _STRUCTURE = ("numbers", "positions", "cell", "pbc", "initial_magmoms", "initial_charges")
 _MORE = ("momenta", "masses", "tags", "energy", "free_energy", "forces", "stress")
@@ -70,8 +71,11 @@ def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any
     frame, outcome = entry.frame, entry.outcome
     atoms = frame.atoms.copy()
     atoms.set_constraint()
-    info, lost_info = _plain(atoms.info)
-    extra, lost_extra = _plain(entry.extra or {})
+    vectors = atoms.arrays.get(_MOMENTS)
+    if vectors is not None and vectors.ndim > 1:  # ASE's table would give them back as one row
+        del atoms.arrays[_MOMENTS]
+    info, lost_info = plain_info(atoms.info)
+    extra, lost_extra = plain_info(entry.extra or {})
     data: dict[str, Any] = {
         "tunesmith": _FORMAT,
         "reference": json.loads(canonical(entry.identity)),
@@ -83,6 +87,8 @@ def encode(entry: Entry, key: str) -> tuple[Atoms, dict[str, str], dict[str, Any
         "extra": extra,
         "not_stored": lost_info + lost_extra,
     }
+    if vectors is not None and vectors.ndim > 1:
+        data[_MOMENTS] = np.asarray(vectors, float)
     if isinstance(outcome, Failure):
         data |= {"kind": outcome.kind, "reason": outcome.reason, "scratch": outcome.scratch}
         return _stamped(atoms, {"label_key": key, "status": "failed"}, data)
@@ -134,6 +140,8 @@ def decode(row: AtomsRow) -> Entry:
     atoms = row.toatoms()
     atoms.calc = None
     atoms.info.update(data["info"])
+    if _MOMENTS in data:
+        atoms.set_initial_magnetic_moments(data[_MOMENTS])
     frame = Frame(atoms, None, data["origin"], data["weight"], data["config_type"])
     outcome: Label | Failure
     if row["status"] == "failed":
@@ -145,7 +153,7 @@ def decode(row: AtomsRow) -> Entry:
     return Entry(frame, outcome, *known, checked=_DIGEST in data)
 
 
-def _plain(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def plain_info(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The part of a dictionary that JSON can hold, arrays as lists, and the names of the rest."""
     kept: dict[str, Any] = {}
     for name, value in values.items():

@@ -6,6 +6,7 @@ each row's ``data``, and a digest of all of it. A store knows itself again: one 
 emptied or replaced while in use is an error, and what is in memory is written beside it.
 """
 
+import shlex
 import sqlite3
 import tempfile
 import time
@@ -83,13 +84,13 @@ class LabelStore:
         """
         identity = reference.identity()
         key = label_key(atoms, identity)
-        known = self.find(key)
+        before, known = self._answers(key)
         if isinstance(known, Label) or (known is not None and not self.retry_failed):
             return known
-        with claim(self.path, key, waiting) as another:
-            found = self.find(key)
-            if isinstance(found, Label) or (found is not None and another):
-                return found
+        with claim(self.path, key, waiting):
+            rows, found = self._answers(key)
+            if isinstance(found, Label) or (found is not None and rows > before):
+                return found  # another process has asked meanwhile
             bare = atoms.copy()
             bare.set_constraint()
             start = time.perf_counter()
@@ -102,6 +103,19 @@ class LabelStore:
 
     def find(self, key: str) -> Label | Failure | None:
         """What is stored under a `label_key`: its label, else its latest failure, else None."""
+        return self._answers(key)[1]
+
+    def take(self, path: str | Path) -> int:
+        """Store what another store holds, as its own; returns how many labels were not yet there.
+
+        Of what was rescued, where a store could not be written.
+        """
+        before = len(self)
+        self._commit(LabelStore(path).entries())
+        return len(self) - before
+
+    def _answers(self, key: str) -> tuple[int, Label | Failure | None]:
+        """How many rows there are under a `label_key`, and what they say together."""
         with self._session() as db:
             return self._found(db, key)
 
@@ -178,12 +192,11 @@ class LabelStore:
                 if failure is not None and isinstance(outcome, Label):
                     more |= {"energy": outcome.energy, "forces": outcome.forces}
                 new = replace(entry, outcome=failure or outcome, extra=more)
-                db.delete([row.id])
                 atoms, pairs, data = encode(new, key)
-                db.write(atoms, pairs, data)
-                self._seen.pop((key, "label"))
+                # in its place: ASE commits a deletion before anything else is written
+                db.write(atoms, pairs, data, id=row.id)
+                self._seen.pop((key, "label"), None)
                 self._seen[key, pairs["status"]] = new
-            self._rows = store_file.rows_written(db)
 
     def _entries(self, status: str) -> list[Entry]:
         with self._session() as db:
@@ -202,10 +215,10 @@ class LabelStore:
             read.append((pairs["status"], entry))
         return read
 
-    def _found(self, db: Any, key: str) -> Label | Failure | None:
+    def _found(self, db: Any, key: str) -> tuple[int, Label | Failure | None]:
         outcomes = [entry.outcome for _, entry in self._read(db, label_key=key)]
         labels = [outcome for outcome in outcomes if isinstance(outcome, Label)]
-        return labels[0] if labels else outcomes[-1] if outcomes else None
+        return len(outcomes), labels[0] if labels else outcomes[-1] if outcomes else None
 
     def _commit(
         self, entries: Sequence[Entry], refuse_other: bool = False
@@ -216,7 +229,7 @@ class LabelStore:
             db.connection.execute("BEGIN IMMEDIATE")  # between look-up and write nobody else writes
             for entry in entries:
                 key = label_key(entry.frame.atoms, entry.identity)
-                known = self._found(db, key)
+                _, known = self._found(db, key)
                 if not isinstance(known, Label):
                     atoms, pairs, data = encode(entry, key)
                     db.write(atoms, pairs, data)
@@ -228,7 +241,8 @@ class LabelStore:
                         "structure and reference; give the reference another name or drop one."
                     )
                 outcomes.append(known)
-            self._rows = store_file.rows_written(db)
+            rows = store_file.rows_written(db)
+        self._rows = max(self._rows, rows)  # once they are committed: another thread may look
         return outcomes
 
     @contextmanager
@@ -248,8 +262,18 @@ class LabelStore:
                     self._rescue(entries, "is an older copy of what it was")
                 yield db
         except sqlite3.Error as error:
-            if store_file.is_damage(error) and (sound := store_file.salvaged(self.path)):
-                self._rescue([*sound, *entries], "is damaged", "the {n} labels that are sound")
+            if store_file.is_damage(error):
+                sound = [*store_file.salvaged(self.path), *entries]
+                if sound or self._seen:
+                    self._rescue(sound, "is damaged", "the {n} labels that are sound")
+            elif entries:
+                beside, n = self._beside(entries)
+                take = f"from tunesmith.data.store import LabelStore as S; S({str(self.path)!r})"
+                take = shlex.quote(f"{take}.take({str(beside)!r})")
+                raise RunFolderError(
+                    f"{self.path}: {store_file.cure(error)} The {n} labels just made are in "
+                    f"{beside}; python -c {take} puts them where they belong."
+                ) from error
             raise RunFolderError(f"{self.path}: {store_file.cure(error)}") from error
 
     def _rescue(
@@ -262,19 +286,34 @@ class LabelStore:
         known = [*self._seen.values(), *entries]
         if not known:
             raise RunFolderError(f"{self.path} {what}; put it back, or start again.")
-        name = f"{self.path.stem}.rescued-{uuid4().hex[:8]}.db"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside = self.path.with_name(name)
-            LabelStore(beside)._commit(known)
-        except (OSError, RunFolderError):
-            beside = Path(tempfile.gettempdir()) / name
-            LabelStore(beside)._commit(known)
-        n = len(LabelStore(beside))
+        beside, n = self._beside(known)
         raise RunFolderError(
             f"{self.path} {what}; {which.format(n=n)} are in {beside}: move that to {self.path}, "
             "or restore a copy of the store, and run the same command again."
         )
+
+    def _beside(self, entries: Sequence[Entry]) -> tuple[Path, int]:
+        """A new store beside this one, or where there is room, that holds these; and how many
+        labels it has."""
+        name = f"{self.path.stem}.rescued-{uuid4().hex[:8]}.db"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside = self.path.with_name(name)
+            LabelStore(beside)._fill(entries)
+        except (OSError, sqlite3.Error, RunFolderError):
+            beside.unlink(missing_ok=True)
+            beside = Path(tempfile.gettempdir()) / name
+            LabelStore(beside)._fill(entries)
+        return beside, len(LabelStore(beside))
+
+    def _fill(self, entries: Sequence[Entry]) -> None:
+        """Commit, and let trouble be what it is: nothing is rescued from a rescue."""
+        with connect(str(self.path), type="db", use_lock_file=False) as db:
+            for entry in entries:
+                key = label_key(entry.frame.atoms, entry.identity)
+                if not isinstance(self._found(db, key)[1], Label):
+                    atoms, pairs, data = encode(entry, key)
+                    db.write(atoms, pairs, data)
 
 
 def label_frames(

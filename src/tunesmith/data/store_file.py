@@ -1,6 +1,7 @@
 """The file below a label store: an ASE database that is sound, and the one that was opened."""
 
 import contextlib
+import shlex
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ def check(db: Any) -> None:
             return check(db)
     if (wrong := db.connection.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(f"malformed: {str(wrong)[:80]}")
+    if not db.connection.execute("SELECT 1 FROM sqlite_master WHERE name='systems'").fetchone():
+        return
+    try:
+        db.count()
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # ASE's own words about itself
+        raise sqlite3.DatabaseError(f"malformed: {str(error)[:80]}") from error
 
 
 def prepare(db: Any) -> None:
@@ -94,17 +103,20 @@ def _row(db: Any, number: int, path: Path) -> AtomsRow:
 
 
 def _damaged(path: Path, number: int, why: Exception) -> RunFolderError:
-    drop = f"from ase.db import connect; connect('{path}').delete([{number}])"
+    drop = f"from ase.db import connect; connect({str(path)!r}, type='db').delete([{number}])"
     return RunFolderError(
         f"{path}: row {number} is not as it was written ({str(why)[:60]}); restore a copy of the "
-        f'file, or drop the row, which is labelled again: python -c "{drop}"'
+        f"file, or drop the row, which is labelled again: python -c {shlex.quote(drop)}"
     )
 
 
 def salvaged(path: Path) -> list[Entry]:
     """Of a damaged store the rows that are, by their digest, as they were written."""
     found = []
-    with contextlib.suppress(sqlite3.Error), connect(str(path), use_lock_file=False) as db:
+    with (
+        contextlib.suppress(sqlite3.Error),
+        connect(str(path), type="db", use_lock_file=False) as db,
+    ):
         for number in range(1, rows_written(db) + 1):
             try:
                 entry = decode(db.get(id=number))

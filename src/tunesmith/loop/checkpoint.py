@@ -28,7 +28,7 @@ def save(run: Path, at: Standing, explorer: Any, seconds: dict[str, float]) -> N
     """Write where a run stands. explorer: packs its own states. seconds: wall time by part."""
     folder = run / FOLDER
     heavy = folder / f"members-{at.updates}.safetensors"
-    if not heavy.exists():
+    if not heavy.exists() or not (folder / STATE).exists():  # one of a run that begins anew
         moved = {f"moved/{k}": v for k, v in at.members.moved.items()}
         replay = {f"replay/{k}": v for k, v in at.members.replay.items()}
         noise = {f"noise/{k}": v for k, v in at.members.noise.items()}

@@ -75,7 +75,13 @@ def checked(path: Path, check: Callable[[str], None]) -> Iterator[tuple[Path, st
     check(digest)
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
         copy = Path(folder) / path.name
-        copy.write_bytes(content)
+        try:
+            copy.write_bytes(content)
+        except OSError as error:
+            raise ModelError(
+                f"{path}: no private copy of it can be made in {tempfile.gettempdir()} "
+                f"({error.strerror}); make room there, or set TMPDIR."
+            ) from None
         yield copy, digest
 
 

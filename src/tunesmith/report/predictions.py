@@ -9,6 +9,8 @@ import numpy as np
 from tunesmith.core import Frame
 from tunesmith.report.evaluation import Compared, Evaluation
 
+_QUANTITIES = ("energy", "forces", "stress")
+
 
 def with_predictions(frames: Sequence[Frame], evaluation: Evaluation) -> list[Frame]:
     """The evaluated frames, each with what was predicted for it.
@@ -22,6 +24,11 @@ def with_predictions(frames: Sequence[Frame], evaluation: Evaluation) -> list[Fr
     ends = np.cumsum(evaluation.n_atoms)
     for i, (frame, end) in enumerate(zip(frames, ends, strict=True)):
         atoms = frame.atoms.copy()
+        for key in (
+            f"{a}{q}{b}" for q in _QUANTITIES for a, b in (("predicted_", ""), ("", "_std"))
+        ):
+            atoms.info.pop(key, None)  # of another model
+            atoms.arrays.pop(key, None)
         _put(atoms.info, "energy", evaluation.energy, i)
         _put(atoms.arrays, "forces", evaluation.forces, slice(end - len(atoms), end))
         if evaluation.stress is not None:

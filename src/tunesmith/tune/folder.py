@@ -19,7 +19,7 @@ from tunesmith.potentials.base import Potential
 from tunesmith.settings import plain
 
 #: a folder that holds only labels, and what a run says of itself, is as good as new
-_KEPT = ("labels.db", "config.yaml")
+_KEPT = ("labels.db", "labels.rescued-", "config.yaml")
 _LOCK = "lock"
 #: twice: who a run is cannot be found out from anything else in its folder
 _STAMPS = ("identity.json", "identity-copy.json")

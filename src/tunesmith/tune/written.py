@@ -20,6 +20,11 @@ def seal(out: Path) -> None:
     files.write_record(out / _SEAL, {"files": digests})
 
 
+def unseal(out: Path) -> None:
+    """Nothing is finished any more: work begins that will write anew."""
+    (out / _SEAL).unlink(missing_ok=True)
+
+
 def intact(out: Path) -> bool:
     """Whether everything was written, and is as it was."""
     sealed = files.read_record(out / _SEAL)
@@ -37,6 +42,7 @@ def put_aside(out: Path, say: Callable[[str], None]) -> None:
         aside = next(p for p in map(path.with_name, names) if not p.exists())
         path.rename(aside)
         say(f"{path} is not as this run wrote it: kept as {aside.name}, and written anew.")
+    unseal(out)
 
 
 def _altered(out: Path, digests: dict[str, str]) -> list[Path]:

@@ -32,14 +32,16 @@ def load(path: Path) -> np.ndarray | None:
     """Rows that `save` wrote, read-only; None where they are not there, bit for bit."""
     try:
         with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END) - hashlib.sha256().digest_size
+            whole = _digest(file, end)
+            file.seek(max(end, 0))
+            if file.read() != whole:
+                return None
+            file.seek(0)
             npy.read_magic(file)
             shape, fortran, dtype = npy.read_array_header_1_0(file)
             start = file.tell()
-            end = start + dtype.itemsize * int(np.prod(shape))
             if fortran or dtype != np.float32 or len(shape) != 2:
-                return None
-            file.seek(end)
-            if file.read() != _digest(file, end):
                 return None
             return read(file, start, shape)
     except (OSError, ValueError):

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from tunesmith import tensor_files
 from tunesmith.core import Frame, Label
+from tunesmith.data.rows import plain_info
 from tunesmith.errors import CheckpointError
 from tunesmith.explore.pool import State
 from tunesmith.loop.rounds.standing import FOLDER, Chosen
@@ -93,7 +94,7 @@ def save(run: Path, number: int, proposal: Proposal) -> None:
             ("pbc", atoms.pbc),
         ):
             tensors[f"{i}.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
-        rows.append({"chosen": asdict(one.chosen), "info": dict(atoms.info)})
+        rows.append({"chosen": asdict(one.chosen), "info": plain_info(atoms.info)[0]})
     info = {"candidates": rows, "done": proposal.state.rounds, "about": proposal.about}
     tensor_files.write(_file(run, number), tensors, info)
 
