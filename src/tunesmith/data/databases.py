@@ -43,6 +43,8 @@ def images(path: Path) -> Iterator[Atoms]:
                 references.add(canonical(data["reference"]))
                 pairs, data = data["info"], {k: data[k] for k in ("config_type", "weight")}
             for name, value in data.items():
+                if isinstance(value, np.ndarray) and value.size == 1 and len(atoms) > 1:
+                    value = value.item()  # SchNetPack's numbers
                 per_atom = isinstance(value, np.ndarray) and value.shape[:1] == (len(atoms),)
                 (atoms.arrays if per_atom and value.ndim == 2 else atoms.info)[name] = value
             atoms.info.update({**_declared(database), **pairs})

@@ -17,12 +17,12 @@ _QUANTITIES = {
     "stress": ("stress", ("stress", "virial")),
     "positions": (
         "length",
-        (
-            *("position", "positions", "pos", "coord", "coords", "coordinates"),
-            *("length", "distance", "cell", "lattice"),
-        ),
+        ("position", "positions", "pos", "coord", "coords", "coordinates", "length", "distance"),
     ),
+    "cell": ("length", ("cell", "lattice")),
 }
+#: words beside those of the quantity that change nothing of a declaration
+_FILLING = {"of", "the", "total", "name", "system"}
 _OWN = {name: units.BASE_UNIT[dimension] for name, (dimension, _) in _QUANTITIES.items()}
 _UNIT = re.compile(r"(?:^|(?<=[_\W]))units?(?=$|[_\W])", re.IGNORECASE)
 #: of all quantities at once, where they are those of this package
@@ -36,7 +36,7 @@ _SPELT = {
     **dict.fromkeys(("bohr", "bohrs", "a0"), "bohr"),
     **{"mev": "meV", "kj": "kJ", "kcal": "kcal", "gpa": "GPa", "mpa": "MPa", "nm": "nm"},
 }
-_ATOMIC = {"energy": "Ha", "forces": "Ha/bohr", "positions": "bohr"}
+_ATOMIC = {"energy": "Ha", "forces": "Ha/bohr", "positions": "bohr", "cell": "bohr"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Units:
     forces: str | None = None
     stress: str | None = None
     positions: str | None = None
+    cell: str | None = None
 
     def factor(self, quantity: str, n_atoms: int, origin: str = "") -> float:
         """What turns the file's number into eV, eV/Å, eV/Å³ or Å. Raises `DataError`."""
@@ -62,7 +63,8 @@ class Units:
 
     def converted(self) -> tuple[str, ...]:
         """'energy converted from hartree' of every quantity that is not in this package's unit."""
-        found = ((name, getattr(self, name)) for name in _QUANTITIES)
+        names = [n for n in _QUANTITIES if n != "cell" or self.cell != self.positions]
+        found = ((name, getattr(self, name)) for name in names)
         return tuple(
             f"{name} converted from {text}" for name, text in found if text and _foreign(self, name)
         )
@@ -97,9 +99,15 @@ def declared(
     found: dict[str, str] = {}
     names: set[str] = set()
     for key, value in values.items():
-        if not isinstance(value, str) or not _UNIT.search(key) or key == "unit_cell":
+        if not isinstance(key, str) or not isinstance(value, str):
             continue
-        stem = _UNIT.sub("", key).strip("_-. ").removeprefix("of_")
+        plain = _apart(key)
+        if not _UNIT.search(plain) or plain.lower() == "unit_cell":
+            continue
+        stem = re.sub(r"^of[_\W]+", "", _UNIT.sub("", plain).strip("_-. ()"))
+        plain_word = any(stem.lower() in called for _, called in _QUANTITIES.values())
+        if stem in values and stem not in keys.values() and not plain_word:
+            continue  # of another label's
         meant = _meant(stem, value, keys, f"{origin}: {key}={value}")
         names |= {key} if meant or not stem else set()
         for quantity in meant:
@@ -109,9 +117,17 @@ def declared(
                     "keep the right one."
                 )
     labels = [q for q in ("energy", "forces", "stress") if keys.get(q) in values]
-    there = Units(**{q: found.get(q, _OWN[q]) for q in (*labels, "positions")})
-    for quantity in (*labels, "positions"):
+    alone = "cell" in found and "positions" not in found
+    if "positions" in found:
+        found.setdefault("cell", found["positions"])
+    there = Units(**{q: found.get(q, _OWN[q]) for q in (*labels, "positions", "cell")})
+    for quantity in (*labels, "positions", "cell"):
         there.factor(quantity, 2, origin)
+    if alone and _foreign(there, "cell"):
+        raise DataError(
+            f"{origin}: declares its cell in {found['cell']!r} and no unit of its positions; add "
+            "positions_unit, as positions_unit=Å."
+        )
     foreign = [q for q in labels if _foreign(there, q)]
     if foreign and (silent := next((q for q in labels if q not in found), None)):
         raise DataError(
@@ -130,11 +146,35 @@ def _meant(stem: str, value: str, keys: Mapping[str, str | None], said: str) -> 
             f"{said} does not say whose units these are; write energy_unit, forces_unit and "
             "positions_unit instead."
         )
-    return [
-        quantity
-        for quantity, (_, words) in _QUANTITIES.items()
-        if stem.lower() in words or (quantity in keys and stem == keys[quantity])
-    ]
+    own = [quantity for quantity in _QUANTITIES if quantity in keys and stem == keys[quantity]]
+    if own:
+        return own
+    words = set(re.findall(r"[a-z]+", stem.lower()))
+    found = [q for q, (_, called) in _QUANTITIES.items() if words & set(called)]
+    if words - _FILLING - {word for q in found for word in _QUANTITIES[q][1]}:
+        others = [q for q in found if value.lower() in _SPELT and _other(value, q)]
+        if others:
+            raise DataError(
+                f"{said} may be the unit of the {others[0]} or of something else; write "
+                f"{others[0]}_unit, or take it out."
+            )
+        return []
+    return found
+
+
+def _other(text: str, quantity: str) -> bool:
+    """Whether a text is a unit of a quantity, and not this package's own."""
+    try:
+        return _parsed(text, quantity).value != 1.0
+    except UnitError:
+        return False
+
+
+def _apart(key: str) -> str:
+    """energyUnit and energyunit as energy_unit."""
+    key = re.sub(r"([a-z])([A-Z])", r"\1_\2", key)
+    words = "|".join(word for _, called in _QUANTITIES.values() for word in called)
+    return re.sub(rf"^({words})(units?)(?![a-z])", r"\1_\2", key, flags=re.IGNORECASE)
 
 
 @cache

@@ -16,6 +16,17 @@ SYNONYMS = {
 }
 #: words of names that are about electrons
 _WORDS = {"charge", "spin", "multiplicity", "mult", "uhf", "unpaired", "nelect"}
+#: words of names that are about how something was computed
+_OF_METHOD = {
+    "polarized",
+    "polarised",
+    "channels",
+    "channel",
+    "orbit",
+    "density",
+    "cutoff",
+    "mixing",
+}
 _KNOWN = {"charge", "multiplicity", *(name for names in SYNONYMS.values() for name in names)}
 
 
@@ -54,10 +65,19 @@ def take_electrons(info: dict[str, Any], total_z: int, origin: str) -> dict[str,
 def _refuse_unknown(info: Mapping[str, Any], origin: str) -> None:
     """A name that speaks of charge or spin and is none that is read: 'spin' is S, 2S or 2S+1."""
     for name, value in info.items():
+        if not isinstance(name, str):
+            continue
         words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()))
         if name in _KNOWN or not words & _WORDS or not _is_integer(value):
             continue
         proper = "charge" if words & {"charge", "nelect"} else "multiplicity"
+        if words & _OF_METHOD or value == info.get(proper):
+            continue
+        if proper in info and proper == "charge" and "nelect" not in words:
+            raise DataError(
+                f"{origin}: charge={info[proper]} and {name}={value} say different things; keep "
+                "the right one, or rename the other without the word charge."
+            )
         if proper in info:
             continue
         if proper == "charge":
@@ -67,7 +87,7 @@ def _refuse_unknown(info: Mapping[str, Any], origin: str) -> None:
             )
         raise DataError(
             f"{origin}: {name!r} does not say whether it is S, 2S or 2S+1; give 'multiplicity' "
-            "(2S+1) instead."
+            "(2S+1) instead, or rename it without the word if it is none."
         )
 
 

@@ -9,7 +9,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from tunesmith.core import Frame, Label
 from tunesmith.data.declared import Units, declared
 from tunesmith.data.electrons import take_electrons
-from tunesmith.data.keys import LABEL_KEYS, KeysUsed, Values, is_number
+from tunesmith.data.keys import LABEL_KEYS, KeysUsed, Values, is_number, shape_of
 from tunesmith.errors import DataError
 
 _FRAME_KEYS = ("config_type", "config_weight", "weight")
@@ -48,9 +48,10 @@ class Reading:
             atoms.set_constraint()
         units, declarations = declared(values, keys.names, origin)
         self._units = self._units.joined(units, origin)
-        length = units.factor("positions", len(atoms), origin)
+        length, cell = (units.factor(q, len(atoms), origin) for q in ("positions", "cell"))
+        if cell != 1.0:
+            atoms.set_cell(atoms.cell.array * cell)
         if length != 1.0:
-            atoms.set_cell(atoms.cell.array * length)
             atoms.positions *= length
         dropped = {*LABEL_KEYS, *_FRAME_KEYS, *keys.names.values(), *declarations}
         for store in (atoms.info, atoms.arrays):
@@ -65,7 +66,7 @@ class Reading:
         config_type = str(values.get("config_type", "Default"))
         label = self._label(atoms, values, units, origin)
         # ASE's own results have this order by contract
-        six = keys.stress in image.info and np.shape(image.info[keys.stress]) == (6,)
+        six = keys.stress in image.info and shape_of(image.info[keys.stress]) == (6,)
         if six and label is not None and label.stress is not None:
             self._said[_SIX] = None
         return Frame(atoms, label, origin, weight, config_type)
@@ -105,9 +106,10 @@ def _refuse_partly_occupied(atoms: Atoms, origin: str) -> None:
     """A site of a crystal (CIF) or an atom in two places (PDB) that is there in part only: ASE
     takes it for whole."""
     said = atoms.info.get("occupancy", {})
-    shares = [x for site in said.values() for x in site.values()] if isinstance(said, dict) else []
+    sites = list(said.values()) if isinstance(said, dict) else []
+    shares = [x for site in sites for x in (site.values() if isinstance(site, dict) else [site])]
     shares += np.ravel(atoms.arrays.get("occupancy", ())).tolist()
-    if any(0 < share < 1 for share in shares):
+    if any(is_number(share) and 0 < share < 1 for share in shares):
         raise DataError(
             f"{origin}: has sites that are occupied in part, which no calculation takes; write a "
             "structure whose sites are whole."

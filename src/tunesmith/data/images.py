@@ -72,6 +72,11 @@ def iter_images(
         if only is None or number in only:
             yield found
     if not n:
+        if notes:
+            raise DataError(
+                f"{path}: none of its structures can be used ({'; '.join(notes)}); compute it "
+                "again, or leave the file out."
+            )
         raise DataError(
             f"{path}: ASE finds no structure in it (read as {kind}); check that it is the right "
             "file, or name its format."

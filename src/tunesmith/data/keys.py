@@ -1,5 +1,6 @@
 """Under which names the labels of a file stand, one choice for all, and what is left aside."""
 
+import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -71,15 +72,24 @@ class Beside:
 def values_of(atoms: Atoms) -> Values:
     """All that may hold a label; calculator results are raw, so no constraint has touched them."""
     results = getattr(atoms.calc, "results", {})
-    return {**atoms.arrays, **atoms.info, **results}
+    named = {key: value for key, value in atoms.info.items() if isinstance(key, str)}
+    return {**atoms.arrays, **named, **results}
 
 
 def beside(n_atoms: int, values: Values, keys: KeysUsed, scale: float = 1.0) -> Beside:
     """What else a frame has. scale: of its energies, to eV."""
     energies = {k: scale * float(v) for k, v in values.items() if _is_energy(k, v)}
-    per_atom = (key for key, v in values.items() if np.shape(v) == (n_atoms, 3))
+    per_atom = (key for key, v in values.items() if shape_of(v) == (n_atoms, 3))
     names = tuple(key for key in per_atom if key not in ("positions", "momenta", keys.forces))
     return Beside(keys.energy in values, keys.forces in values, energies, names)
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Of an array or nested lists; () of what is neither, as lists of different lengths."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        return ()
 
 
 def is_number(value: Any) -> bool:
@@ -153,8 +163,8 @@ def with_ignored(keys: KeysUsed, values: list[Values], images: list[Atoms]) -> K
 def _label_like(values: Values, n_atoms: int) -> Iterable[str]:
     """Names that say energy, forces or stress, where what they hold could be that."""
     for key, value in values.items():
-        name, shape = key.lower(), np.shape(value)
+        name, shape = key.lower(), shape_of(value)
         forces = shape == (n_atoms, 3) and ("force" in name or "grad" in name)
-        stress = ("stress" in name or "virial" in name) and np.size(value) in (6, 9)
+        stress = ("stress" in name or "virial" in name) and math.prod(shape) in (6, 9)
         if _is_energy(key, value) or forces or (stress and shape[:1] != (n_atoms,)):
             yield key

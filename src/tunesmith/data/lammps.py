@@ -61,7 +61,13 @@ def _named(path: Path, images: Iterator[Any]) -> Iterator[Any]:
     """Structures whose types all have an element; ASE looks them up by number."""
     try:
         yield from images
-    except (IndexError, KeyError):
+    except (IndexError, KeyError) as error:
+        name = error.args[0] if isinstance(error, KeyError) and error.args else None
+        if isinstance(name, str):
+            raise DataError(
+                f"{path}: {str(name)!r} is no element's symbol; write symbols (as O of OW) into "
+                "the column element."
+            ) from None
         raise DataError(
             f"{path}: has more types than species name; name the elements of all, in their order."
         ) from None
@@ -97,7 +103,7 @@ def _scan(path: Path) -> tuple[str | None, list[str]]:
         lines = iter(text)
         for line in lines:
             if not line.startswith("ITEM:"):
-                rows += 1
+                rows += bool(line.strip())
                 continue
             if line.startswith("ITEM: UNITS"):
                 units = _known(path, next(lines, "").strip())

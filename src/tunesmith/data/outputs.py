@@ -40,14 +40,14 @@ _ELECTRONS = {
         re.compile(r"Charge =\s*-?\d+ Multiplicity =\s*(\d+)"),
     ),
     "gaussian-in": (
-        re.compile(r"^\s*(-?\d+)[,\s]+\d+\s*$"),
-        re.compile(r"^\s*-?\d+[,\s]+(\d+)\s*$"),
+        re.compile(r"^\s*([+-]?\d+)[,\s]+\d+\s*$"),
+        re.compile(r"^\s*[+-]?\d+[,\s]+(\d+)\s*$"),
     ),
     "nwchem-in": (
-        re.compile(r"^\s*charge\s+(-?\d+)", re.IGNORECASE),
+        re.compile(r"^\s*charge\s+([+-]?[\d.]+)", re.IGNORECASE),
         re.compile(r"^\s*mult\s+(\d+)", re.IGNORECASE),
     ),
-    "espresso-in": (re.compile(r"tot_charge\s*=\s*(-?\d+)"),),
+    "espresso-in": (re.compile(r"tot_charge\s*=\s*([+-]?[\d.]+)", re.IGNORECASE),),
     "nwchem-out": (
         re.compile(r"^\s*Charge\s*:\s*(-?\d+)\s*$"),
         re.compile(r"^\s*(?:Spin m|M)ultiplicity\s*:\s*(\d+)\s*$"),
@@ -92,14 +92,14 @@ def _read(path: Path, kind: str) -> Iterator[Any]:
     yield from read_orca_output(io.StringIO("".join(lines)), slice(None))
 
 
-def looked_through(path: Path, kind: str) -> dict[str, int]:
+def looked_through(path: Path, kind: str) -> dict[str, float]:
     """Charge and multiplicity, where the text says them.
 
     Raises `DataError` for several calculations in one file and electrons that did not converge.
     """
     starts: list[int] = []
     electrons = dict(zip(("charge", "multiplicity"), _ELECTRONS.get(kind, ()), strict=False))
-    found: dict[str, set[int]] = {name: set() for name in electrons}
+    found: dict[str, set[float]] = {name: set() for name in electrons}
     once, failed = _ONCE.get(kind), _UNCONVERGED.get(kind)
     unread = _UNREAD.get(kind)
     if not (once or failed or electrons or unread):
@@ -116,14 +116,14 @@ def looked_through(path: Path, kind: str) -> dict[str, int]:
             if unread and unread[0].search(line.rstrip("\n")):
                 raise DataError(f"{path}: line {number} has {unread[1]}.")
             for name, pattern in electrons.items():
-                found[name] |= {int(n) for n in pattern.findall(line)}
+                found[name] |= {float(n) for n in pattern.findall(line)}
     if len(starts) > 1:
         raise DataError(
             f"{path}: holds {len(starts)} calculations (another one's header is around line "
             f"{starts[1]}), which ASE would read as one; split it into a file for each."
         )
     if several := next((name for name, values in found.items() if len(values) > 1), None):
-        values = ", ".join(map(str, sorted(found[several])))
+        values = ", ".join(f"{x:g}" for x in sorted(found[several]))
         raise DataError(
             f"{path}: has the {several} {values} in one file; split it into a file for each."
         )

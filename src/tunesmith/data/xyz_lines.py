@@ -31,6 +31,7 @@ _NEEDED = {
 }
 #: a double of Fortran, whose exponent Python does not know
 _FORTRAN = re.compile(r"(?<![\w.])([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)(?![\w.])")
+_FORTRAN_POINT = re.compile(r"(?<![\w.])([+-]?(?:\d+\.\d*|\.\d+))[dD]([+-]?\d+)(?![\w.])")
 #: how a key is written that means something only so
 _SPELT = {
     **{"lattice": "Lattice", "cell": "Lattice", "box": "Lattice"},
@@ -142,11 +143,17 @@ def _understood(lines: list[str], where: str, start: int) -> Atoms:
     where: file and frame, for messages; start: number of the first line.
     """
     n = int(lines[0])
-    comment = _FORTRAN.sub(r"\1E\2", lines[1])
+    comment = _FORTRAN_POINT.sub(r"\1E\2", lines[1])  # 1d66 may be a name
     comment = _AS_THEY_ARE.sub(lambda m: _PREFIX + m[1] if m[1] else m[0], comment)
     try:
         info = key_val_str_to_dict(comment) if comment.strip() else {}
-    except ValueError:
+    except ValueError as error:
+        lattice = re.search(r'(?:^|\s)Lattice\s*=\s*"([^"]*)"', comment)
+        if lattice is None or len(re.findall(r"\S+", lattice[1])) == 9:
+            raise DataError(
+                f"{where}: line {start + 1} cannot be read ({str(error)[:80]}); correct it, or "
+                "take out what is not needed."
+            ) from None
         raise DataError(
             f"{where}: Lattice in line {start + 1} is not nine numbers (three vectors, one after "
             "the other); correct it."
