@@ -165,6 +165,11 @@ CODES: dict[str, Code] = {
         "forces do not belong to their atoms",
         "pair each structure with the forces of its own calculation, in the same order of atoms",
     ),
+    "elements-order": Code(
+        "error",
+        "element names are in another order than positions and forces",
+        "write the names in the order of the positions (line 6 of a POSCAR against its POTCAR)",
+    ),
     "forces-rotated": Code(
         "error",
         "forces and positions are in different orientations",

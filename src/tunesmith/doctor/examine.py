@@ -75,9 +75,7 @@ def examine(
         seed_of = derived_seed(seed, name)
         isolated_ = [*atoms, *extra]
         theirs = _judge(rest, isolated_, posterior, known_beside, seed_of, own, energies)
-        found += [
-            _of(name, f) for f in theirs if f.code not in ("few-frames", "no-frames", "e0-missing")
-        ]
+        found += [_of(name, f) for f in theirs if f.code not in _OF_TRAINING]
     return Diagnosis(ordered(found), facts)
 
 

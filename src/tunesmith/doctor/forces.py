@@ -74,7 +74,9 @@ def judge_forces(view: View, own: Work) -> Forces:
     nothing = replace(nothing, facts=facts, likeness=typical)
     if agreed:
         return _of_one_system(view, nothing, loud)
-    if factor < _FAINT and (abs(typical) < SURE or wide > TIGHT):
+    # but where the energies are the work of these forces, in another unit, that says which
+    contradict = own.cosine > EXACT and abs(typical) >= KNOWN and not 0.5 < own.ratio < 2
+    if factor < _FAINT and (abs(typical) < SURE or wide > TIGHT) and not contradict:
         facts["forces"] = "not judged: the forces are within the foundation's own error here"
         return nothing
     # forces a few femtoseconds apart point against each other: no sign before other reasons fail

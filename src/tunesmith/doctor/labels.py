@@ -22,6 +22,7 @@ _MANY = 0.4  # of the frames
 #: frames looked at; rms force of the foundation, eV/Å, of structures that rest, and of one that
 #: does not whatever the foundation's error
 _LOOKED_AT, _RESTING, _FALLING = 20, 0.4, 0.6
+_SMALL = 0.02  # eV/Å: components that relaxations leave
 _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
 
 
@@ -175,7 +176,7 @@ def placeholders(frames: list[Frame], posterior: Posterior) -> tuple[list[Frame]
     empty = list(frames) if nothing_said(frames) else empty
     if not empty:
         return frames, []
-    if len(empty) < len(frames):
+    if len(empty) < len(frames) and _coarse(frames):
         some = empty[:: -(-len(empty) // _LOOKED_AT)]
         pull = [size_of(posterior.predict([f.atoms]).mean.forces) for f in some]
         if np.median(pull) < _RESTING:
@@ -186,6 +187,17 @@ def placeholders(frames: list[Frame], posterior: Posterior) -> tuple[list[Frame]
     bad = {id(f) for f in empty}
     kept = [f for f in frames if id(f) not in bad]
     return kept, [finding("forces-zero", text, [f.origin for f in empty])]
+
+
+def _coarse(frames: Sequence[Frame]) -> bool:
+    """Whether the other forces are so few digits, or so small, that some of exactly zero are no
+    wonder."""
+    forces = [f.label.forces.ravel() for f in frames if f.label and f.label.forces.any()]
+    others = np.abs(np.concatenate(forces)) if forces else np.zeros(0)
+    others = others[others > 0]
+    if len(others) == 0 or np.median(others) < _SMALL:
+        return True
+    return any(np.abs(others / s - np.round(others / s)).max() < 1e-6 for s in (0.1, 0.01, 1e-3))
 
 
 def constrained(

@@ -68,7 +68,7 @@ def other_elements(view: View, posterior: Posterior, where: np.ndarray) -> Findi
     if not best or np.median(best) < WELL:
         return None
     text = "forces fit the foundation's only with element names in another order than positions"
-    return finding("forces-shuffled", text, view.origins(where))
+    return finding("elements-order", text, view.origins(where))
 
 
 def _renamed(numbers: np.ndarray) -> list[np.ndarray]:

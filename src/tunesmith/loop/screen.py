@@ -15,6 +15,7 @@ from tunesmith.loop.standing import AttackRecord, Record, Standing
 _QUIET, _LIVE = 15.0, 0.25
 #: s of the past that tell how long the rest will take, and labels that are among it at least
 _WINDOW, _LABELS = 180.0, 2
+_MOST = 4000  # moments remembered
 
 
 class Screen:
@@ -102,6 +103,8 @@ class Screen:
         self._past.append((now, done, at.made))
         while now - self._past[0][0] > _WINDOW and at.made - self._past[1][2] >= _LABELS:
             self._past.popleft()
+        if len(self._past) > _MOST:  # hours without a label: every other moment will do
+            self._past = deque([*self._past][::2])
         began, steps, _ = self._past[0]
         return (whole - done) * (now - began) / (done - steps) if done > steps else None
 
