@@ -1,0 +1,64 @@
+"""Every command of the README, in its order, from the root of a clone; the long ones shortened."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tunesmith import terminal
+from tunesmith.cli import app
+
+ROOT = Path(__file__).parent.parent
+ROUNDS = "explore.rounds=1"
+#: what begins so takes minutes, and is done with less
+SHORT = {
+    "run recipes/ethanol.yaml": ["explore.time=0.002 ps", "tune.sampler.steps=20"],
+    "run recipes/pool.yaml": [ROUNDS],
+    "run recipes/water.yaml": [ROUNDS, "explore.training_frames=1", "tune.sampler.epochs=1"],
+    "tune --train examples/data/ethanol-train.xyz --strategy lora": ["tune.sampler.epochs=1"],
+    "tune --train examples/data/ethanol-train.xyz --scope broad": ["tune.sampler.epochs=1"],
+}
+
+
+def commands() -> list[list[str]]:
+    lines = (line.strip() for line in (ROOT / "README.md").read_text().splitlines())
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("tunesmith ")]
+    return [words[1:] for words in found]
+
+
+def shortened(words: list[str]) -> list[str]:
+    line = " ".join(words)
+    for beginning, settings in SHORT.items():
+        if line.startswith(beginning):
+            return [*words, *(part for setting in settings for part in ("--set", setting))]
+    if words[0] == "check":
+        often = ["--md", "write_every=0.5 fs"]
+        return [*("0.06 ps" if word == "1 ps" else word for word in words), *often]
+    return words
+
+
+def test_there_are_as_many_as_there_were() -> None:
+    names = {words[0] for words in commands()}
+    assert names == set(app_names()), "every command of the command line is shown"
+    assert all(any(" ".join(w).startswith(s) for w in commands()) for s in SHORT)
+
+
+def app_names() -> set[str]:
+    import typer.main
+
+    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_every_line_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("examples", "recipes", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for words in commands():
+        code = terminal.run(app, shortened(words))
+        assert code == 0, (words, capfd.readouterr().err[-2000:])
+        capfd.readouterr()
