@@ -243,7 +243,8 @@ def test_killed_they_end_the_same_and_ask_nothing_twice(
     assert results(out) == results(whole[0])
     assert len(calls.read_bytes()) == whole[1]["reference_calls"]
     left = {path.name for path in (out / "checkpoint").iterdir()}
-    assert left == {"identity.json", "lock", "rounds.safetensors", "round-2"}
+    stamps = {"identity.json", "identity-copy.json", "written.json", "lock"}
+    assert left == stamps | {"rounds.safetensors", "round-2"}
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ each row's ``data``, and a digest of all of it. A store knows itself again: one 
 emptied or replaced while in use is an error, and what is in memory is written beside it.
 """
 
-import shlex
 import sqlite3
 import tempfile
 import time
@@ -269,10 +268,10 @@ class LabelStore:
             elif entries:
                 beside, n = self._beside(entries)
                 take = f"from tunesmith.data.store import LabelStore as S; S({str(self.path)!r})"
-                take = shlex.quote(f"{take}.take({str(beside)!r})")
+                take = store_file.python(f"{take}.take({str(beside)!r})")
                 raise RunFolderError(
                     f"{self.path}: {store_file.cure(error)} The {n} labels just made are in "
-                    f"{beside}; python -c {take} puts them where they belong."
+                    f"{beside}; {take} puts them where they belong."
                 ) from error
             raise RunFolderError(f"{self.path}: {store_file.cure(error)}") from error
 

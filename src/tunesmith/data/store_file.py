@@ -106,8 +106,14 @@ def _damaged(path: Path, number: int, why: Exception) -> RunFolderError:
     drop = f"from ase.db import connect; connect({str(path)!r}, type='db').delete([{number}])"
     return RunFolderError(
         f"{path}: row {number} is not as it was written ({str(why)[:60]}); restore a copy of the "
-        f"file, or drop the row, which is labelled again: python -c {shlex.quote(drop)}"
+        f"file, or drop the row, which is labelled again: {python(drop)}"
     )
+
+
+def python(code: str) -> str:
+    """A line of Python as a command of a shell, in double quotes where they will do."""
+    plain = not any(mark in code for mark in '"$`\\!')
+    return "python -c " + (f'"{code}"' if plain else shlex.quote(code))
 
 
 def salvaged(path: Path) -> list[Entry]:
