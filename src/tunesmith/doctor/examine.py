@@ -218,7 +218,7 @@ def _one_level(f: Finding, view: View, forces: Forces) -> bool:
 def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> list[Finding]:
     """As warnings, where the foundation knows the forces badly, and neither many frames nor the
     labels' own forces speak against the energies: its energies are then no better."""
-    known = abs(forces.likeness) >= WELL or np.isnan(forces.likeness)
+    known = forces.likeness >= WELL or np.isnan(forces.likeness)
     contradicted = np.isfinite(own.cosine) and not forces.agreed
     if known or (len(view.frames) >= HANDFUL and contradicted):
         return findings

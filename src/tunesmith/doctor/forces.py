@@ -28,7 +28,13 @@ from tunesmith.doctor.likeness import (
 )
 from tunesmith.doctor.misplaced import misplaced
 from tunesmith.doctor.paths import corrected
-from tunesmith.doctor.statistics import centred, nearest_factor, slope, spread
+from tunesmith.doctor.statistics import (
+    centred,
+    nearest_factor,
+    rank_correlation,
+    slope,
+    spread,
+)
 from tunesmith.doctor.units import AGREEING, FORCE_UNITS
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import Work, agree, work
@@ -92,7 +98,7 @@ def judge_forces(view: View, own: Work) -> Forces:
         where = seen & (cosine < -KNOWN)
         # a foundation that is lost points anywhere; most of the set, or its energies, must say so
         most = where[loud].mean() >= 0.8 and typical < -SURE and _a_unit(factor, wide, own)
-        if not (own.cosine < -EXACT or most):
+        if not (own.cosine < -EXACT or (most and not _energies_fall(view))):
             return replace(nothing, findings=[_unlike(view, nothing, loud)])
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
         found.append(finding("forces-sign", text, view.origins(where)))
@@ -156,6 +162,14 @@ def _unlike(view: View, judged: Forces, where: np.ndarray) -> Finding:
 def _off(factor: float) -> float:
     """How far a ratio is from one: its logarithm's size."""
     return float(abs(np.log(factor)))
+
+
+def _energies_fall(view: View) -> bool:
+    """Whether energies, too, fall where the foundation's rise: then it is lost here."""
+    inside = [g for g in view.groups if len(g) > 2]
+    x, y = (centred(e, inside) for e in (view.predicted, view.energy))
+    seen = np.isfinite(x)
+    return bool(seen.sum() > 4 and rank_correlation(x[seen], y[seen]) < -0.3)
 
 
 def as_energies(view: View, factor: float) -> bool:
