@@ -174,10 +174,11 @@ def _judge(
     judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
     right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
     found += [_if_known(f, own, *right) for f in of_forces]
-    kept = [f for f in judged.findings if not _one_level(f, view, forces)]
+    near = _near(view, forces)
+    kept = [_if_near(f, view, near) for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
-    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, _near(view, forces))
+    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, near)
     facts |= {**judged.facts, **of_zeros}
     return found + stress + zeros
 
@@ -196,6 +197,14 @@ def _if_known(f: Finding, own: Work, correlation: object, ratio: object) -> Find
     alone = f.code == "forces-shuffled" and LITTLE in f.message and np.isnan(own.cosine)
     right = float(str(correlation)) > 0.9 and 0.6 < float(str(ratio)) < 1.6
     return replace(f, severity="warning") if alone and not right else f
+
+
+def _if_near(f: Finding, view: View, near: np.ndarray) -> Finding:
+    """Another level as a warning, where the foundation does not know the forces of its frames: far
+    up a repulsive wall its energies are off as well."""
+    where = np.isin([frame.origin for frame in view.frames], f.frames)
+    lost = f.code == "mixed-levels" and near[where].mean() < 0.5
+    return replace(f, severity="warning") if lost else f
 
 
 def _near(view: View, forces: Forces) -> np.ndarray:
