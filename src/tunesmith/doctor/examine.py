@@ -175,10 +175,12 @@ def _judge(
     right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
     found += [_if_known(f, own, *right) for f in of_forces]
     near = _near(view, forces)
+    if any(f.code == "unknown-chemistry" for f in forces.findings):
+        near &= False
     kept = [_if_near(f, view, near) for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
-    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, near)
+    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, _near(view, forces))
     facts |= {**judged.facts, **of_zeros}
     return found + stress + zeros
 

@@ -137,7 +137,8 @@ def _of_one_system(view: View, judged: Forces, loud: np.ndarray) -> Forces:
     tight = 2 * TIGHT if _off(factor) > np.log(8) else TIGHT  # so far off no foundation is
     sure = typical > KNOWN and wide < tight and loud.sum() >= 3
     both = [abs(np.log(x / AGREEING[name])) for x in (factor, rise) if x > 0]
-    if name != "eV/Å" and sure and len(both) == 2 and both[0] < NEAR and both[1] < 1.5 * NEAR:
+    alike = len(both) == 2 and max(both) < NEAR and abs(np.log(rise / factor)) < np.log(1.4)
+    if name != "eV/Å" and sure and alike:
         found = [_in_unit(view, loud, factor, [name], False)]
         right = [f / AGREEING[name] for f in judged.forces]
         return replace(judged, usable=True, forces=right, findings=found)
@@ -178,7 +179,7 @@ def as_energies(view: View, factor: float) -> bool:
     if not factor > 0:
         return False
     rise = slope(view.predicted, view.energy, view.groups)
-    return bool(rise > 0 and abs(np.log(rise / factor)) < np.log(1.35) and _off(rise) > 0.3)
+    return bool(rise > 0 and abs(np.log(rise / factor)) < NEAR and _off(rise) > 0.3)
 
 
 def _a_unit(factor: float, wide: float, own: Work) -> bool:
@@ -212,7 +213,7 @@ def _bohr_or_not(
     By the labels' own energies where they tell (if they are in eV), else by whether the foundation
     corrected by these forces explains the energies better.
     """
-    if own.cosine > _MOSTLY and 0.6 < own.ratio < 1.15:
+    if own.cosine > _MOSTLY and 0.3 < own.ratio < 1.15:
         return "eV/Å"
     if own.cosine > _MOSTLY and 1.3 < own.ratio < 2.4:
         return "eV/Bohr"
