@@ -13,7 +13,7 @@ from tunesmith.doctor.misplaced import explanations
 from tunesmith.doctor.statistics import nearest_factor, spread
 from tunesmith.doctor.units import FORCE_UNITS
 from tunesmith.doctor.view import View
-from tunesmith.doctor.work import agree, work
+from tunesmith.doctor.work import Part, agree, work
 
 #: how far a ratio may be from a unit's, and ratios of one unit from each other (logarithms)
 NEAR, TIGHT = float(np.log(1.6)), 0.5
@@ -65,7 +65,10 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
 
 def _confirmed(view: View, judged: Forces, where: np.ndarray) -> bool:
     """Whether the labels' own energies confirm the forces of these frames."""
-    return bool(where.any()) and agree(work(view, judged.forces, where, least=4))
+    parts: tuple[Part, ...] = ("forces", "forces of strained")
+    return bool(where.any()) and any(
+        agree(work(view, judged.forces, where, part=part, least=4)) for part in parts
+    )
 
 
 def _is_a_unit(view: View, judged: Forces, odd: np.ndarray, big: np.ndarray) -> bool:
@@ -78,6 +81,9 @@ def _is_a_unit(view: View, judged: Forces, odd: np.ndarray, big: np.ndarray) -> 
     name, _ = nearest_factor(float(np.median(ratio)), FORCE_UNITS)
     off = np.log(ratio / FORCE_UNITS[name])
     if name == "eV/Å" or abs(np.median(off)) > NEAR or spread(off) > TIGHT:
+        return False
+    others = judged.ratio[np.isfinite(judged.ratio) & ~odd]
+    if len(others) and abs(np.log(np.median(others))) > NEAR:  # lost in all of them
         return False
     side = np.sign(np.log(np.median(ratio)))
     as_far = big & (side * np.log(judged.ratio) > np.log(3.5))  # NaN: not seen

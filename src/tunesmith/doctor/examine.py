@@ -172,7 +172,10 @@ def _judge(
     judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
     right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
     found += [_if_known(f, own, *right) for f in of_forces]
-    kept = [f for f in judged.findings if not _one_level(f, view, forces)]
+    near = _near(view, forces)
+    if any(f.code == "unknown-chemistry" for f in forces.findings):
+        near &= False
+    kept = [_if_near(f, view, near) for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
     zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, _near(view, forces))
@@ -196,6 +199,14 @@ def _if_known(f: Finding, own: Work, correlation: object, ratio: object) -> Find
     return replace(f, severity="warning") if alone and not right else f
 
 
+def _if_near(f: Finding, view: View, near: np.ndarray) -> Finding:
+    """Another level as a warning, where the foundation does not know the forces of its frames: far
+    up a repulsive wall its energies are off as well."""
+    where = np.isin([frame.origin for frame in view.frames], f.frames)
+    lost = f.code == "mixed-levels" and near[where].mean() < 0.5
+    return replace(f, severity="warning") if lost else f
+
+
 def _near(view: View, forces: Forces) -> np.ndarray:
     """(n,) frames whose forces the foundation knows to an eV/Å; all, where nobody can tell."""
     if not forces.usable:
@@ -216,7 +227,7 @@ def _one_level(f: Finding, view: View, forces: Forces) -> bool:
 def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> list[Finding]:
     """As warnings, where the foundation knows the forces badly, and neither many frames nor the
     labels' own forces speak against the energies: its energies are then no better."""
-    known = abs(forces.likeness) >= WELL or np.isnan(forces.likeness)
+    known = forces.likeness >= WELL or np.isnan(forces.likeness)
     contradicted = np.isfinite(own.cosine) and not forces.agreed
     if known or (len(view.frames) >= HANDFUL and contradicted):
         return findings

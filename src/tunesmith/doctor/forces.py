@@ -28,7 +28,13 @@ from tunesmith.doctor.likeness import (
 )
 from tunesmith.doctor.misplaced import misplaced
 from tunesmith.doctor.paths import corrected
-from tunesmith.doctor.statistics import centred, nearest_factor, slope, spread
+from tunesmith.doctor.statistics import (
+    centred,
+    nearest_factor,
+    rank_correlation,
+    slope,
+    spread,
+)
 from tunesmith.doctor.units import AGREEING, FORCE_UNITS
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import Work, agree, work
@@ -94,7 +100,7 @@ def judge_forces(view: View, own: Work) -> Forces:
         where = seen & (cosine < -KNOWN)
         # a foundation that is lost points anywhere; most of the set, or its energies, must say so
         most = where[loud].mean() >= 0.8 and typical < -SURE and _a_unit(factor, wide, own)
-        if not (own.cosine < -EXACT or most):
+        if not (own.cosine < -EXACT or (most and not _energies_fall(view))):
             return replace(nothing, findings=[_unlike(view, nothing, loud)])
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
         found.append(finding("forces-sign", text, view.origins(where)))
@@ -133,7 +139,8 @@ def _of_one_system(view: View, judged: Forces, loud: np.ndarray) -> Forces:
     tight = 2 * TIGHT if _off(factor) > np.log(8) else TIGHT  # so far off no foundation is
     sure = typical > KNOWN and wide < tight and loud.sum() >= 3
     both = [abs(np.log(x / AGREEING[name])) for x in (factor, rise) if x > 0]
-    if name != "eV/Å" and sure and len(both) == 2 and both[0] < NEAR and both[1] < 1.5 * NEAR:
+    alike = len(both) == 2 and max(both) < NEAR and abs(np.log(rise / factor)) < np.log(1.4)
+    if name != "eV/Å" and sure and alike:
         found = [_in_unit(view, loud, factor, [name], False)]
         right = [f / AGREEING[name] for f in judged.forces]
         return replace(judged, usable=True, forces=right, findings=found)
@@ -160,13 +167,21 @@ def _off(factor: float) -> float:
     return float(abs(np.log(factor)))
 
 
+def _energies_fall(view: View) -> bool:
+    """Whether energies, too, fall where the foundation's rise: then it is lost here."""
+    inside = [g for g in view.groups if len(g) > 2]
+    x, y = (centred(e, inside) for e in (view.predicted, view.energy))
+    seen = np.isfinite(x)
+    return bool(seen.sum() > 4 and rank_correlation(x[seen], y[seen]) < -0.3)
+
+
 def as_energies(view: View, factor: float) -> bool:
     """Whether energies differ from the foundation's by the very factor of the forces: then both are
     of one system of units, and it is the foundation that is soft or stiff."""
     if not factor > 0:
         return False
     rise = slope(view.predicted, view.energy, view.groups)
-    return bool(rise > 0 and abs(np.log(rise / factor)) < np.log(1.35) and _off(rise) > 0.3)
+    return bool(rise > 0 and abs(np.log(rise / factor)) < NEAR and _off(rise) > 0.3)
 
 
 def _a_unit(factor: float, wide: float, own: Work) -> bool:
@@ -200,7 +215,7 @@ def _bohr_or_not(
     By the labels' own energies where they tell (if they are in eV), else by whether the foundation
     corrected by these forces explains the energies better.
     """
-    if own.cosine > _MOSTLY and 0.6 < own.ratio < 1.15:
+    if own.cosine > _MOSTLY and 0.3 < own.ratio < 1.15:
         return "eV/Å"
     if own.cosine > _MOSTLY and 1.3 < own.ratio < 2.4:
         return "eV/Bohr"

@@ -17,7 +17,7 @@ _PAIRS = 20  # of near structures, below which chance alone may make work and en
 FEW_PAIRS = 6
 _STRAIN = 1e-4  # of two cells: below it no work of a stress counts
 #: of `Work`: what chance does not reach in a few pairs; of one system of units
-_AGREED, _MOST, _ONE = 0.95, 0.75, (0.7, 1.3)
+_AGREED, _MOST, _ONE = 0.95, 0.75, (0.55, 1.3)
 
 
 Part = Literal["forces", "forces of strained", "stress"]
