@@ -20,7 +20,7 @@ import yaml
 import cago_water
 from resumable import say
 
-#: also where the calibration was not seen to hold, as the paper's procedure does; no further
+#: wherever the aim is, and no further than the calibration holds
 ATTACKS = ("attack", "attack-within")
 METHODS = (*ATTACKS, "max-uncertainty", "hot-md")
 #: attacks aim at so many times what members are expected to err by on the round's frames as they

@@ -40,7 +40,7 @@ def page(found: Record) -> str:
         parts.append(attacks(found["attacks"]))
     if found.get("learning"):
         parts += ["## Learning from one structure", against(found["learning"])]
-        parts += [learning(found["learning"]), proposals(found["learning"])]
+        parts += [f(found["learning"]) for f in (rounds, learning, proposals)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -143,6 +143,28 @@ def against(records: list[Record]) -> str:
     return markdown([*headings, *(f"{m} / it, paired" for m in ATTACKS), "stable members"], rows)
 
 
+def rounds(records: list[Record]) -> str:
+    """Members' force errors on plain frames round by round, means over seeds with standard errors,
+    meV/Å per component; and the last over the same of the other methods, seed by seed."""
+    rows = []
+    for (learner, system), by_method in courses(records).items():
+        for method in (m for m in METHODS if m in by_method):
+            own = list(by_method[method].values())
+            row = [learner, system, method]
+            for i in range(min(len(r["rounds"]) for r in own)):
+                labels = [r["rounds"][i]["labels"] for r in own]
+                least, most = min(labels), max(labels)
+                said = f"{least}" if least == most else f"{least}–{most}"
+                row.append(f"{_mean([1e3 * r['members'][str(i)] for r in own])} ({said})")
+            others = [m for m in METHODS if m in by_method and m not in (*ATTACKS, method)]
+            row.append(", ".join(f"{m} {_gain(by_method, method, m)}" for m in others))
+            rows.append(row)
+    longest = max((len(row) for row in rows), default=4)
+    rows = [[*row[:-1], *["–"] * (longest - len(row)), row[-1]] for row in rows]
+    names = [f"round {i} (labels)" for i in range(longest - 4)]
+    return markdown(["learner", "system", "", *names, "last / of others, paired"], rows)
+
+
 def _mean(values: list[float]) -> str:
     mean = f"{np.mean(values):.1f}"
     if len(values) < 2:
@@ -198,14 +220,22 @@ def proposals(records: list[Record]) -> str:
                 ratios = [_of_aim(a) for a in each if a.get("attacked") and "error" in a]
                 on = sum(a.get("on_target", 0) for a in each)
                 row = [learner, system, method, str(i), _mean(aims) if aims else "–"]
+                ends = sum(a["aim"] < a.get("wanted", a["aim"]) for a in each if "aim" in a)
+                below = sum(a["aim"] < a.get("plain", a["aim"]) for a in each if "aim" in a)
+                plain = [1e3 * a["plain"] for a in each if "plain" in a]
+                row += [f"{ends}, {below}" if aims else "–", f"{max(plain):.0f}" if plain else "–"]
                 row.append(f"{on} of {sum(a['attacked'] for a in each)}" if aims else "–")
                 row.append(str(sum(a.get("as_they_are", 0) for a in each)) if aims else "–")
                 row += [_mean(errors) if errors else "–", _two(ratios)]
+                there = [r["rounds"][i] for r in own.values() if len(r["rounds"]) > i]
+                refused = [c for x in there for c in x.get("chosen", ()) if c["refused"]]
                 row.append(str(sum(sum(a.get("filtered", {}).values()) for a in each)))
+                row.append(str(len(refused)))
                 broke = [run for a in each for run in a.get("runs", []) if run["wrong"] is not None]
                 rows.append([*row, str(len(broke))])
-    headings = ["learner", "system", "", "round", "aim, meV/Å", "on target", "as they are"]
-    headings += ["real error, rms", "attacks' / aim", "filtered", "runs that broke"]
+    headings = ["learner", "system", "", "round", "aim, meV/Å", "short of wanted, of plain"]
+    headings += ["largest plain, meV/Å", "on target", "as they are", "real error, rms"]
+    headings += ["attacks' / aim", "filtered", "label not learnt", "runs that broke"]
     return markdown(headings, rows)
 
 

@@ -177,15 +177,24 @@ def test_courses_are_held_against_each_other_seed_by_seed() -> None:
 def test_what_was_asked_for_is_held_against_what_was_aimed_at() -> None:
     records = [course("attack", 0, 0.8), course("attack", 1, 0.9)]
     told = cago_table.proposals(records).splitlines()[2]
-    front, end = (
-        "| scratch | box | attack | 1 | ",
-        "| 6 of 8 | 0 | 85.0 ± 5.0 | 1.06 ± 0.06 | 0 | 0 |",
-    )
-    assert told == f"{front}80.0 ± 0.0 {end}"
+    front = "| scratch | box | attack | 1 | 80.0 ± 0.0 | 0, 0 | – | 6 of 8 | 0 | 85.0 ± 5.0 |"
+    assert told == f"{front} 1.06 ± 0.06 | 0 | 0 | 0 |"
     # of frames that were not attacked nothing was aimed at
     for record, attacked in zip(records, (4, 0), strict=True):
         about = record["rounds"][1]["about"]
         about |= {"attacked": attacked, "as_they_are": 8 - attacked, "on_target": 0}
         about |= {"error_of_attacks": 0.04} if attacked else {}
+        about |= {"wanted": 0.2, "plain": 0.1 if attacked else 0.07}
+        record["rounds"][1]["chosen"] = [{"refused": "large"}, {"refused": None}]
     told = cago_table.proposals(records).splitlines()[2]
-    assert "| 0 of 4 | 12 | 85.0 ± 5.0 | 0.50 |" in told
+    assert "| 2, 1 | 100 | 0 of 4 | 12 | 85.0 ± 5.0 | 0.50 | 0 | 2 |" in told
+
+
+def test_errors_round_by_round_with_their_labels() -> None:
+    records = [course("attack", 0, 0.8), course("attack", 1, 0.9), course("hot-md", 0, 0.4)]
+    records[1]["rounds"][1]["labels"] = 7
+    attack, hot = cago_table.rounds(records).splitlines()[2:]
+    assert attack == (
+        "| scratch | box | attack | 120.0 ± 0.0 (5) | 85.0 ± 5.0 (7–9) | hot-md 2.00 (1) |"
+    )
+    assert hot == "| scratch | box | hot-md | 120.0 (5) | 40.0 (9) |  |"

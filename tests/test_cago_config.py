@@ -165,6 +165,15 @@ def test_rounds_may_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_b
         cago("acquire.times=1")
 
 
+def test_a_calibration_without_a_range_has_nothing_beyond() -> None:
+    assert cago("acquire.beyond_calibration=true").acquire.beyond_calibration
+    assert cago("calibrate=gamma").acquire.beyond_calibration is False
+    with pytest.raises(
+        ConfigError, match="gamma knows no range to be beyond; leave it out, or set"
+    ):
+        cago("acquire.beyond_calibration=true", "calibrate=gamma")
+
+
 def test_errors_are_held_against_the_aim_by_what_was_moved_there() -> None:
     about = {"attacked": 2, "on_target": 2, "calibration": "80 meV/Å is outside; choose it within"}
     about |= {"target": 0.08, "wanted": 0.08, "aim": 0.05, "plain": 0.06, "error": 0.09}

@@ -110,6 +110,12 @@ class CagoConfig(Settings):
             raise ConfigError(
                 f"acquire.attack.target: is target.forces, {self.target.forces}; leave it out."
             )
+        beyond = getattr(self.acquire, "beyond_calibration", False)
+        if beyond and not hasattr(self.calibrate, "reach"):
+            raise ConfigError(
+                f"acquire.beyond_calibration: {self.calibrate.kind} knows no range to be beyond; "
+                "leave it out, or set calibrate.kind to power-law."
+            )
         if (hot := getattr(self.acquire, "temperature", None)) is not None:
             self.explore.dynamics(1, hot)
         return self

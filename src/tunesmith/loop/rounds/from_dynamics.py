@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from tunesmith.calibrate import scores
 from tunesmith.calibrate.fewer import followed
 from tunesmith.config import CagoConfig
 from tunesmith.core import Calibration, Label, derived_seed
@@ -107,10 +108,10 @@ class FromDynamics:
         if not known.number or not labelled or len(known.posterior) < 2:
             return about
         found = np.array([real_error(known.posterior, c.atoms, label) for c, label in labelled])
-        about = about | {"error": _rms(found), "errors": found.tolist()}
+        about = about | {"error": scores.rmse(found), "errors": found.tolist()}
         attacked = np.array([bool(c.chosen.found) for c, _ in labelled])
         if about.get("as_they_are") and attacked.any():
-            about["error_of_attacks"] = _rms(found[attacked])
+            about["error_of_attacks"] = scores.rmse(found[attacked])
         return about
 
     def _seed(self, *name: object) -> int:
@@ -193,7 +194,7 @@ class FromDynamics:
         able = [one for one in frames if _can_start(self.acquire.attack, one.atoms)]
         forces = member_forces(posterior, [one.atoms for one in able])
         expected = [expected_error(said, law_followed) for said in forces]
-        plain = float(np.sqrt(np.mean(np.square(expected)))) if able else 0.0
+        plain = scores.rmse(np.array(expected)) if able else 0.0
         wanted = self.acquire.aim(self.target, plain)
         aim = wanted if self.acquire.beyond_calibration else within_reach(wanted, law)
         settings = aimed(self.acquire.attack, aim)
@@ -214,12 +215,12 @@ class FromDynamics:
             self.tools.screen.busy(f"round {known.number}: attack {done} of {len(moved)}")
 
         results = attack([able[i].atoms for i in moved], settings, adversaries.evaluate, ended)
-        made = dict(enumerate(able))  # in the frames' order, attacked or not
+        made = list(able)  # attacked or not, in their order
         for i, result, several in zip(moved, results, adversaries.members, strict=True):
             said = result.facts() | {"members": several}
             made[i] = _Seen(result.atoms, f"{able[i].origin}, attacked", found=said)
         stopped = Counter(result.reason for result in results)
-        return list(made.values()), {
+        return made, {
             "frames": len(frames),
             "attacked": len(moved),
             "as_they_are": len(kept),
@@ -280,10 +281,6 @@ def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> 
     assert std is not None
     components = std.forces if law is None else law.std(std.forces)
     return float(np.sqrt((components**2).sum(1)).max())
-
-
-def _rms(errors: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(errors**2)))
 
 
 def _rattled(start: Atoms, displacement: float, rng: np.random.Generator) -> Atoms:
