@@ -328,7 +328,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 def test_a_bug_is_called_one_and_its_traceback_kept(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> str:
+    def broken(*_: object, **__: object) -> str:
         raise ZeroDivisionError("somewhere deep")
 
     monkeypatch.setattr("tunesmith.config.template", broken)

@@ -16,6 +16,7 @@ from tunesmith.config import (
     load,
     template,
 )
+from tunesmith.config.reading import TEMPLATES
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, UnitError
 from tunesmith.registry import SECTIONS
@@ -184,7 +185,14 @@ def test_overrides_that_are_refused(override: str, sentence: str) -> None:
         ("tune:\n\tseed: 1", "line 2: not valid YAML"),
         ("seed: 1\n1: 2", "line 2: the name of a setting must be a text, not 1."),
         ("seed: !!python/object/apply:os.getcwd []", "line 1: not valid YAML"),
-        ("seed: *x", "line 1: not valid YAML"),
+        ("seed: *x", "line 1: not valid YAML: a text that begins with * must stand in quotes."),
+        ("tune:\n\tseed: 1", "line 2: not valid YAML: a tab; indent with spaces."),
+        ("a:\n  b: 1\n c: 2", "line 3: not valid YAML: this line is not indented as"),
+        ("a:\n  b: 1\n   c: 2", "line 3: not valid YAML: a ':' where none can stand; look at"),
+        ("a: b: 1", "line 1: not valid YAML: a ':' where none can stand; look at"),
+        ("a: 1\nb\nc: 2", "line 3: not valid YAML: a line here has no ':'"),
+        ("a: [1, 2\nb: 3", "line 2: not valid YAML: a bracket is opened and not closed"),
+        ("a: 'b\nc: 2", "line 2: not valid YAML: a quote or bracket is opened and never closed."),
     ],
 )
 def test_yaml_errors_say_file_and_line(tmp_path: Path, text: str, sentence: str) -> None:
@@ -308,6 +316,14 @@ def test_the_template_of_run_is_the_default_run(tmp_path: Path) -> None:
 REFERENCES = settings.SECTIONS["reference"]
 #: all but a pool's own labels, which `template pool` shows
 ENGINES = [kind for kind in REFERENCES.entries if hasattr(REFERENCES.get(kind), "label")]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_short_template_is_the_same_configuration(tmp_path: Path, name: str) -> None:
+    cls = TEMPLATES[name][0]
+    short = template(name, short=True)
+    assert len(short.splitlines()) < 12
+    assert load(cls, file(tmp_path, short)) == load(cls, file(tmp_path, template(name)))
 
 
 @pytest.mark.parametrize("kind", ENGINES)

@@ -12,7 +12,7 @@ import tunesmith
 ROOT = Path(tunesmith.__file__).parent
 #: what may import what: only lower levels, and one's own folder
 LEVELS = [
-    {"errors"},
+    {"errors", "words"},
     {"units", "core", "registry", "yamltext"},
     {"files", "settings"},
     {"tensor_files"},

@@ -1,5 +1,6 @@
 """What needs no model does not wait for one: no package that takes seconds is imported for it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,26 @@ def test_nothing_heavy_is_imported(command: str, tmp_path: Path) -> None:
     assert "tunesmith" in found
     assert not found & set(HEAVY)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, "1"), ("2", "2")])
+def test_threads_are_the_users_and_one_by_default(given: str | None, threads: str) -> None:
+    """Of every command, whatever library is loaded later."""
+    code = """
+import sys
+from tunesmith import cli
+assert "numpy" not in sys.modules, "it would have its threads by now"
+sys.argv = ["tunesmith", "--version"]
+try:
+    cli.main()
+except SystemExit:
+    pass
+import torch
+print(torch.get_num_threads())
+"""
+    env = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
+    env |= {} if given is None else {"OMP_NUM_THREADS": given}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == [threads], done.stderr

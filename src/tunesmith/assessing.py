@@ -13,6 +13,7 @@ from tunesmith.data.checks import require_some_labels, separate_isolated
 from tunesmith.data.formats import read_contents, write_frames
 from tunesmith.errors import ConfigError, DataError, RunFolderError
 from tunesmith.registry import nearest
+from tunesmith.words import counted
 
 
 def thresholds(texts: Sequence[str]) -> dict[str, units.Quantity]:
@@ -65,7 +66,7 @@ def assess(
     notes.print(f"{path.name}: {read.keys}", markup=False)
     frames, isolated = separate_isolated(read.frames)
     if isolated:
-        notes.print(f"{path.name}: {len(isolated)} isolated atoms are not compared")
+        notes.print(f"{path.name}: {counted(len(isolated), 'isolated atom')} not compared")
     # what takes seconds to import, after all that can be found wrong without it
     from tunesmith.report.evaluate import evaluate
     from tunesmith.report.evaluation import with_spread

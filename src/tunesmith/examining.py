@@ -25,6 +25,7 @@ from tunesmith.doctor.findings import (
 from tunesmith.doctor.unused import judge_unused
 from tunesmith.errors import DataError
 from tunesmith.uncertainty.ensemble import open_model
+from tunesmith.words import counted
 
 Keys = tuple[str | None, str | None, str | None]
 _SHOWN = 3  # frames named for each finding
@@ -111,7 +112,7 @@ class _Reader:
 def show(summary: dict[str, Any], screen: Console) -> None:
     """Keys and counts, the findings as a table, and the verdict in one line."""
     for file in summary["files"]:
-        text = f"{file['file']}: {file['structures']} structures; {file['keys']}"
+        text = f"{file['file']}: {counted(file['structures'], 'structure')}; {file['keys']}"
         screen.print(text, markup=False)
     facts = summary["facts"]
     for name in ("train", "valid", "test"):
@@ -146,8 +147,9 @@ def _counts(facts: dict[str, Any]) -> str:
     shown = ", ".join(f"{formula} {n}" for formula, n in formulas[:6])
     more = f" and {len(formulas) - 6} more" if len(formulas) > 6 else ""
     return (
-        f"{facts['structures']} structures, {facts['atoms']} atoms of {' '.join(facts['elements'])}"
-        f"; {facts['periodic']} periodic, {facts['with_stress']} with stress; {shown}{more}"
+        f"{counted(facts['structures'], 'structure')}, {facts['atoms']} atoms of "
+        f"{' '.join(facts['elements'])}; {facts['periodic']} periodic, "
+        f"{facts['with_stress']} with stress; {shown}{more}"
     )
 
 

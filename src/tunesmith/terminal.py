@@ -48,12 +48,19 @@ def only_results() -> Iterator[None]:
         os.close(kept)
 
 
-def give(result: Any, as_json: bool, show: Callable[[Console], None]) -> None:
-    """Print a result: as JSON for programs, or the way ``show`` prints it for people."""
+def give(
+    result: Any, as_json: bool, show: Callable[[Console], None], after: str | None = None
+) -> None:
+    """Print a result: as JSON for programs, or the way ``show`` prints it for people.
+
+    after: the command that people give next, for them alone.
+    """
     if as_json:
         sys.stdout.write(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    else:
-        show(Console(highlight=False, soft_wrap=True))
+        return
+    show(Console(highlight=False, soft_wrap=True))
+    if after:
+        notes().print(f"next: {after}", markup=False)
 
 
 def progress(console: Console) -> Progress:

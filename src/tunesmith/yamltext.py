@@ -77,10 +77,29 @@ def parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(error.problem or "cannot be read").split())
-        raise ConfigError(f"{where}{line}: not valid YAML ({problem}).") from None
+        raise ConfigError(f"{where}{line}: not valid YAML: {_said(error)}.") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{where}: not valid YAML ({str(error).splitlines()[0]}).") from None
+
+
+#: part of what PyYAML says → what is likely to be wrong, and the cure
+_PROBLEMS = {
+    "mapping values are not allowed": "a ':' where none can stand; look at the indentation of this "
+    "line and the one before, and put a text that holds ': ' in quotes",
+    "'\\t'": "a tab; indent with spaces",
+    "expected <block end>": "this line is not indented as the lines it belongs to",
+    "could not find expected ':'": "a line here has no ':'; write NAME: VALUE",
+    "unexpected end of stream": "a quote or bracket is opened and never closed",
+    "expected ',' or": "a bracket is opened and not closed, or a comma is missing",
+    "found undefined alias": "a text that begins with * must stand in quotes",
+    "cannot start any token": "a text that begins with this character must stand in quotes",
+}
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong in words of a user, not of a parser."""
+    problem = " ".join(str(error.problem or "cannot be read").split())
+    return next((words for part, words in _PROBLEMS.items() if part in problem), problem)
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -76,11 +76,12 @@ def test_a_label_that_does_not_fit_the_last_is_a_failure(
 ) -> None:
     """Said twice, but its forces are not the gradient of the energies."""
     out = tmp_path / "run"
-    spoil(monkeypatch, change, {3, 4})
+    calls = spoil(monkeypatch, change, {3, 4})
     skip = ("loop.on_failure=skip", "loop.retry_after=1 fs")
     summary = run(config(start(tmp_path), *skip), out)
     assert failures(out) == ["inconsistent"]
     assert summary["failed_calls"] == 1
+    assert summary["reference_calls"] == len(calls)
     right = [abs(f.label.energy + 155) < 5 for f in LabelStore(out / "labels.db").labels()]
     assert all(right)
 
@@ -93,7 +94,8 @@ def test_what_is_said_twice_is_learnt_and_said(
     far = ("acquire.max_gap=8 fs", "explore.time=9 fs", "explore.temperature=1500 K")
     calls = spoil(monkeypatch, a_little_higher, set(range(2, 1000)))
     console = Console(record=True, width=200, file=io.StringIO())
-    run(config(files, *far), tmp_path / "run", console)
+    summary = run(config(files, *far), tmp_path / "run", console)
+    assert summary["reference_calls"] == len(calls), "second calls count"
     assert "the reference says the same" in console.export_text()
     kept = [e.extra for e in LabelStore(tmp_path / "run" / "labels.db").entries() if e.extra]
     assert sum("asked_again" in extra for extra in kept) >= 1

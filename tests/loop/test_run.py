@@ -66,6 +66,28 @@ def test_the_summary_says_what_the_store_knows(whole: tuple[Path, Any]) -> None:
     }
 
 
+def test_text_and_picture_name_the_same_moment(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def picture(records: Any, *_: Any, **__: Any) -> None:
+        seen.extend(records)
+
+    monkeypatch.setattr("tunesmith.report.onthefly.picture", picture)
+    run(config(files), tmp_path / "one")
+    assert len(seen) >= 2
+    assert [r.clock for r in seen] == pytest.approx([r.time for r in seen])
+    seen.clear()
+    two = ("explore.walkers=2", "acquire.max_gap=1.5 fs")
+    run(config(files, *two), tmp_path / "two")
+    assert {r.walker for r in seen} == {0, 1}
+    # in turns: the second walker moves when the first has
+    behind = [0.5 if r.walker == 0 and r.time else 0 for r in seen]
+    together = [2 * r.time - less for r, less in zip(seen, behind, strict=True)]
+    assert [r.clock for r in seen] == pytest.approx(together)
+
+
 def test_the_committee_is_what_mace_takes_and_its_mean_is_ours(whole: tuple[Path, Any]) -> None:
     out, summary = whole
     paths = sorted(str(p) for p in (out / "members").glob("*.model"))

@@ -48,6 +48,11 @@ def test_a_near_name_is_suggested() -> None:
         zoo.load("organic-sx")
 
 
+def test_an_older_name_of_a_family_lists_its_models() -> None:
+    with pytest.raises(ModelError, match=r"no model 'mace-mp-0'; of mace-mp there are mace-mp:sm"):
+        zoo.load("mace-mp-0")
+
+
 def test_files_are_told_apart_without_loading_them(tmp_path: Path) -> None:
     """By what the pickle's instructions say; they are never run."""
 

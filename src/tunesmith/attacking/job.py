@@ -200,6 +200,7 @@ def show(summary: Mapping[str, Any], screen: Console) -> None:
     names = ["start", "end", "off by", "largest", "moved"]
     names += [*["strain"] * strained, "calls", "stopped"]
     table = Table(Column("structure", overflow="fold"), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.title, table.title_justify = "force errors in meV/Å, distances moved in Å", "left"
     for name in [*names, *["real error"] * labelled]:
         table.add_column(name, no_wrap=True, min_width=len(name))
     for row in summary["structures"]:

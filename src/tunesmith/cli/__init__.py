@@ -1,5 +1,6 @@
 """The command line: options in, one call, result out. Heavy imports wait for their command."""
 
+import os
 import sys
 from importlib.metadata import version as package_version
 from typing import Annotated
@@ -65,5 +66,10 @@ for command in (  # in the order of the help
 
 
 def main() -> None:
-    """Entry point of the ``tunesmith`` program."""
+    """Entry point of the ``tunesmith`` program.
+
+    Numerical libraries, none of which is loaded yet, use one thread unless ``OMP_NUM_THREADS`` says
+    otherwise: most of what they are asked is so small that more of them wait for each other.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(terminal.run(app, sys.argv[1:]))

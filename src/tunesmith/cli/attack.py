@@ -1,6 +1,7 @@
 """`tunesmith attack`: structures of a chosen error."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -71,5 +72,8 @@ def attack(
         task = job.prepare(settings, frames, out, store)
         with terminal.progress(terminal.notes()) as bar:
             summary = job.run(task, bar)
-    terminal.give(summary, json, lambda screen: job.show(summary, screen))
+    after = f"tunesmith label {quote(str(out))} --reference KIND --out LABELS.xyz"
+    if summary["n_labelled"]:
+        after = f"tunesmith tune --train LEARNT.xyz {quote(str(out))} --out FOLDER"
+    terminal.give(summary, json, lambda screen: job.show(summary, screen), after)
     raise typer.Exit(1 if summary["n_failed"] else 0)

@@ -93,6 +93,10 @@ def check(
     with terminal.only_results():
         notes = terminal.notes()
         summary = job.check(wanted, notes, terminal.progress(notes))
-    terminal.give(summary, json, lambda screen: job.show(summary, screen))
     of = summary["stable_members"]
-    raise typer.Exit(0 if of["k"] == of["n"] else 1)
+    stable = of["k"] == of["n"]
+    after = f"atoms.calc = tunesmith.Calculator({model!r}) in Python"
+    if not stable:
+        after = "teach it more of what it met there: tunesmith run (docs/run.md), or attack"
+    terminal.give(summary, json, lambda screen: job.show(summary, screen), after)
+    raise typer.Exit(0 if stable else 1)

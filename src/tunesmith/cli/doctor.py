@@ -1,6 +1,7 @@
 """`tunesmith doctor`: look at a data set."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -71,5 +72,8 @@ def doctor(
             accept=accept or (),
             forces_only=forces_only,
         )
-    terminal.give(summary, json, lambda screen: examining.show(summary, screen))
-    raise typer.Exit(0 if summary["fit_for_training"] else 1)
+    learnt = " ".join(quote(name) for name in named)
+    after = f"tunesmith tune --model {quote(model)} --train {learnt} --out FOLDER"
+    fit = summary["fit_for_training"]
+    terminal.give(summary, json, lambda screen: examining.show(summary, screen), after * fit)
+    raise typer.Exit(0 if fit else 1)

@@ -1,6 +1,7 @@
 """`tunesmith evaluate`: a model against labels."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -71,4 +72,5 @@ def evaluate(
             predictions=predictions,
             notes=terminal.notes(),
         )
-    terminal.give(summary, json, lambda screen: assessing.show(summary, screen))
+    after = f"tunesmith check {quote(model)} START.xyz (is it stable in dynamics?)"
+    terminal.give(summary, json, lambda screen: assessing.show(summary, screen), after)

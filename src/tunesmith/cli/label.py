@@ -1,6 +1,7 @@
 """`tunesmith label`: ask a reference."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -48,5 +49,6 @@ def label(
         notes.print(f"{frames.name}: {note}", markup=False)
     with terminal.only_results(), terminal.progress(notes) as bar:
         labelling.run(job, engine, bar)
-    terminal.give(job.summary(), json, job.show)
+    after = f"tunesmith doctor {quote(str(out))}" if job.labelled else None
+    terminal.give(job.summary(), json, job.show, after)
     raise typer.Exit(1 if job.failures else 0)

@@ -28,7 +28,8 @@ def strategies(json: Json = False) -> None:
             table.add_row(name, s.moves, s.held, kind, rate, s.when)
         screen.print(table)
 
-    terminal.give([{"name": n, **asdict(s)} for n, s in STRATEGIES.items()], json, show)
+    after = "tunesmith tune --train FILE --strategy NAME --out FOLDER"
+    terminal.give([{"name": n, **asdict(s)} for n, s in STRATEGIES.items()], json, show, after)
 
 
 def models(json: Json = False) -> None:
@@ -52,4 +53,5 @@ def models(json: Json = False) -> None:
             # as it is written: brackets are no markup
             screen.print(Text(title), table)
 
-    terminal.give([asdict(e) for e in entries], json, show)
+    after = "tunesmith tune --model NAME --train FILE --out FOLDER"
+    terminal.give([asdict(e) for e in entries], json, show, after)

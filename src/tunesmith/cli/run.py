@@ -1,6 +1,7 @@
 """`tunesmith run`: a whole loop."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -47,7 +48,9 @@ def run(
         else:
             summary = job.run(settings, folder, terminal.notes())
     if dry_run:
-        terminal.give(cost, json, lambda screen: estimate.show(cost, screen))
+        after = "the same without --dry-run"
+        terminal.give(cost, json, lambda screen: estimate.show(cost, screen), after)
         return
-    terminal.give(summary, json, lambda screen: job.show(summary, screen))
+    after = f"tunesmith check {quote(str(folder))} START.xyz (is it stable where you will use it?)"
+    terminal.give(summary, json, lambda screen: job.show(summary, screen), after)
     raise typer.Exit(0 if summary["as_asked"] else 1)

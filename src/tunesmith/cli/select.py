@@ -1,6 +1,7 @@
 """`tunesmith select`: what to label of a pool."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -109,4 +110,7 @@ def select(
     with terminal.only_results():
         notes = terminal.notes()
         summary = job.select(wanted, notes, terminal.progress(notes))
-    terminal.give(summary, json, lambda screen: job.show(summary, screen))
+    after = f"tunesmith label {quote(str(out))} --reference KIND --out LABELS.xyz"
+    if summary["n_chosen_with_label"] == summary["n_chosen"]:
+        after = f"tunesmith tune --train {quote(str(out))} --out FOLDER (they have labels already)"
+    terminal.give(summary, json, lambda screen: job.show(summary, screen), after)

@@ -13,6 +13,7 @@ def template(
         str, typer.Argument(metavar="tune|label|run|pool|cago|attack", help="Which configuration.")
     ],
     set_: Set = None,
+    short: Annotated[bool, typer.Option("--short", help="Only what is needed.")] = False,
     json: Json = False,
 ) -> None:
     """Print a configuration to start from.
@@ -23,5 +24,5 @@ def template(
     """
     from tunesmith import config
 
-    text = config.template(what, set_ or ())
+    text = config.template(what, set_ or (), short=short)
     terminal.give({"template": what, "yaml": text}, json, lambda _: print(text, end=""))

@@ -1,6 +1,7 @@
 """`tunesmith trust`: vouch for a model file."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -25,4 +26,7 @@ def trust(
     text = f"""{file} is trusted from now on: loading it may run any code it contains.
 sha256 {digest}
 remembered in {trusted.registry_path()}; delete its line there to take the trust back."""
-    terminal.give(result, json, lambda _: print(text))
+    after = (
+        f"tunesmith evaluate {quote(str(file))} LABELLED.xyz, or tune --model {quote(str(file))}"
+    )
+    terminal.give(result, json, lambda _: print(text), after)

@@ -1,6 +1,7 @@
 """`tunesmith tune`: learn from labels there are."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -81,4 +82,5 @@ def tune(
 
     with terminal.only_results():
         summary = fine_tune(settings, out, terminal.notes())
-    terminal.give(summary, json, lambda screen: screen.print(f"done: {out / 'final.model'}"))
+    after = f"tunesmith evaluate {quote(str(out))} TEST.xyz (labelled structures it has not seen)"
+    terminal.give(summary, json, lambda screen: screen.print(f"done: {out / 'final.model'}"), after)

@@ -86,8 +86,9 @@ def dump(config: Settings) -> str:
     return yamltext.write(plain(config))
 
 
-def template(name: str, overrides: Sequence[str] = ()) -> str:
-    """Every setting of a command with its default and what it means, as YAML.
+def template(name: str, overrides: Sequence[str] = (), *, short: bool = False) -> str:
+    """Every setting of a command with its default and what it means, as YAML; short: only what is
+    needed.
 
     name: one of `TEMPLATES`. overrides: texts such as ``"reference.kind=cp2k"``. What has
     no default is marked as needed.
@@ -95,11 +96,15 @@ def template(name: str, overrides: Sequence[str] = ()) -> str:
     if name not in TEMPLATES:
         raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
     cls, start = TEMPLATES[name]
-    raw = cls.filled(merged(cls, start, overrides, {}))
+    least = merged(cls, start, overrides, {})
+    raw = cls.filled(least)
     with contextlib.suppress(settings.NotGivenError):
         build(cls, raw)  # whatever else is wrong is said
     file = "FILE" if cls in (RunConfig, *RUNS.values()) else "--config FILE"
     command = "run" if file == "FILE" else name
+    if short:
+        full = f"all settings: tunesmith template {name}"
+        return f"# tunesmith {command} {file}: what is needed; {full}\n{yamltext.write(least)}"
     return "\n".join([f"# tunesmith {command} {file}: every setting", *_lines(cls, raw, ""), ""])
 
 

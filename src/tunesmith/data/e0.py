@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from tunesmith.core import E0s, Frame
 from tunesmith.data.checks import symbols
 from tunesmith.errors import ConfigError, DataError
+from tunesmith.words import counted
 
 METHODS = ("auto", "isolated", "reestimate", "foundation", "average", "table")
 #: eV per atom that E0s may leave to learn before others are taken: foundation models of isolated,
@@ -206,7 +207,8 @@ def _reestimate(
     shift, rows = minimum_norm(frames, _labels(frames) - _finite(frames, predicted))
     values = {z: e0 + shift.get(z, 0.0) for z, e0 in foundation.items()}
     reason = (
-        f"E0s: the foundation model's, shifted to fit {len(frames)} labels by least squares, {why}."
+        f"E0s: the foundation model's, shifted to fit {counted(len(frames), 'label')} by least "
+        f"squares, {why}."
     )
     return _fitted(values, "reestimate", reason, shift.keys(), rows, foundation)
 

@@ -14,6 +14,7 @@ from tunesmith.doctor.statistics import nearest_factor, spread
 from tunesmith.doctor.units import FORCE_UNITS
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import Part, agree, work
+from tunesmith.words import counted
 
 #: how far a ratio may be from a unit's, and ratios of one unit from each other (logarithms)
 NEAR, TIGHT = float(np.log(1.6)), 0.5
@@ -37,7 +38,7 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
     if _confirmed(view, judged, turned):  # stretched bonds, say: it is the foundation that is off
         turned &= False
     if turned.any() and turned.sum() < seen.sum():
-        text = f"in {turned.sum()} frames the forces point against the foundation's"
+        text = f"in {counted(turned.sum(), 'frame')} the forces point against the foundation's"
         # where the sign alone is wrong the lengths are right; where nothing is known they are not
         alike = np.mean(np.abs(np.log(ratio[turned])) < np.log(2)) >= 0.75
         sure = alike and _several(turned.sum(), seen.sum())
@@ -47,13 +48,16 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
     if _confirmed(view, judged, odd):
         odd &= False
     if odd.any() and not _is_a_unit(view, judged, odd, big):
-        text = f"in {odd.sum()} frames the forces are much larger or smaller than the foundation's"
+        text = (
+            f"in {counted(odd.sum(), 'frame')} the forces are much larger or smaller than the "
+            "foundation's"
+        )
         found.append(finding("outlier-forces", text, view.origins(odd)))
     elif odd.any():
         name, near = nearest_factor(float(np.median(ratio[odd])), FORCE_UNITS)
         text = (
-            f"in {odd.sum()} frames the forces are {np.median(ratio[odd]):.3g} times the "
-            f"foundation's: they look like {' or '.join([name, *near])}"
+            f"in {counted(odd.sum(), 'frame')} the forces are {np.median(ratio[odd]):.3g} times "
+            f"the foundation's: they look like {' or '.join([name, *near])}"
         )
         found.append(finding("unit-forces", text, view.origins(odd)))
     strange = seen & big & ~odd & ~turned & (cosine < min(like, 0.6))
@@ -120,11 +124,11 @@ def _strange(view: View, judged: Forces, where: np.ndarray) -> Finding:
     judged_by_energy = np.isfinite(work(view, judged.forces, where, least=4).cosine)
     if known and telling and elsewhere and judged_by_energy:
         text = (
-            f"in {len(chosen)} frames the forces have nothing to do with the foundation's, though "
-            "elsewhere they have: of another frame, or atoms in another order"
+            f"in {counted(len(chosen), 'frame')} the forces have nothing to do with the "
+            "foundation's, though elsewhere they have: of another frame, or atoms in another order"
         )
         return finding("forces-shuffled", text, view.origins(where))
-    text = f"in {len(chosen)} frames the forces are unlike the foundation's"
+    text = f"in {counted(len(chosen), 'frame')} the forces are unlike the foundation's"
     return finding("outlier-forces", text, view.origins(where))
 
 
@@ -149,7 +153,7 @@ def _outliers(view: View, judged: Forces, where: np.ndarray) -> list[Finding]:
         return []
     worst = int(np.argmax([e.max() if f else 0 for e, f in zip(errors, far, strict=True)]))
     text = (
-        f"in {far.sum()} frames single atoms' forces are far from the foundation's: by "
+        f"in {counted(far.sum(), 'frame')} single atoms' forces are far from the foundation's: by "
         f"{errors[worst].max():.1f} eV/Å in {view.frames[worst].origin}"
     )
     return [finding("outlier-forces", text, view.origins(far))]

@@ -11,6 +11,7 @@ from tunesmith.data.checks import check_structures, is_isolated, symbols
 from tunesmith.data.stream import Stream
 from tunesmith.doctor.sets import Known, digest, fingerprint
 from tunesmith.errors import DataError
+from tunesmith.words import counted
 
 #: what structures are left out as that the labelled ones hold
 LABELLED = "labelled already"
@@ -96,7 +97,7 @@ def look(
         )
     if not numbers:
         counts = [f"{n} {name}" for name, n in left_out.items() if n or name == LABELLED]
-        left = ", ".join([*counts, f"{isolated} isolated atoms"])
+        left = ", ".join([*counts, counted(isolated, "isolated atom")])
         raise DataError(f"the pool has no candidate ({left}); give structures to choose from.")
     copies = len(digests) - len(np.unique(digests))
     rows = np.array(numbers)

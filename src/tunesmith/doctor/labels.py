@@ -11,6 +11,7 @@ from tunesmith.data.formats import Beside
 from tunesmith.doctor.codes import Severity
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import size_of
+from tunesmith.words import counted
 
 #: eV/Å, and share of the rms force: a mean force per atom below is a matter of grids
 NET, NET_SHARE = 0.02, 0.01
@@ -38,13 +39,16 @@ def judge_labels(
     labelled = [(f, f.label) for f in frames if f.label is not None]
     broken = [f for f, label in labelled if not _finite(label) or not _shaped(f, label)]
     if broken:
-        text = f"{len(broken)} frames: energy, forces or stress are not finite numbers"
+        text = f"{counted(len(broken), 'frame')}: energy, forces or stress are not finite numbers"
         found.append(finding("not-finite", text, [f.origin for f in broken]))
     bad = {id(f) for f in broken}
     sound = [f for f, _ in labelled if id(f) not in bad]
     same = _same_forces(sound)
     if same:
-        text = f"in {len(same)} frames every atom has the same force, or forces are those of others"
+        text = (
+            f"in {counted(len(same), 'frame')} every atom has the same force, or forces are "
+            "those of others"
+        )
         found.append(finding("forces-same", text, [f.origin for f in same]))
     bad = {id(f) for f in same}
     found += _stress(sound)
@@ -157,8 +161,9 @@ def _free(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding
     if off.max() < 2e-5:
         return []
     text = (
-        f"in {len(where)} frames the energy in use lies {1e3 * np.median(off):.2g} meV/atom above "
-        f"another that the file has, which must be the free energy (spread {1e3 * np.std(off):.2g})"
+        f"in {counted(len(where), 'frame')} the energy in use lies {1e3 * np.median(off):.2g} "
+        f"meV/atom above another that the file has, which must be the free energy "
+        f"(spread {1e3 * np.std(off):.2g})"
     )
     return [finding("free-energy", text, [f.origin for f in where])]
 
@@ -224,8 +229,8 @@ def constrained(
         return where & False, []
     origins = [frames[int(k)].origin for k in np.flatnonzero(where)]
     text = (
-        f"in {where.sum()} frames up to {atoms} atoms have forces of exactly zero where the "
-        "foundation pulls: constraints, or placeholders"
+        f"in {counted(where.sum(), 'frame')} up to {counted(atoms, 'atom')} have forces of "
+        "exactly zero where the foundation pulls: constraints, or placeholders"
     )
     # constraints are of a whole calculation; a few frames may have zeros of other reasons
     severity: Severity | None = None if where.mean() > _MANY else "warning"

@@ -8,6 +8,7 @@ import numpy as np
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.statistics import centred, clusters, least_absolute, spread
 from tunesmith.doctor.view import View
+from tunesmith.words import counted
 
 _GROSS = 3.0  # eV per atom, which no foundation is off by within one composition
 _SOFT = 0.35  # of the foundation's own energy difference: what its error may be
@@ -73,18 +74,18 @@ def _why_other(
     misfit = {name: np.abs(values - there) / size_of for name, values in scaled.items()}
     best = min(misfit, key=lambda name: float(np.median(misfit[name])))
     if np.mean(misfit[best] < 0.02) > 0.6:
-        text = f"in {len(where)} frames the energy looks like {best}, elsewhere like eV"
+        text = f"in {counted(len(where), 'frame')} the energy looks like {best}, elsewhere like eV"
         return finding("energy-per-atom" if "atom" in best else "unit-energy", text, origins)
     bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
     if many and np.mean(bound & (off > 2 * size)) > 0.6:
         text = (
-            f"in {len(where)} frames the energy is like that of binding, elsewhere it is total "
-            f"({off:.1f} eV apart)"
+            f"in {counted(len(where), 'frame')} the energy is like that of binding, elsewhere it "
+            f"is total ({off:.1f} eV apart)"
         )
         return finding("e0-mixed", text, origins)
     text = (
-        f"{len(where)} frames differ from others of their composition by {off:.2f} eV more than "
-        "the foundation says"
+        f"{counted(len(where), 'frame')} differ from others of their composition by {off:.2f} eV "
+        "more than the foundation says"
     )
     return finding("mixed-levels" if many else "outlier-energy", text, origins)
 

@@ -11,6 +11,7 @@ from tunesmith.data.checks import check_cell, check_overlaps, is_isolated, symbo
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.statistics import spread
 from tunesmith.errors import DataError
+from tunesmith.words import counted
 
 #: nearest neighbours over the sum of covalent radii, median of a set: what bonds allow
 CLOSEST, FURTHEST = 0.72, 1.45
@@ -38,7 +39,9 @@ def judge_structures(
         else:
             sound.append(frame)
     findings = [
-        finding(code, f"{len(rows)} frames: {rows[0][1]}", [origin for origin, _ in rows])
+        finding(
+            code, f"{counted(len(rows), 'frame')}: {rows[0][1]}", [origin for origin, _ in rows]
+        )
         for code, rows in found.items()
     ]
     return sound, findings + _unit(frames, findings) + _electrons(frames) + _few(frames)
@@ -104,10 +107,10 @@ def _unit(frames: Sequence[Frame], findings: list[Finding]) -> list[Finding]:
     n = len(rows)
     if (ratios > FURTHEST).mean() >= _NEARLY_ALL and ratios.min() > 1.2 and wide < _ONE_FACTOR:
         guess = "Bohr" if ratio < 4 else "nm or pm"
-        text = f"in {n} frames bonds are {ratio:.2f} times as long as they should be: "
+        text = f"in {counted(n, 'frame')} bonds are {ratio:.2f} times as long as they should be: "
     elif (ratios < CLOSEST).mean() >= _NEARLY_ALL and ratio < _SQUEEZED:
         guess = "nm" if ratio < 0.2 else "Bohr, converted twice"
-        text = f"in {n} frames bonds are only {ratio:.2f} of what they should be: "
+        text = f"in {counted(n, 'frame')} bonds are only {ratio:.2f} of what they should be: "
     else:
         return []
     odd = [origin for origin, r in rows if not CLOSEST < r < FURTHEST]

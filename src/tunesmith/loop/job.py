@@ -22,6 +22,7 @@ from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
 from tunesmith.references.base import NO_NUMBERS
 from tunesmith.tune import folder, written
+from tunesmith.words import counted
 
 
 def run(
@@ -34,10 +35,11 @@ def run(
     number of threads, or, when finished, only returns the summary. A longer ``explore.time``, or
     more ``explore.rounds``, extend a finished run.
 
-    Raises `TunesmithError`s of one sentence; what was done by then is kept.
+    What happens is said on ``console``, stderr where none is given. Raises `TunesmithError`s of one
+    sentence; what was done by then is kept.
     """
     out = Path(out)
-    console = console or Console(stderr=True, quiet=True)
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     known = folder.stored(out, config, may_change(config))
     ready = prepared(config, console.print)
     if known is not None:
@@ -97,7 +99,9 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
         at, seconds = checkpoint.load(out, config.explore, start)
         tools.watch.add(seconds)
         frames = labels.frames(at.keys)
-        tools.screen.say(f"going on at {1e-3 * at.clock:.4f} ps with {len(at.keys)} labels ({out})")
+        tools.screen.say(
+            f"going on at {1e-3 * at.clock:.4f} ps with {counted(len(at.keys), 'label')} ({out})"
+        )
         if remark := labels.store.remark():
             tools.screen.say(remark)
         folder.claim(out, config, ready.identity)

@@ -7,7 +7,7 @@ from typing import Any
 from ase import Atoms
 
 from tunesmith.core import Failure, Frame, Label, Reference
-from tunesmith.data.rows import canonical, label_key
+from tunesmith.data.rows import Entry, canonical, label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import CheckpointError
 from tunesmith.loop.stopwatch import Stopwatch
@@ -101,9 +101,10 @@ class Labels:
         return [_labelled(entries[k].frame, entries[k].outcome) for k in keys]
 
     def calls(self) -> int:
-        """How often the reference has answered, failures included."""
+        """How often the reference has answered, failures and second answers included."""
         ours = canonical(self.identity)
-        return sum(canonical(e.identity) == ours for e in self.store.entries())
+        entries = (e for e in self.store.entries() if canonical(e.identity) == ours)
+        return sum(2 if _twice(e) else 1 for e in entries)
 
 
 class _Watched:
@@ -119,6 +120,13 @@ class _Watched:
     def label(self, atoms: Atoms) -> Label | Failure:
         with self._watch.part("reference"):
             return self._reference.label(atoms)
+
+
+def _twice(entry: Entry) -> bool:
+    """Whether a label was doubted, and asked for once more."""
+    if isinstance(entry.outcome, Failure) and entry.outcome.kind == "not-reproducible":
+        return True
+    return "asked_again" in (entry.extra or {})
 
 
 def bare(atoms: Atoms) -> Atoms:

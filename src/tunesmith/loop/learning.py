@@ -23,11 +23,15 @@ from tunesmith.uncertainty.tangent import Tangent
 
 @dataclass(frozen=True)
 class Asked:
-    """One structure that was labelled on the way: where, when (fs), why, and the answer."""
+    """One structure that was labelled on the way: where, when, why, and the answer.
+
+    time: of the walker, and clock: of all walkers, at that structure, fs.
+    """
 
     key: str
     walker: int
     time: float
+    clock: float
     atoms: Atoms
     label: Label
     limits: Limits
@@ -54,6 +58,7 @@ def noted(
         asked.key,
         asked.walker,
         asked.time,
+        asked.clock,
         at,
         before,
         untuned,

@@ -31,6 +31,7 @@ from tunesmith.loop.trajectory import Trajectory
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
 from tunesmith.uncertainty.tangent import Tangent, residuals
+from tunesmith.words import counted
 
 #: steps of each walker between states that one may go back to after an explosion
 GOOD_EVERY = 200
@@ -262,9 +263,11 @@ class Loop:
         origin: str,
     ) -> Asked:
         """A structure that a walker has come to, with its label."""
-        moment = self.explorer.time_at(self.at.explorer.walkers[walker], atoms)
+        state = self.at.explorer.walkers[walker]
+        moment = self.explorer.time_at(state, atoms)
+        clock = self.at.clock + moment - self.explorer.time_of(state)
         key = self.labels.key(atoms)
-        return Asked(key, walker, moment, atoms, label, limits, decision, origin)
+        return Asked(key, walker, moment, clock, atoms, label, limits, decision, origin)
 
     def learn(self, one: Asked, *, attacked: bool) -> float:
         """Teach the posterior a label, and with it that of an attack on the structure; the seconds
@@ -282,7 +285,7 @@ class Loop:
         at = replace(at, keys=(*at.keys, *keys))
         self.frames += frames
         began = time.monotonic()
-        self.tools.screen.busy(f"learning {len(self.frames)} labels")
+        self.tools.screen.busy(f"learning {counted(len(self.frames), 'label')}")
         self.at = updated(self.config, self.problem, at, self.frames, self.tools)
         self.posterior = self._posterior()
         return time.monotonic() - began

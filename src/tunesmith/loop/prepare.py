@@ -24,6 +24,7 @@ from tunesmith.tune import folder
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.words import counted
 
 #: how far σ_E must be over the rounding of a potential energy in float32, and over the noise that
 #: the convergence of the reference leaves in its energies
@@ -138,7 +139,7 @@ def _initial(
             forces_key=data.forces_key,
             stress_key=data.stress_key,
         )
-        say(f"{name}: {len(read)} structures; {used}")
+        say(f"{name}: {counted(len(read), 'structure')}; {used}")
         frames += read
     if not frames:
         return [], []

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tunesmith.acquire.threshold import Decision
 from tunesmith.loop.standing import AttackRecord, Record, Standing
+from tunesmith.words import counted
 
 #: s between lines where there is no terminal, and between changes of the live line
 _QUIET, _LIVE = 15.0, 0.25
@@ -117,7 +118,7 @@ def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | 
     walkers = at.explorer.walkers
     now, steps = sum(map(explorer.time_of, walkers)), _steps(at)
     whole = now / max(steps, 1) * explorer.total_steps * len(walkers)
-    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{at.made} labels"]
+    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{counted(at.made, 'label')}"]
     if decision is not None:
         parts.append(
             f"σ {1e3 * decision.energy_std:.2f} meV, P(over) {100 * decision.probability:.2g} %"

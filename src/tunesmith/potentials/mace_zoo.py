@@ -147,6 +147,9 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
         return _embedded("organic_xs", name, compute)
     family, _, variant = name.partition(":")
     own = FAMILIES.get(family)
+    if own is None and (likely := [f for f in FAMILIES if family.startswith(f)]):
+        there = ", ".join(n for n in _names() if n.startswith(f"{likely[0]}:"))
+        raise ModelError(f"there is no model {name!r}; of {likely[0]} there are {there}.")
     if own is None:
         raise ModelError(f"there is no model {name!r}; {nearest(name, _names())}")
     if own.heads:

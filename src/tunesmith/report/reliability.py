@@ -13,6 +13,7 @@ from tunesmith.errors import DataError
 from tunesmith.report.evaluation import Evaluation, with_spread
 from tunesmith.report.plots import COLOURS, GREY, save
 from tunesmith.report.tables import number
+from tunesmith.words import counted
 
 
 def reliability(
@@ -37,7 +38,7 @@ def reliability(
         p = np.linspace(0, 1, 101)
         half = 1.96 * np.sqrt(p * (1 - p) / records)
         low, high = np.maximum(p - half, 0), np.minimum(p + half, 1)
-        label = f"chance, {records} structures"
+        label = f"chance, {counted(records, 'structure')}"
         ax.fill_between(p, low, high, color=GREY, alpha=0.25, lw=0, label=label)
     for i, (name, (error, std)) in enumerate(spreads.items()):
         nominal, found = scores.coverage_curve(error, std)

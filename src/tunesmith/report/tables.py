@@ -11,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tunesmith.words import counted
+
 NONE = "–"  # not measured, or not defined
 
 #: label, key, unit of the rows of the overall table, and of those a comparison shows
@@ -112,7 +114,7 @@ def _ratio(before: float | None, after: float | None) -> str:
 
 
 def _overall(summary: dict[str, Any], title: str) -> Table:
-    counts = f"{summary['n_frames']} frames, {summary['n_atoms']} atoms"
+    counts = f"{counted(summary['n_frames'], 'frame')}, {summary['n_atoms']} atoms"
     if "n_members" in summary:
         counts += f", {summary['n_members']} member{'s' if summary['n_members'] > 1 else ''}"
     table = _table(f"{title} ({counts})", "", "value", "unit")

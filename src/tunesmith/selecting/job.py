@@ -21,6 +21,7 @@ from tunesmith.selecting.wanted import SCORE, Wanted
 from tunesmith.uncertainty.ensemble import Ensemble, open_model
 from tunesmith.uncertainty.features import Representation, stream
 from tunesmith.uncertainty.kernels import disagreement
+from tunesmith.words import counted
 
 #: what structures are left out as
 _FAILED, _EXCLUDED = "failed to be labelled before", "named by --exclude"
@@ -79,7 +80,7 @@ def _labelled(wanted: Wanted, notes: Console) -> list[Frame]:
     for path in wanted.labelled:
         here, isolated = separate_isolated(read_frames(path)[0])
         if isolated:
-            notes.print(f"{path.name}: {len(isolated)} isolated atoms are not compared")
+            notes.print(f"{path.name}: {counted(len(isolated), 'isolated atom')} not compared")
         frames += here
     if wanted.labelled and not frames:
         raise DataError("--labelled: the files hold isolated atoms only; leave the option out.")

@@ -22,6 +22,7 @@ from tunesmith.tune import folder
 from tunesmith.tune.choice import choose, warnings, with_strategy
 from tunesmith.tune.replay import predicted
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.words import counted
 
 #: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
 FEW = 10
@@ -155,7 +156,7 @@ def _frames(
             partial=config.forces_only,
         )
         n = len(found.frames)
-        console.print(f"{path}: {n} structures; {found.keys}", markup=False)
+        console.print(f"{path}: {counted(n, 'structure')}; {found.keys}", markup=False)
         for f in judge_unused(path.name, found.keys):
             if f.code not in data.accept:
                 console.print(f"{f.code}: {f.message}; {f.cure}", markup=False)

@@ -41,6 +41,7 @@ def fine_tune(
 
     The folder then holds final.model (the model package's own format), members/, config.yaml,
     summary.json, learning_curves.png and, where error bars follow a power law, calibration.png.
+    What happens is said on ``console``, stderr where none is given.
     Called again it resumes, to the bit at the same number of threads, or, when finished, only
     returns the summary.
 
@@ -48,7 +49,7 @@ def fine_tune(
     `RunFolderError` for a folder that belongs to another configuration or other data.
     """
     out = Path(out)
-    console = console or Console(stderr=True, quiet=True)
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     torch.set_num_threads(config.execute.threads)
     started = time.monotonic()
     folder.stored(out, config, [""])  # of another kind, or damaged: before all the reading

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tunesmith.words import counted
+
 
 def told(about: Mapping[str, Any]) -> list[str]:
     """Clauses for people; none of a round that chose from a pool."""
@@ -10,7 +12,7 @@ def told(about: Mapping[str, Any]) -> list[str]:
     if "attacked" in about:
         said += _of_attacks(about)
     elif "frames" in about:
-        said.append(f"{about['frames']} frames of dynamics")
+        said.append(f"{counted(about['frames'], 'frame')} of dynamics")
     if runs := about.get("runs"):
         wrong = [run for run in runs if run["wrong"] is not None]
         said += [f"{len(wrong)} of {len(runs)} runs broke ({_where(wrong[0])})"] if wrong else []

@@ -26,6 +26,7 @@ from tunesmith.loop.tools import Tools
 from tunesmith.tune.intake import align
 from tunesmith.tune.job import members_of
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.words import counted
 
 
 class Course:
@@ -192,7 +193,7 @@ class Course:
             problem = replace(problem, begin=(last.moved, last.replay))
         if check := getattr(tune.sampler, "check", None):
             check(problem)
-        self.tools.screen.busy(f"round {number}: learning {len(frames)} labels")
+        self.tools.screen.busy(f"round {number}: learning {counted(len(frames), 'label')}")
 
         def report(text: str) -> None:
             self.tools.screen.busy(f"round {number}: {text}")
@@ -220,7 +221,7 @@ class Course:
 
     def _say(self, began: float) -> None:
         last = self.at.rounds[-1]
-        said = [f"round {last.round} of {self.explorer.rounds}: {last.labels} labels"]
+        said = [f"round {last.round} of {self.explorer.rounds}: {counted(last.labels, 'label')}"]
         errors = [
             f"{name} {last.test[key]:.1f} {unit}"
             for name, key, unit in (

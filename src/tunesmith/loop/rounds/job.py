@@ -19,6 +19,7 @@ from tunesmith.loop.rounds.proposing import Proposer
 from tunesmith.loop.rounds.standing import Standing
 from tunesmith.loop.tools import Tools
 from tunesmith.tune import folder, written
+from tunesmith.words import counted
 
 
 def prepare(config: PoolConfig | CagoConfig, say: Callable[[str], None]) -> Prepared:
@@ -57,7 +58,9 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Course:
                 f"{out} has done {done} rounds, more than explore.rounds = "
                 f"{config.explore.rounds}; ask for at least {done}, or choose another folder."
             )
-        tools.screen.say(f"going on after round {done} with {len(at.keys)} labels ({out})")
+        tools.screen.say(
+            f"going on after round {done} with {counted(len(at.keys), 'label')} ({out})"
+        )
     folder.claim(out, config, ready.identity)
     labels = Labels(out, ready.reference, tools.watch, standing.anew(out))
     course = Course(ready, _proposer(ready, out, tools), labels, at, out, tools)

@@ -22,6 +22,7 @@ from tunesmith.tune import folder
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.problem import Problem
 from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.words import counted
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def read(
             forces_key=data.forces_key,
             stress_key=data.stress_key,
         )
-        say(f"{name}: {len(found)} structures; {used}")
+        say(f"{name}: {counted(len(found), 'structure')}; {used}")
         frames += found
     return frames
 
