@@ -85,7 +85,13 @@ def test_rounds_go_from_one_structure_to_attacked_dynamics(
     for one in made(summary)[4:]:
         assert one["found"]["std"] > 0
         assert one["found"]["evaluations"] <= 8
-    for name in ("final.model", "curves.png", "members/member-2.model", "config.yaml"):
+    for name in (
+        "final.model",
+        "curves.png",
+        "errors.png",
+        "members/member-2.model",
+        "config.yaml",
+    ):
         assert (out / name).exists()
     assert summary["calibration"]["forces"]["kind"] == "power-law"
 

@@ -9,7 +9,7 @@ from tunesmith import files
 _SEAL = Path("checkpoint") / "written.json"
 _OUTPUTS = (
     *("final.model", "members/*.safetensors", "members/*.model", "labels.extxyz", "summary.json"),
-    *("learning_curves.png", "calibration.png", "curves.png", "onthefly.png"),
+    *("learning_curves.png", "calibration.png", "curves.png", "errors.png", "onthefly.png"),
 )
 
 

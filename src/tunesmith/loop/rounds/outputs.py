@@ -19,7 +19,7 @@ from tunesmith.loop.rounds.about import told
 from tunesmith.loop.rounds.course import Course
 from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.standing import Round
-from tunesmith.report import powerlaw
+from tunesmith.report import chosen_errors, powerlaw
 from tunesmith.report.curves import METRICS, Curve, curve, picture
 from tunesmith.report.tables import number
 from tunesmith.settings import plain
@@ -46,6 +46,7 @@ def write(course: Course) -> dict[str, Any]:
         model = {"final_model": str(out / "final.model"), "final_model_is": chosen}
         if ready.test:
             picture({course.acquire.name: [learnt]}, out / "curves.png")
+    chosen_errors.picture([asdict(r) for r in at.rounds], out / chosen_errors.NAME)
     numbers = labelled_in(at.rounds, len(ready.initial))
     if course.frames:
         write_frames(out / "labels.extxyz", of_round(course.frames, numbers))
@@ -163,11 +164,17 @@ def show(summary: dict[str, Any], screen: Console) -> None:
         rows += [
             ("tuned model", f"{summary['final_model']} ({summary['final_model_is']})"),
             *([("picture", str(folder / "curves.png"))] if summary["judged_on"] else []),
+            *_errors_picture(summary, folder),
             *powerlaw.row(folder),
         ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         screen.print(f"{name:<{width}}  {value}", markup=False)
+
+
+def _errors_picture(summary: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+    chosen = any(done["about"].get("errors") for done in summary["rounds"])
+    return [("real errors", str(folder / chosen_errors.NAME))] if chosen else []
 
 
 def _errors(done: dict[str, Any]) -> str:
