@@ -15,7 +15,8 @@ WITH_MACE = (
     *("potentials/test_mace*", "potentials/test_organic_xs.py", "potentials/test_trust.py"),
     *("potentials/test_contract_sees.py", "acquire/test_greedy_bmdal.py"),
     *("calibrate/test_scores.py", "test_attack_command.py", "test_bench_*", "test_cli_models.py"),
-    *("test_config.py", "test_examples.py", "test_select.py", "test_*_recipe.py"),
+    *("test_config.py", "test_evaluate_command.py", "test_examples.py", "test_readme.py"),
+    *("test_select.py", "test_*_recipe.py"),
 )
 
 

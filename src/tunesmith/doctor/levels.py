@@ -11,6 +11,7 @@ from tunesmith.doctor.view import View
 from tunesmith.words import counted
 
 _GROSS = 3.0  # eV per atom, which no foundation is off by within one composition
+_NEAR = 2.0  # eV, between energies of one composition
 _SOFT = 0.35  # of the foundation's own energy difference: what its error may be
 
 
@@ -76,6 +77,9 @@ def _why_other(
     if np.mean(misfit[best] < 0.02) > 0.6:
         text = f"in {counted(len(where), 'frame')} the energy looks like {best}, elsewhere like eV"
         return finding("energy-per-atom" if "atom" in best else "unit-energy", text, origins)
+    if many and np.mean(_of_another(view, np.array(frames), here, there)) > 0.8:
+        text = f"in {counted(len(where), 'frame')} the energy is that of another composition"
+        return finding("energies-shuffled", text, origins)
     bound = (np.abs(here / size) < 15) & (np.abs(there / size) > 1.3 * np.abs(here / size))
     if many and np.mean(bound & (off > 2 * size)) > 0.6:
         text = (
@@ -88,6 +92,18 @@ def _why_other(
         "more than the foundation says"
     )
     return finding("mixed-levels" if many else "outlier-energy", text, origins)
+
+
+def _of_another(view: View, frames: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Whether each energy lies with those of another composition, and far from its own's."""
+    levels = {
+        c: float(np.median(view.energy[view.compositions == c])) for c in set(view.compositions)
+    }
+    found = []
+    for i, energy, off in zip(frames, here, np.abs(here - there), strict=True):
+        gaps = [abs(energy - x) for c, x in levels.items() if c != view.compositions[i]]
+        found.append(min(gaps, default=np.inf) < min(0.02 * off, _NEAR))
+    return np.array(found)
 
 
 def _outliers(view: View, residual: np.ndarray, sound: np.ndarray, sure: bool) -> list[Finding]:

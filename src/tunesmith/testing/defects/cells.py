@@ -168,7 +168,8 @@ def elements_exchanged(frames: list[Frame], rng: np.random.Generator) -> Broken 
     same = [np.mean(a.atoms.numbers == b.atoms.numbers) for a, b in zip(made, learn, strict=True)]
     if np.mean(same) > 0.6:
         return None
-    codes = "forces-shuffled energies-shuffled overlap unit-positions outlier-forces bad-structure"
+    codes = "elements-order forces-shuffled energies-shuffled overlap unit-positions"
+    codes += " outlier-forces bad-structure"
     return broken("elements in another order than positions", codes, [*made, *atoms])
 
 
