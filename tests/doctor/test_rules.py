@@ -14,6 +14,9 @@ from tunesmith.core import Frame, Label
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.codes import CODES
 from tunesmith.doctor.examine import examine
+from tunesmith.doctor.forces import judge_forces
+from tunesmith.doctor.view import look
+from tunesmith.doctor.work import Work
 
 HEALTHY = {"ethanol": wards.ethanol, "molecules": wards.molecules, "dry ice": wards.dry_ice}
 KCAL = u.mol / u.kcal
@@ -311,6 +314,39 @@ def test_energies_of_atomisation_in_part_of_the_frames() -> None:
 
 
 # ------------------------------------------------------------------------- sets and the rest
+
+
+def test_energies_of_some_frames_that_are_those_of_other_compositions() -> None:
+    """Few enough of each composition that its middle is still right."""
+    frames = wards.molecules()
+    kinds: dict[str, list[int]] = {}
+    for i, f in enumerate(frames):
+        kinds.setdefault(f.atoms.get_chemical_formula(), []).append(i)
+    assert len(kinds) > 3
+    taken = [i for rows in kinds.values() for i in rows[:2]]
+    for i, j in zip(taken, np.roll(taken, 2).tolist(), strict=True):
+        other = wards.molecules()[j].label
+        assert other is not None
+        frames[i] = wards.relabelled(frames[i], energy=other.energy)
+    found = codes(frames)
+    assert "energies-shuffled" in found
+    assert "mixed-levels" not in found
+
+
+def test_forces_that_may_be_in_ev_bohr_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The foundation a quarter too soft, so that 0.53 looks like 0.66, and energies so far apart
+    that they give no more than a hint (acac at 300 K)."""
+    monkeypatch.setattr("tunesmith.doctor.forces._fits_better", lambda *_: False)
+    own = look(wards.foundation(), [f for f in wards.ethanol() if len(f.atoms) > 1], 0)
+    frames = [
+        wards.relabelled(f, energy=float(e), forces=0.66 * x)
+        for f, e, x in zip(own.frames, own.predicted, own.forces, strict=True)
+    ]
+    for ratio, said in ((1.43, ["unit-forces"]), (1.0, [])):
+        view = replace(own, frames=frames)
+        found = judge_forces(view, Work(0.47, ratio, 0.3)).findings
+        assert [f.code for f in found] == said
+        assert all(f.severity == "warning" for f in found)
 
 
 def test_copies_moved_turned_and_in_another_order() -> None:

@@ -48,6 +48,9 @@ HANDFUL, SURELY = 8, 0.95
 EXACT, _MOSTLY, CONSISTENT = 0.9, 0.8, 0.75
 #: of the usual size of a set's forces: smaller ones say little beside a foundation's errors
 _QUIET = 0.2
+#: forces shorter than the foundation's, and less work than the energies' rise by a hint of labels
+#: that are far apart: eV/Bohr cannot be told, but may be
+_SHORT, _HINT, _LESS = 0.75, 0.3, 1.3
 #: ratio of lengths below which forces without likeness are smaller than the foundation's error
 _FAINT = 0.2
 
@@ -121,6 +124,8 @@ def judge_forces(view: View, own: Work) -> Forces:
         few |= view.volume_varies(view.groups) and not abs(own.cosine) > EXACT
         doubtful = name == "eV/Bohr" and few
         found.append(_in_unit(view, loud, factor, [name, *near], doubtful))
+    elif factor < _SHORT and own.cosine > _HINT and own.ratio > _LESS:
+        found.append(_in_unit(view, loud, factor, ["eV/Bohr"], doubtful=True))
     right = [sign * f / unit for f in labels]
     apart = replace(nothing, cosine=sign * cosine, ratio=ratio / unit, forces=right, usable=True)
     return replace(apart, findings=found + stand_apart(view, apart, loud))
