@@ -299,7 +299,7 @@ def test_what_says_little_or_is_worse_is_remarked(files):
         files / "run",
     )  # fmt: skip
     remarks = " ".join(summary["remarks"])
-    assert "only 1 validation structures choose the best epoch" in remarks
+    assert "chosen by only 1 validation structure, and errors on so few" in remarks
     assert "periodic structures have stress; the others teach none" in remarks
     worse = [k for k in ("energy_mae_meV_per_atom", "force_mae_meV_per_A")
              if summary["after"][k] > summary["before"][k]]  # fmt: skip

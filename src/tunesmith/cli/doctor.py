@@ -72,8 +72,14 @@ def doctor(
             accept=accept or (),
             forces_only=forces_only,
         )
-    learnt = " ".join(quote(name) for name in named)
-    after = f"tunesmith tune --model {quote(model)} --train {learnt} --out FOLDER"
+    words = ["tunesmith", "tune", "--model", model, "--train", *named, "--out", "FOLDER"]
+    words += ["--valid", str(valid)] if valid else []
+    for name, key in (("energy", energy_key), ("forces", forces_key), ("stress", stress_key)):
+        words += [f"--{name}-key", key] if key else []
+    words += ["--set", f"data.accept=[{', '.join(accept)}]"] if accept else []
+    words += ["--set", "tune.loss.energy=0"] if forces_only else []
+    words += ["--set", f"model.head={head}"] if head else []
+    after = " ".join(map(quote, words))
     fit = summary["fit_for_training"]
     terminal.give(summary, json, lambda screen: examining.show(summary, screen), after * fit)
     raise typer.Exit(0 if fit else 1)

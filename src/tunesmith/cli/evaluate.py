@@ -72,5 +72,5 @@ def evaluate(
             predictions=predictions,
             notes=terminal.notes(),
         )
-    after = f"tunesmith check {quote(model)} START.xyz (is it stable in dynamics?)"
+    after = f"tunesmith check {quote(model)} START.xyz  # is it stable in dynamics?"
     terminal.give(summary, json, lambda screen: assessing.show(summary, screen), after)

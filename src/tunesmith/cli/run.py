@@ -51,6 +51,6 @@ def run(
         after = "the same without --dry-run"
         terminal.give(cost, json, lambda screen: estimate.show(cost, screen), after)
         return
-    after = f"tunesmith check {quote(str(folder))} START.xyz (is it stable where you will use it?)"
+    after = f"tunesmith check {quote(str(folder))} START.xyz  # is it stable where you will use it?"
     terminal.give(summary, json, lambda screen: job.show(summary, screen), after)
     raise typer.Exit(0 if summary["as_asked"] else 1)

@@ -112,5 +112,5 @@ def select(
         summary = job.select(wanted, notes, terminal.progress(notes))
     after = f"tunesmith label {quote(str(out))} --reference KIND --out LABELS.xyz"
     if summary["n_chosen_with_label"] == summary["n_chosen"]:
-        after = f"tunesmith tune --train {quote(str(out))} --out FOLDER (they have labels already)"
+        after = f"tunesmith tune --train {quote(str(out))} --out FOLDER  # they have labels already"
     terminal.give(summary, json, lambda screen: job.show(summary, screen), after)

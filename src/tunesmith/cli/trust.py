@@ -26,7 +26,5 @@ def trust(
     text = f"""{file} is trusted from now on: loading it may run any code it contains.
 sha256 {digest}
 remembered in {trusted.registry_path()}; delete its line there to take the trust back."""
-    after = (
-        f"tunesmith evaluate {quote(str(file))} LABELLED.xyz, or tune --model {quote(str(file))}"
-    )
+    after = f"tunesmith tune --model {quote(str(file))} --train FILE --out FOLDER"
     terminal.give(result, json, lambda _: print(text), after)

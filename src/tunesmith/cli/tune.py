@@ -82,5 +82,5 @@ def tune(
 
     with terminal.only_results():
         summary = fine_tune(settings, out, terminal.notes())
-    after = f"tunesmith evaluate {quote(str(out))} TEST.xyz (labelled structures it has not seen)"
+    after = f"tunesmith evaluate {quote(str(out))} TEST.xyz  # labelled structures it has not seen"
     terminal.give(summary, json, lambda screen: screen.print(f"done: {out / 'final.model'}"), after)

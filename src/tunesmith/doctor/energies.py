@@ -22,6 +22,7 @@ _CLOSELY = 0.85  # the same, of what is left of energies of strained cells
 _CLEAR = 0.5  # unexplained: the ratio is beyond doubt
 _LOST = 0.02  # eV per atom: more than forces that are right leave unexplained
 _NEAR = np.log(2.0)  # how far a ratio may be from a unit's (logarithms)
+_SOME, _NEARER = 8, np.log(1.35)  # differences below which it must be nearer
 _NARROW = 2e-3  # eV per atom: a spread of the foundation's energies below it is its noise
 
 
@@ -54,14 +55,17 @@ class Energies:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def judge_energies(view: View, sure: bool, atoms: bool | None, agreed: bool = False) -> Energies:
+def judge_energies(
+    view: View, sure: bool, atoms: bool | None, agreed: bool = False, contradicted: bool = False
+) -> Energies:
     """Unit, sign and order of the energies; frames of another zero or level; outliers.
 
     view: with the foundation's energies corrected where they can be (`paths.corrected`). sure:
     whether they were, by forces that are right (and stress, where the volume varies). atoms:
     whether isolated atoms fit the energies times the number of atoms (True) or as they are
     (False), None: unknown. agreed: whether the work of forces in eV/Å foretells them: then they are
-    in eV, total and in order, whatever the foundation says.
+    in eV, total and in order, whatever the foundation says. contradicted: whether forces that are
+    right foretell nothing of them.
     """
     for hopeless in (_constant(view), _across(view)):
         if hopeless is not None:
@@ -79,7 +83,9 @@ def judge_energies(view: View, sure: bool, atoms: bool | None, agreed: bool = Fa
         scale, why = _scale(view, inner, sure)
     if scale is None:
         return Energies(True, levels, {"energies": f"not judged: {why}"})
-    found = None if agreed else _order(view, scale, sure) or _unit(view, scale, atoms)
+    found = None
+    if not agreed:
+        found = _order(view, scale, sure, contradicted) or _unit(view, scale, atoms)
     return Energies(found is None, [*([found] if found else []), *levels], _facts(scale))
 
 
@@ -187,7 +193,7 @@ def _across(view: View) -> Finding | None:
     return finding("energies-shuffled", text, view.origins(where))
 
 
-def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
+def _order(view: View, scale: Scale, sure: bool, contradicted: bool) -> Finding | None:
     """Energies that do not follow the structures, or fall where they should rise."""
     origins = view.origins(scale.frames)
     text = (
@@ -199,6 +205,7 @@ def _order(view: View, scale: Scale, sure: bool) -> Finding | None:
     if scale.n >= 6 and scale.correlation < (-0.7 if scale.n >= 20 else -0.85):
         return finding("energy-sign", f"energies fall where they should rise: {text}", origins)
     bound = 0.35 if scale.n >= 12 else 0.2
+    bound = _RELATED if contradicted else bound
     lost = scale.n >= 8 and scale.correlation < bound
     # forces that are right foretell energies to a few meV per atom
     lost |= (
@@ -226,7 +233,9 @@ def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
         return None
     size = float(np.median(view.sizes[scale.frames]))
     off = min(abs(np.log(scale.ratio / ENERGY_UNITS[name])), abs(np.log(scale.ratio * size)))
-    if off > _NEAR:  # a foundation that is soft or stiff here: no unit has this ratio
+    if off > (
+        _NEAR if scale.n >= _SOME else _NEARER
+    ):  # a foundation that is soft or stiff here: no unit has this ratio
         return None
     return _named(view, scale, name, near, atoms)
 

@@ -27,6 +27,8 @@ from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
 
 _AN_EV = 1.0  # eV/Å, rms: the foundation's energy is off by as much where its forces are
+#: cosine of `work.work` of forces that the foundation confirms and energies that are not theirs
+_AGAINST = 0.3
 #: findings that say nothing of a set to validate or test on
 _OF_TRAINING = ("few-frames", "no-frames", "e0-missing")
 
@@ -169,7 +171,8 @@ def _judge(
     factor = float(str(forces.facts.get("forces_ratio", 0.0)))
     one_system = forces.agreed or agree(of_stress) or as_energies(view, factor)
     in_ev = one_system and not any(f.code == "unit-forces" for f in forces.findings)
-    judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev)
+    against = forces.likeness >= WELL and own.cosine < _AGAINST
+    judged = judge_energies(fixed, sure, per_atom(view, isolated), in_ev, against)
     right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
     found += [_if_known(f, own, *right) for f in of_forces]
     near = _near(view, forces)

@@ -46,6 +46,8 @@ HANDFUL, SURELY = 8, 0.95
 #: how well forces foretell the labels' own energies (cosine of `work.work`): well enough to tell a
 #: factor of two, as only forces that are right do, and less than any that are right do
 EXACT, _MOSTLY, CONSISTENT = 0.9, 0.8, 0.75
+#: rank correlation of energies that follow the foundation's
+_ORDERED = 0.7
 #: of the usual size of a set's forces: smaller ones say little beside a foundation's errors
 _QUIET = 0.2
 #: forces shorter than the foundation's, and less work than the energies' rise by a hint of labels
@@ -174,10 +176,15 @@ def _off(factor: float) -> float:
 
 def _energies_fall(view: View) -> bool:
     """Whether energies, too, fall where the foundation's rise: then it is lost here."""
+    return _order(view) < -0.3
+
+
+def _order(view: View) -> float:
+    """Rank correlation of labels and foundation over energies within compositions; 0 for few."""
     inside = [g for g in view.groups if len(g) > 2]
     x, y = (centred(e, inside) for e in (view.predicted, view.energy))
     seen = np.isfinite(x)
-    return bool(seen.sum() > 4 and rank_correlation(x[seen], y[seen]) < -0.3)
+    return float(rank_correlation(x[seen], y[seen])) if seen.sum() > 4 else 0.0
 
 
 def as_energies(view: View, factor: float) -> bool:
@@ -186,7 +193,9 @@ def as_energies(view: View, factor: float) -> bool:
     if not factor > 0:
         return False
     rise = slope(view.predicted, view.energy, view.groups)
-    return bool(rise > 0 and abs(np.log(rise / factor)) < NEAR and _off(rise) > 0.3)
+    # of energies in no order the slope is anything below one
+    near = rise > 0 and abs(np.log(rise / factor)) < NEAR and _off(rise) > 0.3
+    return bool(near and _order(view) > _ORDERED)
 
 
 def _a_unit(factor: float, wide: float, own: Work) -> bool:
