@@ -333,6 +333,34 @@ def test_energies_of_some_frames_that_are_those_of_other_compositions() -> None:
     assert "mixed-levels" not in found
 
 
+@pytest.mark.parametrize(("factor", "said"), [(0.0735, True), (0.17, False)])
+def test_few_differences_claim_a_unit_only_where_it_is_near(factor: float, said: bool) -> None:
+    """0.17 was that of five frames of right DFT of ethanol."""
+    frames = [f for f in wards.ethanol() if len(f.atoms) > 1][:5]
+    middle = np.mean([f.label.energy for f in frames if f.label is not None])
+
+    def nearer(frame: Frame) -> Frame:
+        assert frame.label is not None
+        return wards.relabelled(frame, energy=middle + factor * (frame.label.energy - middle))
+
+    found = codes([nearer(f) for f in frames])
+    assert bool(found & {"unit-energy", "energy-per-atom"}) == said
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_energies_in_any_order_are_shuffled(seed: int) -> None:
+    """By chance the slope may be near the forces' ratio: no sign of one system of units."""
+    frames, rng = wards.molecules(), np.random.default_rng(seed)
+    kinds: dict[bytes, list[int]] = {}
+    for i, f in enumerate(frames):
+        kinds.setdefault(f.atoms.numbers.tobytes(), []).append(i)
+    right = [f.label.energy for f in frames if f.label is not None]
+    for rows in kinds.values():
+        for i, j in zip(rows, rng.permutation(rows).tolist(), strict=True):
+            frames[i] = wards.relabelled(frames[i], energy=right[j])
+    assert "energies-shuffled" in codes(frames)
+
+
 def test_forces_that_may_be_in_ev_bohr_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """The foundation a quarter too soft, so that 0.53 looks like 0.66, and energies so far apart
     that they give no more than a hint (acac at 300 K)."""
