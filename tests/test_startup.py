@@ -23,6 +23,7 @@ CHEAP = {
     "attack none.xyz --model organic-xs --target 1eV/Å --out o.xyz": 2,
     "check organic-xs none.xyz": 2,
     "run none.yaml": 2,
+    "tune --train none.xyz --out run": 2,
 }
 
 

@@ -65,9 +65,11 @@ def tune(
     from tunesmith import config
     from tunesmith.data import naming
 
+    learnt = [*(train or ()), *(more or ())]
+    naming.require_files([*learnt, *([valid] if valid else [])])  # before what takes seconds
     given = {
         "model.source": model,
-        "data.train": [*(train or ()), *(more or ())],
+        "data.train": learnt,
         "data.valid": valid,
         "data.energy_key": energy_key,
         "data.forces_key": forces_key,
