@@ -135,9 +135,9 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
     assert err.splitlines()[-1] == "interrupted; the same command goes on where it stopped."
     assert "Traceback" not in err
     kept = len(read("labels.xyz", ":"))
-    assert 5 <= kept < n
     stored = _rows(folder / "labels.db")
-    assert stored >= kept
+    assert 5 <= stored < n
+    assert stored - 1 <= kept <= stored, "of the last one, the command may not have heard"
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["n_new"] == n - stored
     assert len(read("labels.xyz", ":")) == n
