@@ -290,14 +290,14 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     ),
     (("tune", "--out", "r"), "data.train: not given"),
     (
-        ("tune", "--out", "r", "--train", "t.xyz", "--set", "tune.sampler.epoch=3"),
+        ("tune", "--out", "r", "--train", "frames.xyz", "--set", "tune.sampler.epoch=3"),
         "tune.sampler.epoch: no such setting; did you mean 'epochs'?",
     ),
     (
-        ("tune", "--out", "r", "--train", "t.xyz", "--config", "nothing.yaml"),
+        ("tune", "--out", "r", "--train", "frames.xyz", "--config", "nothing.yaml"),
         "nothing.yaml: cannot be read",
     ),
-    (("tune", "--train", "t.xyz"), "Missing option '--out'; see 'tunesmith tune --help'."),
+    (("tune", "--train", "frames.xyz"), "Missing option '--out'; see 'tunesmith tune --help'."),
     (("tune", "--oops"), "No such option: --oops"),
     (("tun",), "No such command 'tun'"),
     (
