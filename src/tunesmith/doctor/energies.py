@@ -233,9 +233,8 @@ def _unit(view: View, scale: Scale, atoms: bool | None) -> Finding | None:
         return None
     size = float(np.median(view.sizes[scale.frames]))
     off = min(abs(np.log(scale.ratio / ENERGY_UNITS[name])), abs(np.log(scale.ratio * size)))
-    if off > (
-        _NEAR if scale.n >= _SOME else _NEARER
-    ):  # a foundation that is soft or stiff here: no unit has this ratio
+    # else a foundation that is soft or stiff here: no unit has this ratio
+    if off > (_NEAR if scale.n >= _SOME else _NEARER):
         return None
     return _named(view, scale, name, near, atoms)
 
