@@ -361,6 +361,15 @@ def test_energies_in_any_order_are_shuffled(seed: int) -> None:
     assert "energies-shuffled" in codes(frames)
 
 
+def test_energies_half_of_which_are_in_hartree_are_not_exchanged() -> None:
+    """Of two compositions, whose energies in the two units are four levels."""
+    kinds = sorted({f.atoms.get_chemical_formula() for f in wards.molecules()})[:2]
+    frames = [f for f in wards.molecules() if f.atoms.get_chemical_formula() in kinds]
+    found = codes(changed(frames, energy(1 / u.Ha), every=2))
+    assert found & {"unit-energy", "mixed-levels"}
+    assert "energies-shuffled" not in found
+
+
 def test_forces_that_may_be_in_ev_bohr_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """The foundation a quarter too soft, so that 0.53 looks like 0.66, and energies so far apart
     that they give no more than a hint (acac at 300 K)."""

@@ -23,6 +23,7 @@ _CLEAR = 0.5  # unexplained: the ratio is beyond doubt
 _LOST = 0.02  # eV per atom: more than forces that are right leave unexplained
 _NEAR = np.log(2.0)  # how far a ratio may be from a unit's (logarithms)
 _SOME, _NEARER = 8, np.log(1.35)  # differences below which it must be nearer
+_APART = 5.0  # eV per atom: between energies of one composition, whatever the foundation
 _NARROW = 2e-3  # eV per atom: a spread of the foundation's energies below it is its noise
 
 
@@ -187,7 +188,9 @@ def _across(view: View) -> Finding | None:
     now = sum(np.abs(view.energy[g] - np.median(view.energy[g])).sum() for g in view.groups)
     then = sum(np.abs(paired[g] - np.median(paired[g])).sum() for g in view.groups)
     mixed = sum(spread(view.energy[g] / view.sizes[g]) > 0.5 for g in view.groups)
-    if now < 5 * then or mixed < 0.5 * len(view.groups):
+    # in another unit in part they lie apart however they are paired
+    still = any(np.ptp(paired[g] / view.sizes[g]) > _APART for g in view.groups)
+    if now < 5 * then or mixed < 0.5 * len(view.groups) or still:
         return None
     text = "energies of one composition are those of others: they are exchanged among the frames"
     return finding("energies-shuffled", text, view.origins(where))
