@@ -22,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo          ethanol by molecular dynamics, learnt from DFT on the fly (15 minutes)"
+	@echo "make demo          ethanol by molecular dynamics, learnt from DFT on the fly (6 minutes)"
 	@echo "make demo-tune     fine-tune to labels there are, errors before and after"
 	@echo "make demo-7net     the same from SevenNet-0, a public model, in $(VENV7)"
 	@echo "make test          run the tests in both environments (test-mace, test-7net: in one;"

@@ -223,10 +223,10 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_trust_remembers_the_content(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (folder / "a.model").write_bytes(b"pickle")
+    (folder / "a.model").write_bytes(b"\x80pickle")
     code, out, _ = run(capfd, "trust", "a.model", "--json")
     assert code == 0
-    # sha256 of b"pickle" by coreutils
+    # sha256 of its bytes by coreutils
     known = subprocess.run(["sha256sum", "a.model"], capture_output=True, text=True, check=True)
     result = json.loads(out)
     assert result["sha256"] == known.stdout.split()[0]
@@ -295,11 +295,16 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("tune", "--out", "r", "--train", "frames.xyz", "--config", "nothing.yaml"),
-        "nothing.yaml: cannot be read",
+        "nothing.yaml: there is no such file; check the path.",
     ),
     (("tune", "--train", "frames.xyz"), "Missing option '--out'; see 'tunesmith tune --help'."),
     (("tune", "--oops"), "No such option: --oops"),
     (("tun",), "No such command 'tun'"),
+    (("evalute",), "No such command 'evalute'. Did you mean 'evaluate'? See 'tunesmith --help'."),
+    (("tune", "--lr", "3"), "No such option: --lr; see 'tunesmith tune --help'."),
+    (("label", ".", "--reference", "tblite", "--out", "l.xyz"), ".: is a folder; name the file in"),
+    (("run", "."), ".: is a folder; name the YAML file in it."),
+    (("trust", "frames.xyz"), "frames.xyz is no model file: it holds neither an archive"),
     (
         ("template",),
         "Missing argument 'tune|label|run|pool|cago|attack'; see 'tunesmith template --help'.",
@@ -400,3 +405,26 @@ def test_label_takes_the_elements_of_types(
     assert not out.exists()
     assert terminal.run(app, [*command, "--species", "O H"]) == 0
     assert str(read_frames(out)[0][0].atoms.symbols) == "OH2"
+
+
+def test_an_earlier_output_with_more_structures_is_replaced_with_a_word(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tail = ("--reference", "tblite", "--out", "l.xyz")
+    assert run(capfd, "label", "frames.xyz", *tail)[0] == 0
+    write(folder / "one.xyz", waters(1))
+    code, _, err = run(capfd, "label", "one.xyz", *tail)
+    assert code == 0
+    assert f"l.xyz held {WATERS} structures and will hold these 1; l.db keeps all labels" in err
+    code, out, err = run(capfd, "label", "frames.xyz", *tail)
+    assert "held" not in err
+    assert f"{WATERS} of {WATERS} structures labelled" in out
+
+
+def test_what_fails_alike_is_said_once(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Silicon, which EMT does not know, in every structure."""
+    write(folder / "si.xyz", [Atoms("Si2", [[0, 0, 0], [0, 0, 2.2 + 0.1 * i]]) for i in range(3)])
+    code, out, _ = run(capfd, "label", "si.xyz", *LABEL[2:], "--out", "l.xyz")
+    assert code == 1
+    assert len([line for line in out.splitlines() if "si.xyz#0 and 2 more: " in line]) == 1
+    assert "si.xyz#1" not in out

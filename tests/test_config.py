@@ -207,14 +207,30 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     for name, says in {
-        "nothing.yaml": "cannot be read (No such file or directory)",
-        ".": "cannot be read (Is a directory)",
+        "nothing.yaml": "there is no such file; check the path.",
+        ".": "is a folder; name the YAML file in it.",
         "binary.yaml": "not a text file",
         "list.yaml": "a configuration starts with sections",
     }.items():
         with pytest.raises(ConfigError) as caught:
             load(TuneConfig, tmp_path / name)
         assert says in str(caught.value)
+
+
+QUANTITIES = (
+    *("explore.time", "explore.write_every", "loop.rare", "acquire.max_gap"),
+    *("reference.timeout", "reference.max_force", "target.forces"),
+)
+
+
+@pytest.mark.parametrize("path", QUANTITIES)
+def test_a_number_without_its_unit_is_shown_with_one_that_fits(path: str) -> None:
+    given = ["reference=tblite", "explore.start=a.xyz", "target.energy='0.5 kcal/mol'"]
+    with pytest.raises(ConfigError) as caught:
+        load(RunConfig, None, [*given, f"{path}=12"])
+    written = str(caught.value).partition("unit, as '")[2].partition("'")[0]
+    assert written.startswith("12 ")
+    load(RunConfig, None, [*given, f"{path}={written}"])
 
 
 def test_what_is_needed_is_named() -> None:

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tunesmith.core import Failure, Frame, Label, Reference
+from tunesmith.data import xyz_lines
 from tunesmith.data.checks import check_structures
 from tunesmith.data.claims import claimed
 from tunesmith.data.formats import read_frames, write_frames
@@ -70,7 +71,7 @@ class Labelling:
         }
 
     def show(self, screen: Console) -> None:
-        """For people: how many, where, and each failure with its reason."""
+        """For people: how many, where, and failures by their reason."""
         where = f" in {self.out}" if self.labelled else ""
         known = len(self.labelled) - self.n_new
         stored = f", {known} of them found in {self.store}" if known else ""
@@ -78,9 +79,13 @@ class Labelling:
         screen.print(done, markup=False)
         if self.remark:
             screen.print(self.remark, markup=False)
+        alike: dict[str, list[tuple[Frame, Failure]]] = {}
         for frame, failure in self.failures:
-            kept = f" [kept: {failure.scratch}]" if failure.scratch else ""
-            screen.print(f"{frame.origin}: {failure.kind}: {failure.reason}{kept}", markup=False)
+            alike.setdefault(f"{failure.kind}: {failure.reason}", []).append((frame, failure))
+        for said, ones in alike.items():
+            first, more = ones[0], f" and {len(ones) - 1} more" if len(ones) > 1 else ""
+            kept = f" [kept: {first[1].scratch}{', …' if more else ''}]" if first[1].scratch else ""
+            screen.print(f"{first[0].origin}{more}: {said}{kept}", markup=False)
 
 
 def prepare(
@@ -107,8 +112,19 @@ def prepare(
     for target in (out, store):
         if not target.parent.is_dir():
             raise RunFolderError(f"{target.parent}: there is no such folder; make it first.")
-    note = assumed(reference, frames)
-    return Labelling(frames, out, store, (*keys.notes, *([note] if note else [])))
+    said = [assumed(reference, frames), _replaced(out, len(frames), store)]
+    return Labelling(frames, out, store, (*keys.notes, *(note for note in said if note)))
+
+
+def _replaced(out: Path, n: int, store: Path) -> str | None:
+    """What is to be known of an earlier output with more structures, which this one replaces."""
+    held = 0
+    if out.exists():
+        with suppress(DataError):  # of a damaged one nothing can be said
+            held = xyz_lines.scan(out)
+    if held <= n:
+        return None
+    return f"{out} held {held} structures and will hold these {n}; {store} keeps all labels"
 
 
 def run(job: Labelling, reference: Reference, bar: Progress) -> None:

@@ -5,6 +5,7 @@ understood is refused in one sentence that starts with the full path of the sett
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,13 +191,16 @@ def build(cls: type[C], value: Any, path: str = "", *, default: str | None = Non
         raise type(error)(f"{path}.{error}") from None
 
 
+#: a number and its unit, as a default or an example of a description
+_QUANTITY = re.compile(r"(?:^|as |as '|\()-?\d[\d.e+-]* ([^')\s,;]+)")
 #: type of pydantic error, by its start → what was wanted
 _WANTED = {
     "int_": "a whole number",
     "float_": "a number",
     "finite_number": "a finite number",
     "bool_": "true or false",
-    "string_": "a text (a quantity with its unit, as '{given} eV'; a word in quotes, as '{given}')",
+    "string_": "a text (a quantity with its unit, as '{given} {unit}'; a word in quotes, as "
+    "'{given}')",
     "tuple_": "a list",
     "list_": "a list",
     "dict_": "a table of names and values",
@@ -224,8 +228,18 @@ def _explained(error: ValidationError, cls: type[Settings], path: str) -> Config
         return ConfigError(f"{here}: {context['error']}")
     wanted = next((w for start, w in _WANTED.items() if kind.startswith(start)), None)
     given = _show(first["input"])
-    wanted = wanted.format(**context, given=given) if wanted else first["msg"]
+    unit = _unit(cls.model_fields.get(str(place[-1])) if place else None)
+    wanted = wanted.format(**context, given=given, unit=unit) if wanted else first["msg"]
     return ConfigError(f"{here}: {given} was given, but {wanted} is needed.")
+
+
+def _unit(field: FieldInfo | None) -> str:
+    """That of a quantity's default, else of the example in its description; eV where none is."""
+    texts = () if field is None else (field.default, field.description)
+    for text in texts:
+        if isinstance(text, str) and (found := _QUANTITY.search(text)):
+            return found[1]
+    return "eV"
 
 
 def one_or_more(value: Any) -> Any:

@@ -68,6 +68,8 @@ def read(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Tensor], dict[str, A
         if metadata.get("sha256") != _digest(tensors, said):
             raise SafetensorError("its checksum does not fit")
         return tensors, json.loads(metadata["info"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; {cure.replace('delete it and ', '')}.") from None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({_why(error)}); {cure}.") from None
 

@@ -135,4 +135,6 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
 def _usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "tunesmith"
-    return f"{error.format_message().rstrip('.')}; see '{command} --help'."
+    said = error.format_message().replace(" (Possible options: --help)", "").rstrip(".")
+    joint = " See" if said.endswith("?") else "; see"
+    return f"{said}{joint} '{command} --help'."

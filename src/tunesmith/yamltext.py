@@ -108,6 +108,10 @@ def read(path: str | Path) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file, so not a configuration.") from None
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; check the path.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; name the YAML file in it.") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     value = parse(text, str(path))

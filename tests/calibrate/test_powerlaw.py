@@ -1,6 +1,7 @@
 """The power law against planted ones, a grid, quadrature, Gamma, and what it must refuse."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -349,6 +350,18 @@ def test_a_target_beyond_the_range_is_refused_with_the_range(law):
             law.check_target(target)
     with pytest.raises(ConfigError, match="no range is known"):
         PowerLaw().check_target(0.1)
+
+
+def test_the_ends_that_are_named_can_be_asked_for(law):
+    """To the four digits that are printed; of one group of points, its place alone."""
+    with pytest.raises(ConfigError) as caught:
+        law.check_target(100.0)
+    for number in re.findall(r"[\d.]+(?= to | meV/Å, where)", str(caught.value)):
+        law.check_target(1e-3 * float(number))
+    lone = law.model_copy(update={"high": law.low})
+    with pytest.raises(ConfigError, match=r"errors near [\d.]+ meV/Å alone: choose that") as caught:
+        lone.check_target(100.0)
+    lone.check_target(1e-3 * float(re.search(r"near ([\d.]+)", str(caught.value))[1]))
 
 
 # ---------------------------------------------------------------------------- per element

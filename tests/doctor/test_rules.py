@@ -14,6 +14,7 @@ from tunesmith.core import Frame, Label
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.codes import CODES
 from tunesmith.doctor.examine import examine
+from tunesmith.doctor.findings import Diagnosis, finding, refusal
 from tunesmith.doctor.forces import judge_forces
 from tunesmith.doctor.view import look
 from tunesmith.doctor.work import Work
@@ -439,6 +440,25 @@ def test_the_free_energy_is_what_forces_belong_to() -> None:
         return wards.relabelled(f, energy_zero=f.label.energy + rng.uniform(0.02, 0.05))
 
     assert codes(changed(wards.ethanol(), right)) == set()
+
+
+def test_energies_in_another_unit_are_not_those_of_smearing() -> None:
+    """Where a second energy, in eV, is left beside."""
+
+    def half(f: Frame) -> Frame:
+        assert f.label is not None
+        return wards.relabelled(f, energy=f.label.energy / u.Ha, energy_zero=f.label.energy)
+
+    found = codes(changed(wards.ethanol(), half))
+    assert "unit-energy" in found
+    assert "free-energy" not in found
+
+
+def test_a_second_finding_of_one_kind_is_not_found_besides() -> None:
+    twice = Diagnosis((finding("forces-sign", "a", ["x"]), finding("forces-sign", "b", ["y"])))
+    assert "also found" not in refusal(twice)
+    other = Diagnosis((*twice.findings, finding("unit-energy", "c", ["z"])))
+    assert refusal(other).partition("also found: ")[2].startswith("unit-energy;")
 
 
 def test_charges_and_unmarked_atoms() -> None:

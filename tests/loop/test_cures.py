@@ -59,6 +59,8 @@ def follow(sentence: str, out: Path) -> Path:
     if drop := re.search(r'python -c "(.*)"', sentence):
         subprocess.run([sys.executable, "-c", drop[1]], check=True)
         return out
+    if "move it away, and delete" in sentence:
+        (out / "labels.db").rename(out / "away")
     if delete := re.search(r"delete (\S+) and run the same command again", sentence):
         Path(delete[1]).unlink()
         return out

@@ -84,7 +84,7 @@ def test_a_list_of_trusted_files_that_is_none(content: str, tmp_path: Path) -> N
     registry_path().parent.mkdir(parents=True)
     registry_path().write_text(content)
     path = tmp_path / "some.model"
-    path.write_bytes(b"1")
+    path.write_bytes(b"\x80")
     for ask in (lambda: trust(path), lambda: zoo.load(str(path))):
         with pytest.raises(TrustError, match="delete it") as error:
             ask()
@@ -118,11 +118,16 @@ def test_what_tunesmith_wrote_is_trusted(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_energy_model(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.model"
+    empty, short = tmp_path / "empty.model", tmp_path / "short.model"
     empty.touch()
     trust(empty)
-    with pytest.raises(ModelError, match="not a readable MACE model"):
+    with pytest.raises(ModelError, match="no model file: it holds neither"):
         zoo.load(str(empty))
+    torch.save(torch.nn.Linear(2, 2), short)
+    short.write_bytes(short.read_bytes()[:600])
+    trust(short)
+    with pytest.raises(ModelError, match=r"not a readable MACE model \(it is damaged or cut off\)"):
+        zoo.load(str(short))
     other = tmp_path / "other.model"
     torch.save(torch.nn.Linear(2, 2), other)
     trust(other)

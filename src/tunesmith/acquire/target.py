@@ -27,7 +27,7 @@ class Target(Settings):
 
     energy: str | None = Field(None, description="largest energy error of the whole structure")
     forces: str | dict[str, Any] | None = Field(
-        None, description="largest force error of any atom; or by element, with a default"
+        None, description="largest force error of any atom, as '100 meV/Å'; or by element"
     )
     probability: float = Field(
         0.05, gt=0, lt=1, description="of a larger error, that may be tolerated"

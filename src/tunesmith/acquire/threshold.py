@@ -96,7 +96,9 @@ class Threshold(Settings):
     regions: tuple[Region, ...] = Field((), description="atoms with force thresholds of their own")
     start_factor: float = Field(1.0, ge=1, description="thresholds start this much wider")
     start_labels: int = Field(0, ge=0, description="labels after which they are themselves")
-    max_gap: str | None = Field(None, description="longest simulated time without a label")
+    max_gap: str | None = Field(
+        None, description="longest simulated time without a label, as 200 fs"
+    )
     spread: Literal["members", "ntk"] = Field(
         "members", description="of energies: of the members, or by the tangent kernel (ntk)"
     )

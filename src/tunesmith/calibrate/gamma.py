@@ -42,7 +42,7 @@ class GammaCalibration(Settings):
     a: float = Field(_A, gt=1, description="shape of the prior over the inverse variance scale")
     b: float = Field(_B, gt=0, description="rate of that prior; larger is more cautious")
     memory: float | None = Field(
-        None, ge=1, description="labels after which a record has faded by 1/e; none: never"
+        None, ge=1, description="labels after which a record has faded by 1/e; null: never"
     )
     records: int = Field(0, ge=0, description="state: records so far")
     weight: float = Field(0.0, ge=0, description="state: sum of the records' weights")

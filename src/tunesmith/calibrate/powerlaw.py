@@ -28,6 +28,7 @@ FEWEST = 20
 #: a law is trusted where rms σ_cal and rms error differ by no more than this factor, beyond two
 #: standard errors of the latter
 AGREEMENT = 1.25
+_PRINTED = 5.1e-4  # of a number: what four digits leave out
 #: of the rms σ̂; below it members agree to rounding, as where symmetry makes a force zero
 _ROUNDING = 1e-3
 
@@ -251,11 +252,17 @@ class PowerLaw(Settings):
                 f"target: {1e3 * target:.4g} meV/Å is asked for, but no range is known in which "
                 "the calibration holds; calibrate on more labelled structures."
             )
-        if not ends[0] <= target <= ends[1]:
+        # ends as they are printed are within
+        if not ends[0] * (1 - _PRINTED) <= target <= ends[1] * (1 + _PRINTED):
+            asked = f"target: {1e3 * target:.4g} meV/Å is outside"
+            if ends[0] == ends[1]:
+                raise ConfigError(
+                    f"{asked} of what the calibration was seen to hold for, errors near "
+                    f"{1e3 * ends[0]:.4g} meV/Å alone: choose that, or calibrate on more."
+                )
             raise ConfigError(
-                f"target: {1e3 * target:.4g} meV/Å is outside {1e3 * ends[0]:.4g} to "
-                f"{1e3 * ends[1]:.4g} meV/Å, where the calibration was seen to hold; choose it "
-                "within, or calibrate on structures with such errors."
+                f"{asked} {1e3 * ends[0]:.4g} to {1e3 * ends[1]:.4g} meV/Å, where the calibration "
+                "was seen to hold; choose it within, or calibrate on structures with such errors."
             )
 
 

@@ -141,7 +141,10 @@ def said_of(laws: Mapping[str, Any]) -> list[str]:
         if (ends := _range(law)) is None:
             line += ", too few to say where it holds"
         else:
-            line += f", seen to hold for error bars from {ends[0]:.3g} to {ends[1]:.3g} {unit}"
+            said = f"from {ends[0]:.3g} to {ends[1]:.3g} {unit}"
+            if ends[0] == ends[1]:  # of one group of points
+                said = f"near {ends[0]:.3g} {unit} alone"
+            line += f", seen to hold for error bars {said}"
         lines.append(line)
     return lines
 

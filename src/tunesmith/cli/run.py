@@ -51,6 +51,7 @@ def run(
         after = "the same without --dry-run"
         terminal.give(cost, json, lambda screen: estimate.show(cost, screen), after)
         return
-    after = f"tunesmith check {quote(str(folder))} START.xyz  # is it stable where you will use it?"
+    start = (*getattr(settings.explore, "start", ()), "START.xyz")[0]
+    after = f"tunesmith check {quote(str(folder))} {quote(start)}  # is it stable in dynamics?"
     terminal.give(summary, json, lambda screen: job.show(summary, screen), after)
     raise typer.Exit(0 if summary["as_asked"] else 1)

@@ -26,7 +26,7 @@ class InitialDataSettings(Settings):
     """Labels there are before the run starts."""
 
     initial: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
-        default=(), description="files of labelled structures to start from; none: the start alone"
+        default=(), description="files of labelled structures to start from; []: the start alone"
     )
     energy_key: str | None = Field(default=None, description=ENERGY_KEY)
     forces_key: str | None = Field(default=None, description="the same for forces")

@@ -12,6 +12,7 @@ from ase.neighborlist import neighbor_list
 from tunesmith.core import Frame
 from tunesmith.data.keys import Beside
 from tunesmith.errors import DataError
+from tunesmith.words import counted
 
 #: a pair closer than this times the sum of its covalent radii is no chemistry
 OVERLAP = 0.3
@@ -135,8 +136,8 @@ def split(
     n_valid = max(1, round(fraction * len(rest))) if fraction else 0
     if n_valid >= len(rest):
         raise DataError(
-            f"{len(rest)} frames cannot be split into training and validation; give more frames or "
-            "a file of validation frames."
+            f"{counted(len(rest), 'frame')} cannot be split into training and validation; give "
+            "more frames or a file of validation frames."
         )
     chosen = set(rng.permutation(len(rest))[:n_valid].tolist())
     train = [f for i, f in enumerate(rest) if i not in chosen]

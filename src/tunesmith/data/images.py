@@ -28,6 +28,8 @@ def check_file(path: Path, how: How | None = None) -> int | None:
     Raises `DataError` where there is no file, an empty one, one of unknown format or a damaged
     extxyz file.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the file in it.")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; check the path.")
     if path.stat().st_size == 0:

@@ -15,6 +15,7 @@ from tunesmith.errors import RunFolderError
 
 _INDEX = "tunesmith_text_index"  # ASE indexes the names of key-value pairs, not their values
 _TOKEN = "tunesmith_store"  # a table of one row that tells this store from any other
+DAMAGED = "is damaged or no database"
 _PAGE = 512  # bytes, the least that a database which is not empty can have
 
 
@@ -144,7 +145,7 @@ def cure(error: sqlite3.Error) -> str:
         return "another process is writing and does not let go; wait for it or stop it."
     if is_damage(error):
         return (
-            f"is damaged or no database ({text}); restore a copy, or move it away and its labels "
+            f"{DAMAGED} ({text}); restore a copy, or move it away and its labels "
             "will be computed again."
         )
     return f"cannot be used ({text}); choose a folder that exists, is yours and has room."

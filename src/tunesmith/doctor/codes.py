@@ -17,7 +17,7 @@ _KEYS = "name the right keys (energy_key, forces_key, stress_key)"
 #: error: training would be spoilt; warning: look at it; note: good to know
 CODES: dict[str, Code] = {
     # ------------------------------------------------------------------ is it all there
-    "unreadable": Code("error", "the file cannot be read", "repair the file as the message says"),
+    "unreadable": Code("error", "the file cannot be read", "do as the message says"),
     "energy-missing": Code(
         "error",
         "frames without energy",

@@ -78,7 +78,8 @@ def refusal(diagnosis: Diagnosis) -> str:
     first, *rest = diagnosis.errors
     more = f" and {len(first.frames) - 3} more" if len(first.frames) > 3 else ""
     where = f" ({', '.join(first.frames[:3])}{more})" if first.frames else ""
-    also = f"; also found: {', '.join(dict.fromkeys(f.code for f in rest))}" if rest else ""
+    others = dict.fromkeys(f.code for f in rest if f.code != first.code)
+    also = f"; also found: {', '.join(others)}" if others else ""
     accept = f", or, if it is right as it is, accept it with data.accept=[{first.code}]"
     accept = "" if first.code in UNLEARNABLE else accept
     return (

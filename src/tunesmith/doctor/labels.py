@@ -1,6 +1,7 @@
 """Are there labels, and do they say anything? Without any model; every frame is looked at."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase.data import covalent_radii
@@ -19,6 +20,7 @@ _LONE = 0.3  # eV/Å: a frame's total force, where those of the others are far s
 _DISTINCT = 3  # sizes of components: fewer, written to few digits, meet by chance
 #: of the foundation's rms force: smaller ones are those of a relaxed structure
 _RELAXED = 0.1
+_SMEARING = 0.5  # eV per atom: more is no energy of smearing
 _MANY = 0.4  # of the frames
 #: frames looked at; rms force of the foundation, eV/Å, of structures that rest, and of one that
 #: does not whatever the foundation's error
@@ -142,7 +144,7 @@ def _free(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding
 
     With smearing F = E − TS is what forces are the gradient of, and F ≤ E(σ→0) ≤ E.
     """
-    free, used, where = [], [], []
+    free, used, where, keys = [], [], [], set()
     for frame in frames:
         label = frame.label
         if label is None:
@@ -150,7 +152,10 @@ def _free(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding
         known = beside.get(frame.origin)
         given = known.energies.get("free_energy") if known else None
         other = given if given is not None else label.energy_zero
-        if other is not None and np.isfinite(other) and label.energy - other > 1e-6:
+        # what differs by more than any smearing is of another unit or another calculation
+        most = _SMEARING * len(frame.atoms)
+        if other is not None and np.isfinite(other) and 1e-6 < label.energy - other < most:
+            keys.add("free_energy" if given is not None else "energy_zero")
             free.append(other)
             used.append(label.energy)
             where.append(frame)
@@ -162,10 +167,14 @@ def _free(frames: Sequence[Frame], beside: Mapping[str, Beside]) -> list[Finding
         return []
     text = (
         f"in {counted(len(where), 'frame')} the energy in use lies {1e3 * np.median(off):.2g} "
-        f"meV/atom above another that the file has, which must be the free energy "
-        f"(spread {1e3 * np.std(off):.2g})"
+        f"meV/atom above another that the file has ({' and '.join(sorted(keys))}), which must be "
+        f"nearer to the free energy (spread {1e3 * np.std(off):.2g})"
     )
-    return [finding("free-energy", text, [f.origin for f in where])]
+    found = finding("free-energy", text, [f.origin for f in where])
+    if keys == {"free_energy"}:
+        return [found]
+    cure = "give as energies those whose gradient the forces are, as a rule the free energies"
+    return [replace(found, cure=cure)]
 
 
 # ------------------------------------------------------------------- with the foundation's forces

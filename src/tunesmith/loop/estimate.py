@@ -57,7 +57,7 @@ def estimate(
 
 def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     config = ready.config
-    labels = Labels(out, config.reference, tools.watch, checkpoint.anew(out))
+    labels = Labels(out, config.reference, tools.watch, checkpoint.anew(out), learnt=False)
     keys = begin.first_labels(ready, labels, tools)
     frames = labels.frames(keys)
     seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]
@@ -124,12 +124,16 @@ def whole_update(
     seconds allow.
 
     seconds: does so many steps, ten at least, and says how long they took. The first ten start
-    workers; the difference of a short and a long part leaves out what every update begins and ends
-    with.
+    workers, so that ten more tell what steps take where there is time for them; the difference of a
+    short and a long part leaves out what every update begins and ends with.
     """
     first = seconds(_LEAST)
+    done, spent = _LEAST, first
+    if 2 * first < budget:  # they may have been the start and little else
+        first = seconds(_LEAST)
+        done, spent = done + _LEAST, spent + first
     each = first / _LEAST
-    left = min(min(steps, most) - _LEAST, int((budget - first) / max(each, 1e-6)))
+    left = min(min(steps, most) - done, int((budget - spent) / max(each, 1e-6)))
     if left < 3 * _LEAST:  # hardly more than that, or so slow that a start does not count
         return each * steps
     short = left // 3

@@ -7,10 +7,12 @@ from typing import Any
 from ase import Atoms
 
 from tunesmith.core import Failure, Frame, Label, Reference
+from tunesmith.data import store_file
 from tunesmith.data.rows import Entry, canonical, label_key
 from tunesmith.data.store import LabelStore
-from tunesmith.errors import CheckpointError
+from tunesmith.errors import CheckpointError, RunFolderError
 from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.words import counted
 
 FILE = "labels.db"
 #: under which name labels that a run starts from stand in the store
@@ -20,13 +22,28 @@ _IMPORTED = "initial data"
 class Labels:
     """Labels of structures, from the store where they are known, else from the reference.
 
-    anew: how a run whose store lacks what it has learnt can begin anew.
+    anew: how a run whose store lacks what it has learnt can begin anew. learnt: whether it has
+    learnt any; then `CheckpointError` says so where the store is gone or damaged.
     """
 
-    def __init__(self, run: Path, reference: Reference, watch: Stopwatch, anew: str) -> None:
+    def __init__(
+        self, run: Path, reference: Reference, watch: Stopwatch, anew: str, *, learnt: bool
+    ) -> None:
         self.path, self._anew = run / FILE, anew
+        if learnt and not self.path.exists():
+            raise CheckpointError(
+                f"{self.path} is gone, and with it the labels that the run has learnt from; "
+                f"restore it, or {anew}."
+            )
         run.mkdir(parents=True, exist_ok=True)
-        self.store = LabelStore(self.path)
+        try:
+            self.store = LabelStore(self.path)
+        except RunFolderError as error:
+            if learnt and store_file.DAMAGED in str(error):
+                raise CheckpointError(
+                    f"{str(error).partition('; ')[0]}; restore a copy, or move it away, and {anew}."
+                ) from None
+            raise
         self.identity = reference.identity()
         self._reference, self._watch = _Watched(reference, self.identity, watch), watch
 
@@ -95,8 +112,8 @@ class Labels:
             }
         if missing := [k for k in keys if k not in entries]:
             raise CheckpointError(
-                f"{self.path} lacks {len(missing)} labels that the run has learnt from; restore "
-                f"it, or {self._anew}."
+                f"{self.path} lacks {counted(len(missing), 'label')} that the run has learnt "
+                f"from; restore it, or {self._anew}."
             )
         return [_labelled(entries[k].frame, entries[k].outcome) for k in keys]
 

@@ -4,9 +4,34 @@ import pickletools
 import zipfile
 from pathlib import Path
 
+from tunesmith.errors import ModelError
+
 #: what the dictionaries of checkpoints are known by
 _SEVENNET = {"model_state_dict", "config"}
 _CHGNET = {"model_args", "state_dict"}
+
+
+def require_model(path: Path) -> None:
+    """Raise `ModelError` for a file that is no saved model at all, whatever is trusted."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(2)
+    except OSError:
+        return  # said where it is read
+    if not start.startswith((b"PK", b"\x80")):  # an archive of torch, or a bare pickle
+        raise ModelError(
+            f"{path} is no model file: it holds neither an archive of torch nor a pickle; give the "
+            "file that the model's package has saved."
+        )
+
+
+def unreadable(error: Exception) -> str:
+    """Why a model file could not be loaded, in few words."""
+    text = str(error).strip()
+    if any(word in text for word in ("miniz", "zip archive", "central directory")):
+        return "it is damaged or cut off"
+    first = (text.splitlines() or [type(error).__name__])[0]
+    return first if len(first) <= 120 else first[:120].rpartition(" ")[0] + " …"
 
 
 def package_of(path: Path) -> str:

@@ -27,6 +27,7 @@ from ase import Atoms
 from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError
 from tunesmith.potentials import saving
+from tunesmith.potentials.file_kind import unreadable
 from tunesmith.potentials.graphs import neighbours
 from tunesmith.potentials.trust import trust, trusted
 
@@ -140,9 +141,9 @@ def load(
     except ModelError:
         raise
     except Exception as error:  # a pickle can fail in any way
-        detail = str(error).strip().splitlines() or [type(error).__name__]
+        why = unreadable(error)
         raise ModelError(
-            f"{path} is not a readable MACE model ({detail[0][:120]}); give a file saved by "
+            f"{path} is not a readable MACE model ({why}); give a file saved by "
             "mace-torch or tunesmith."
         ) from None
     # by name: relatives (dipoles, long-range charges, …) share the attributes, not the physics

@@ -22,6 +22,7 @@ from ase.calculators.calculator import Calculator
 
 from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError
+from tunesmith.potentials.file_kind import unreadable
 from tunesmith.potentials.saving import save
 from tunesmith.potentials.trust import trust, trusted
 
@@ -87,9 +88,9 @@ def load(path: Path) -> Checkpoint:
     except MissingDependencyError:
         raise
     except Exception as error:  # a pickle can fail in any way
-        detail = str(error).strip().splitlines() or [type(error).__name__]
+        why = unreadable(error)
         raise ModelError(
-            f"{path} is not a readable SevenNet checkpoint ({detail[0][:120]}); give a file saved "
+            f"{path} is not a readable SevenNet checkpoint ({why}); give a file saved "
             "by sevenn or tunesmith."
         ) from None
     # sevenn has brought weights of older versions into today's order: not to be done again

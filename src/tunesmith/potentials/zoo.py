@@ -7,7 +7,7 @@ from tunesmith.errors import ModelError
 from tunesmith.potentials import chgnet_zoo, mace_zoo, sevennet_zoo
 from tunesmith.potentials.base import MAIN_HEAD, Potential
 from tunesmith.potentials.entries import Backend, Compute, ZooEntry
-from tunesmith.potentials.file_kind import package_of
+from tunesmith.potentials.file_kind import package_of, require_model
 from tunesmith.registry import nearest
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def load(
         raise ModelError(
             f"there is no model {source!r}, by name or as a file; {nearest(source, names)}"
         )
+    require_model(path)
     kind = package_of(path)
     [backend] = [b for b in BACKENDS if kind == b.PACKAGE]
     return backend.from_file(path, head, default, compute)

@@ -51,7 +51,7 @@ class Engine(Settings):
 
     charge: int = Field(0, description="total charge, e, of structures without one in their info")
     multiplicity: int | None = Field(
-        None, ge=1, description="2S+1 of structures without one; none: lowest"
+        None, ge=1, description="2S+1 of structures without one; null: lowest"
     )
     max_force: str = Field("100 eV/Å", description="a larger force is a failure")
     min_distance: float = Field(
@@ -59,7 +59,7 @@ class Engine(Settings):
     )
     timeout: str = Field("24 h", description="wall time of one label, its retry included")
     scratch: str | None = Field(
-        None, description="where scratch folders are made; none: the system's place"
+        None, description="where scratch folders are made; null: the system's place"
     )
     threads: int = Field(1, ge=1, description="threads of the engine")
     _limits: tuple[float, float] = PrivateAttr()

@@ -49,7 +49,7 @@ class CP2K(Engine):
     cutoff: float = Field(400.0, gt=0, description="of the finest grid, Ry")
     max_scf: int = Field(50, ge=1, description="SCF steps at most")
     eps_scf: float = Field(1e-6, gt=0, description="SCF threshold, CP2K's EPS_SCF")
-    uks: bool | None = Field(None, description="unrestricted; none: for all but singlets")
+    uks: bool | None = Field(None, description="unrestricted; null: for all but singlets")
     inp: str = Field("", description="CP2K input, added to what is generated")
 
     @model_validator(mode="after")

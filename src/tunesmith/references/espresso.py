@@ -50,7 +50,7 @@ class Espresso(Engine):
     pseudo_dir: str = Field(description="folder of the UPF files")
     pseudopotentials: dict[str, str] = Field(description="element → UPF file")
     input_data: dict[str, Any] = Field(description="pw.x's own words; ecutwfc (Ry) is needed")
-    kpts: tuple[int, int, int] | None = Field(None, description="k-point grid; none: the Γ point")
+    kpts: tuple[int, int, int] | None = Field(None, description="k-point grid; null: the Γ point")
     koffset: tuple[int, int, int] = Field((0, 0, 0), description="its shift, 0 or 1 per direction")
     kspacing: float | None = Field(None, gt=0, description="k-point spacing, 1/Å, instead of kpts")
 

@@ -195,7 +195,7 @@ def _require_fixed(posterior: Posterior, frames: list[Frame], compositions: np.n
             f"{frames[loose[0]].origin}: the labels this model was tuned on do not fix the total "
             f"energy of {shown} ({len(loose)} of {len(names)} compositions); add one labelled "
             "structure of that composition or isolated atoms to the training data, or compare "
-            "relative energies (relative_energies=True)."
+            "energies within each composition only (--relative; relative_energies=True in Python)."
         )
 
 

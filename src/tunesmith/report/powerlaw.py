@@ -94,7 +94,7 @@ def _panel(ax: Axes, name: str, law: PowerLaw, *, targets: bool) -> None:
     _finish(ax, name, ends)
     law_text = (
         f"{shown.name}: σ = {law.a:.3g} · spread^{law.b:.3g} ({UNITS[name]}), "
-        f"{curve.points.sum()} points"
+        f"{law.records} {'structures' if law.rate else 'points'}"
     )
     ax.set_title(law_text, loc="left", fontsize=9)
 
@@ -108,7 +108,7 @@ def _limits(*shown: np.ndarray) -> np.ndarray:
 def _range_text(law: PowerLaw, name: str, targets: bool) -> str:
     def said(components: int) -> str:
         low, high = _SHOWN[name].factor * np.array(law.reach(components))
-        return f"{low:.4g} to {high:.4g}"
+        return f"{low:.4g} to {high:.4g}" if low < high else f"near {low:.4g} alone"
 
     text = f"seen to hold, {said(1)}"
     return text if not targets else f"{text}\n(targets, length per atom: {said(3)})"

@@ -50,7 +50,7 @@ class _Replayed(Anchored):
 
     has_head: ClassVar[bool] = True
     frames: tuple[str, ...] = Field(
-        (), description="files of structures to replay; none: those shipped with the model"
+        (), description="files of structures to replay; []: those shipped with the model"
     )
     match: Literal["subset", "any"] = Field(
         "subset", description="subset: structures of elements that the target has; any: all"
