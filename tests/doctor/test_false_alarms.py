@@ -16,6 +16,7 @@ from tunesmith.core import Frame, Label
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.examine import examine
 from tunesmith.doctor.findings import Diagnosis
+from tunesmith.references.tblite import TBLite
 
 KCAL = u.mol / u.kcal
 
@@ -197,6 +198,19 @@ def test_all_bonds_of_a_set_tell_a_unit(factor: float) -> None:
 
 
 # ------------------------------------------------------------------------ boxes
+
+
+def test_bonds_that_are_as_short_as_their_forces_say_are_no_unit() -> None:
+    """Nitrogen at 0.86 to 0.93 Å, and the same lengths with the forces of a molecule at rest."""
+    squeezed, resting = [], []
+    for i in range(8):
+        atoms = Atoms("N2", [[0, 0, 0], [0, 0, 0.86 + 0.01 * i]])
+        label = TBLite(method="GFN1-xTB").label(atoms)
+        assert isinstance(label, Label)
+        squeezed.append(Frame(atoms, label, f"n2#{i}"))
+        resting.append(wards.relabelled(squeezed[-1], forces=0.02 * label.forces))
+    assert "unit-positions" not in errors(squeezed)
+    assert "unit-positions" in errors(resting)
 
 
 def test_a_molecule_alone_in_a_small_periodic_box_is_named_so() -> None:

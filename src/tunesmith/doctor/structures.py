@@ -13,6 +13,8 @@ from tunesmith.doctor.statistics import spread
 from tunesmith.errors import DataError
 from tunesmith.words import counted
 
+#: eV/Å, rms: more than heat does, less than bonds of two thirds of their length
+_PUSHED = 10.0
 #: nearest neighbours over the sum of covalent radii, median of a set: what bonds allow
 CLOSEST, FURTHEST = 0.72, 1.45
 #: share of the frames whose bonds must say so, the shortest among them; how much their factors may
@@ -108,13 +110,19 @@ def _unit(frames: Sequence[Frame], findings: list[Finding]) -> list[Finding]:
     if (ratios > FURTHEST).mean() >= _NEARLY_ALL and ratios.min() > 1.2 and wide < _ONE_FACTOR:
         guess = "Bohr" if ratio < 4 else "nm or pm"
         text = f"in {counted(n, 'frame')} bonds are {ratio:.2f} times as long as they should be: "
-    elif (ratios < CLOSEST).mean() >= _NEARLY_ALL and ratio < _SQUEEZED:
+    elif (ratios < CLOSEST).mean() >= _NEARLY_ALL and ratio < _SQUEEZED and not _pushed(frames):
         guess = "nm" if ratio < 0.2 else "Bohr, converted twice"
         text = f"in {counted(n, 'frame')} bonds are only {ratio:.2f} of what they should be: "
     else:
         return []
     odd = [origin for origin, r in rows if not CLOSEST < r < FURTHEST]
     return [finding("unit-positions", f"{text}positions in {guess}?", odd)]
+
+
+def _pushed(frames: Sequence[Frame]) -> bool:
+    """Whether forces are those of bonds that are as short as they look."""
+    found = [np.sqrt(np.mean(np.sum(f.label.forces**2, 1))) for f in frames if f.label is not None]
+    return bool(found) and float(np.median(found)) > _PUSHED
 
 
 def _electrons(frames: Sequence[Frame]) -> list[Finding]:
