@@ -204,7 +204,7 @@ def test_without_its_labels_a_run_cannot_go_on(files: list[str], tmp_path: Path)
     out = tmp_path / "run"
     run(config(files, "explore.time=1 fs"), out)
     (out / "labels.db").unlink()
-    with pytest.raises(CheckpointError, match="lacks 1 labels"):
+    with pytest.raises(CheckpointError, match="is gone, and with it the labels"):
         run(config(files), out)
 
 

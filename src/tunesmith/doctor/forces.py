@@ -35,6 +35,7 @@ from tunesmith.doctor.statistics import (
     slope,
     spread,
 )
+from tunesmith.doctor.structures import CLOSEST, bond_ratio
 from tunesmith.doctor.units import AGREEING, FORCE_UNITS
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import Work, agree, work
@@ -46,6 +47,8 @@ HANDFUL, SURELY = 8, 0.95
 #: how well forces foretell the labels' own energies (cosine of `work.work`): well enough to tell a
 #: factor of two, as only forces that are right do, and less than any that are right do
 EXACT, _MOSTLY, CONSISTENT = 0.9, 0.8, 0.75
+#: as `NEAR`, of a handful of frames
+_NEARER = float(np.log(1.4))
 #: rank correlation of energies that follow the foundation's
 _ORDERED = 0.7
 #: of the usual size of a set's forces: smaller ones say little beside a foundation's errors
@@ -104,7 +107,9 @@ def judge_forces(view: View, own: Work) -> Forces:
         sign = -1.0
         where = seen & (cosine < -KNOWN)
         # a foundation that is lost points anywhere; most of the set, or its energies, must say so
-        most = where[loud].mean() >= 0.8 and typical < -SURE and _a_unit(factor, wide, own)
+        most = (
+            where[loud].mean() >= 0.8 and typical < -SURE and _a_unit(view, factor, wide, own, loud)
+        )
         if not (own.cosine < -EXACT or (most and not _energies_fall(view))):
             return replace(nothing, findings=[_unlike(view, nothing, loud)])
         text = f"the forces point against the foundation's (cosine {typical:.2f}): gradients?"
@@ -116,7 +121,7 @@ def judge_forces(view: View, own: Work) -> Forces:
     # a factor of two is a unit's only of a foundation that is right here, or of energies
     lost = name == "eV/Bohr" and np.isnan(own.cosine) and abs(typical) < CLOSE
     lost |= np.isnan(own.cosine) and name not in AGREEING and as_energies(view, factor)
-    if name != "eV/Å" and (lost or not _a_unit(factor, wide, own)):
+    if name != "eV/Å" and (lost or not _a_unit(view, factor, wide, own, loud)):
         return replace(nothing, findings=[*found, _unlike(view, nothing, loud)])
     unit = FORCE_UNITS[name]
     if name != "eV/Å":
@@ -146,8 +151,8 @@ def _of_one_system(view: View, judged: Forces, loud: np.ndarray) -> Forces:
     tight = 2 * TIGHT if _off(factor) > np.log(8) else TIGHT  # so far off no foundation is
     sure = typical > KNOWN and wide < tight and loud.sum() >= 3
     both = [abs(np.log(x / AGREEING[name])) for x in (factor, rise) if x > 0]
-    alike = len(both) == 2 and max(both) < NEAR and abs(np.log(rise / factor)) < np.log(1.4)
-    if name != "eV/Å" and sure and alike:
+    alike = len(both) == 2 and max(both) < _near(loud) and abs(np.log(rise / factor)) < np.log(1.4)
+    if name != "eV/Å" and sure and alike and not _squeezed(view):
         found = [_in_unit(view, loud, factor, [name], False)]
         right = [f / AGREEING[name] for f in judged.forces]
         return replace(judged, usable=True, forces=right, findings=found)
@@ -198,12 +203,24 @@ def as_energies(view: View, factor: float) -> bool:
     return bool(near and _order(view) > _ORDERED)
 
 
-def _a_unit(factor: float, wide: float, own: Work) -> bool:
-    """Whether a ratio of lengths is a unit's: near a known one and the same in all frames, or
-    energies and forces are plainly of two systems of units."""
+def _a_unit(view: View, factor: float, wide: float, own: Work, where: np.ndarray) -> bool:
+    """Whether a ratio of lengths is a unit's: near a known one and the same in all frames, of bonds
+    that a foundation knows; or energies and forces are plainly of two systems of units."""
     differ = abs(own.cosine) > EXACT and not 0.5 < own.ratio < 2
     name, _ = nearest_factor(factor, FORCE_UNITS)
-    return bool(differ or (abs(np.log(factor / FORCE_UNITS[name])) < NEAR and wide < TIGHT))
+    off = abs(np.log(factor / FORCE_UNITS[name]))
+    return bool(differ or (off < _near(where) and wide < TIGHT and not _squeezed(view)))
+
+
+def _near(where: np.ndarray) -> float:
+    """How far a ratio may be from a unit's: less of a handful of frames."""
+    return NEAR if where.sum() >= HANDFUL else _NEARER
+
+
+def _squeezed(view: View) -> bool:
+    """Whether bonds are so short that a foundation may be wrong by any factor."""
+    ratios = np.array([bond_ratio(f.atoms) for f in view.frames])
+    return bool(np.isfinite(ratios).any() and np.nanmedian(ratios) < CLOSEST)
 
 
 def _in_unit(

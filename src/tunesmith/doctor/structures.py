@@ -13,8 +13,8 @@ from tunesmith.doctor.statistics import spread
 from tunesmith.errors import DataError
 from tunesmith.words import counted
 
-#: eV/Å, rms: more than heat does, less than bonds of two thirds of their length
-_PUSHED = 10.0
+#: eV/Å, rms, and eV/Å³: more than heat does, less than bonds of two thirds of their length
+_PUSHED, _PRESSED = 10.0, 0.25
 #: nearest neighbours over the sum of covalent radii, median of a set: what bonds allow
 CLOSEST, FURTHEST = 0.72, 1.45
 #: share of the frames whose bonds must say so, the shortest among them; how much their factors may
@@ -120,9 +120,15 @@ def _unit(frames: Sequence[Frame], findings: list[Finding]) -> list[Finding]:
 
 
 def _pushed(frames: Sequence[Frame]) -> bool:
-    """Whether forces are those of bonds that are as short as they look."""
-    found = [np.sqrt(np.mean(np.sum(f.label.forces**2, 1))) for f in frames if f.label is not None]
-    return bool(found) and float(np.median(found)) > _PUSHED
+    """Whether forces, or the stress where symmetry leaves none, are those of bonds that are as
+    short as they look."""
+    labels = [f.label for f in frames if f.label is not None]
+    forces = [np.sqrt(np.mean(np.sum(label.forces**2, 1))) for label in labels]
+    stress = [np.abs(label.stress).max() for label in labels if label.stress is not None]
+    return any(
+        bool(found) and float(np.median(found)) > most
+        for found, most in ((forces, _PUSHED), (stress, _PRESSED))
+    )
 
 
 def _electrons(frames: Sequence[Frame]) -> list[Finding]:

@@ -33,7 +33,7 @@ class Labels:
         if learnt and not self.path.exists():
             raise CheckpointError(
                 f"{self.path} is gone, and with it the labels that the run has learnt from; "
-                f"restore it, or {anew}."
+                f"restore it, or {anew.partition(':')[0]}: its labels will be computed again."
             )
         run.mkdir(parents=True, exist_ok=True)
         try:
