@@ -22,6 +22,7 @@ CHEAP = {
     "select none.xyz --n 3 --out o.xyz": 2,
     "attack none.xyz --model organic-xs --target 1eV/Å --out o.xyz": 2,
     "check organic-xs none.xyz": 2,
+    f"check organic-xs {__file__} --md ensembl=npt": 2,
     "run none.yaml": 2,
     "tune --train none.xyz --out run": 2,
 }

@@ -69,7 +69,6 @@ def check(
     from tunesmith.data import naming
 
     naming.require_files([start])
-    from tunesmith.check import job
     from tunesmith.check.wanted import Wanted
     from tunesmith.config import ModelSettings
     from tunesmith.settings import build
@@ -90,6 +89,9 @@ def check(
         processes=processes,
         seed=seed,
     )
+    wanted.check()
+    from tunesmith.check import job  # which takes seconds
+
     with terminal.only_results():
         notes = terminal.notes()
         summary = job.check(wanted, notes, terminal.progress(notes))
