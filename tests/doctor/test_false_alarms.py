@@ -63,6 +63,18 @@ def test_forces_below_the_foundations_error_say_nothing(digits: int) -> None:
     assert errors([*wards.molecules(), *frames]) == set()
 
 
+def test_a_zero_beside_others_that_are_nearly_zero_is_no_placeholder() -> None:
+    """Of a molecule at rest whose bonds the foundation has wrong by a little."""
+    others = [wards.relabelled(f, forces=f.label.forces.round(4)) for f in relaxed(4e-4)]  # type: ignore[union-attr]
+    atoms = molecule("CO2")
+    atoms.positions *= 0.978
+    zero = Frame(atoms, Label(-280.0, np.zeros((3, 3))), "rest")
+    pull = wards.foundation().predict([atoms]).mean.forces
+    assert 0.6 < np.sqrt((pull**2).sum(1).mean()) < 1.5
+    assert "forces-zero" not in errors([*wards.molecules(), *others, zero])
+    assert "forces-zero" in errors([*wards.molecules(), zero])
+
+
 def test_that_relaxed_forces_are_not_judged_is_said() -> None:
     assert str(diagnosed(relaxed()).facts["forces"]).startswith("not judged")
 

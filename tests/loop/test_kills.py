@@ -26,11 +26,12 @@ import pytest
 import mortal
 import tunesmith.loop.outputs  # noqa: F401 (likewise)
 from small import config, results, start
-from tunesmith import files, tensor_files
+from tunesmith import tensor_files
 from tunesmith.config import dump
 from tunesmith.core import Label
 from tunesmith.data.rows import canonical, label_key
 from tunesmith.data.store import LabelStore
+from tunesmith.errors import CheckpointError
 
 #: 60 steps; labels after every 6 fs and where errors over 6.5 meV are likely
 SETTINGS = (
@@ -194,7 +195,7 @@ def position(run: Path) -> str:
     labels = len(LabelStore(run / "labels.db")) if (run / "labels.db").exists() else 0
     try:
         _, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
-    except files.CheckpointError:
+    except CheckpointError:
         return f"{labels} labels stored, no checkpoint"
     return f"{labels} labels stored, {len(info['keys'])} learnt, step {info['steps']}"
 

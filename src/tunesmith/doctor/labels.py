@@ -25,6 +25,7 @@ _MANY = 0.4  # of the frames
 #: frames looked at; rms force of the foundation, eV/Å, of structures that rest, and of one that
 #: does not whatever the foundation's error
 _LOOKED_AT, _RESTING, _FALLING = 20, 0.4, 0.6
+_LOST = 1.5  # eV/Å, the same, where the others are at rest
 _SMALL = 0.02  # eV/Å: components that relaxations leave
 _ZERO_PULL = 0.1  # eV/Å of the foundation: then a force of exactly zero is no accident
 
@@ -190,17 +191,26 @@ def placeholders(frames: list[Frame], posterior: Posterior) -> tuple[list[Frame]
     empty = list(frames) if nothing_said(frames) else empty
     if not empty:
         return frames, []
-    if len(empty) < len(frames) and _coarse(frames):
+    resting = len(empty) <= _at_rest(frames)
+    if len(empty) < len(frames) and (resting or _coarse(frames)):
         some = empty[:: -(-len(empty) // _LOOKED_AT)]
         pull = [size_of(posterior.predict([f.atoms]).mean.forces) for f in some]
-        if np.median(pull) < _RESTING:
-            empty = [f for f, size in zip(some, pull, strict=True) if size > _FALLING]
+        # beside others at rest, which are not quite zero, the foundation may be further off
+        rest, fall = (_LOST, _LOST) if resting else (_RESTING, _FALLING)
+        if np.median(pull) < rest:
+            empty = [f for f, size in zip(some, pull, strict=True) if size > fall]
     if not empty:
         return frames, []
     text = f"in {len(empty)} of {len(frames)} frames every force is exactly zero"
     bad = {id(f) for f in empty}
     kept = [f for f in frames if id(f) not in bad]
     return kept, [finding("forces-zero", text, [f.origin for f in empty])]
+
+
+def _at_rest(frames: Sequence[Frame]) -> int:
+    """How many frames have forces that are small and not zero."""
+    largest = [np.abs(f.label.forces).max(initial=0.0) for f in frames if f.label]
+    return sum(0 < x < _SMALL for x in largest)
 
 
 def _coarse(frames: Sequence[Frame]) -> bool:
