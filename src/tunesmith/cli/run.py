@@ -51,7 +51,8 @@ def run(
         after = "the same without --dry-run"
         terminal.give(cost, json, lambda screen: estimate.show(cost, screen), after)
         return
-    start = (*getattr(settings.explore, "start", ()), "START.xyz")[0]
+    files = getattr(settings.explore, "start", None)  # of a pool it is a number
+    start = files[0] if isinstance(files, tuple) else "START.xyz"
     after = f"tunesmith check {quote(str(folder))} {quote(start)}  # is it stable in dynamics?"
     terminal.give(summary, json, lambda screen: job.show(summary, screen), after)
     raise typer.Exit(0 if summary["as_asked"] else 1)
