@@ -237,7 +237,7 @@ def test_last_number_cut_off(tmp_path):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_frames(tmp_path / "missing.xyz")
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="is a folder; name the file"):
         read_frames(tmp_path)
     with pytest.raises(DataError, match="format is not one ASE knows"):
         read_frames(saved(tmp_path, "hello\n", "notes.abc"))
