@@ -12,7 +12,7 @@ from rich.text import Text
 from tunesmith.config import ModelSettings
 from tunesmith.core import Frame
 from tunesmith.data.formats import Beside, read_contents
-from tunesmith.data.naming import expanded, told_apart
+from tunesmith.data.naming import expanded, require_file, told_apart
 from tunesmith.doctor.codes import UNLEARNABLE
 from tunesmith.doctor.examine import examine
 from tunesmith.doctor.findings import (
@@ -56,8 +56,7 @@ def examine_files(
     train_files = expanded(data)
     files = [*train_files, *(p for p in others.values() if p is not None)]
     for path in files:
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; check the path.")
+        require_file(path)
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
     reader = _Reader(keys, format, forces_only, dict(zip(files, told_apart(files), strict=True)))
     train = [frame for path in train_files for frame in reader.read(path)]

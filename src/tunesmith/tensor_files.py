@@ -47,13 +47,14 @@ def write(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
 
 
 #: of a checkpoint that a fit or a round can do without
-_AGAIN = "delete it and run the same command again"
+_AGAIN = "run the same command again"
 
 
-def read(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(path: Path, cure: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `write` wrote.
 
-    Raises `CheckpointError`, which ends with the ``cure``, when a single bit has changed.
+    Raises `CheckpointError` when a single bit has changed, and where there is no file; it ends with
+    the ``cure``, None: of a file that can be done without.
     """
     try:
         # read at once: safetensors opens a file twice, and it may be replaced in between
@@ -69,8 +70,9 @@ def read(path: Path, cure: str = _AGAIN) -> tuple[dict[str, Tensor], dict[str, A
             raise SafetensorError("its checksum does not fit")
         return tensors, json.loads(metadata["info"])
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; {cure.replace('delete it and ', '')}.") from None
+        raise CheckpointError(f"{path} is missing; {cure or _AGAIN}.") from None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cure = cure or f"delete it and {_AGAIN}"
         raise CheckpointError(f"{path} is damaged ({_why(error)}); {cure}.") from None
 
 

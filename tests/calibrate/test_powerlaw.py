@@ -356,7 +356,9 @@ def test_the_ends_that_are_named_can_be_asked_for(law):
     """To the four digits that are printed; of one group of points, its place alone."""
     with pytest.raises(ConfigError) as caught:
         law.check_target(100.0)
-    for number in re.findall(r"[\d.]+(?= to | meV/Å, where)", str(caught.value)):
+    ends = re.findall(r"[\d.]+(?= to | meV/Å, where)", str(caught.value))
+    assert len(ends) == 2
+    for number in ends:
         law.check_target(1e-3 * float(number))
     lone = law.model_copy(update={"high": law.low})
     with pytest.raises(ConfigError, match=r"errors near [\d.]+ meV/Å alone: choose that") as caught:

@@ -1,6 +1,7 @@
 """`tunesmith doctor` from the outside: what it prints, its exit codes, and usual mistakes."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ase.io import read, write
 import wards
 from tunesmith import terminal
 from tunesmith.cli import app
+from tunesmith.config import TuneConfig, load
 from tunesmith.data.formats import write_frames
 
 TRAIN, TEST = (wards.EXAMPLES / f"ethanol-{which}.xyz" for which in ("train", "test"))
@@ -33,6 +35,25 @@ def test_a_healthy_set(capfd: pytest.CaptureFixture[str]) -> None:
     assert "63 structures; energy from REF_energy, forces from REF_forces" in out
     assert "isolated atoms: 3" in out
     assert out.rstrip().endswith("Fit for training.")
+
+
+def test_what_comes_next_learns_from_what_was_looked_at(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The printed command, with every option that decides what is read."""
+    write(tmp_path / "my train.extxyz", read(TRAIN, ":"))
+    given = ("--valid", TEST, "--format", "extxyz", "--energy-key", "REF_energy", "--forces-only")
+    code, _, err = run(capfd, tmp_path / "my train.extxyz", *given)
+    assert code == 0
+    said = err.splitlines()[-1].removeprefix("next: tunesmith tune ")
+    words = shlex.split(said)
+    overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    train = words[words.index("--train") + 1]
+    settings = load(TuneConfig, None, overrides, {"data.train": train})
+    data = settings.data
+    assert (data.train, data.valid) == ((str(tmp_path / "my train.extxyz"),), str(TEST))
+    assert (data.format, data.energy_key) == ("extxyz", "REF_energy")
+    assert settings.forces_only
 
 
 def test_a_broken_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ class Bench:
         console = Console(quiet=True)
         self.tools = Tools(Stopwatch(), Interrupts(), Screen(console))
         engine = TBLite(method="GFN1-xTB", **reference)
-        self.labels = Labels(folder / "run", engine, self.tools.watch, "begin", learnt=False)
+        self.labels = Labels(folder / "run", engine, self.tools.watch, folder / "none")
         self.files = start(folder)
 
     def attack(self, atoms: Atoms, target: str, *settings: str) -> adversaries.Beside:

@@ -222,6 +222,13 @@ def test_divergence_is_said():
         AdamW(epochs=50, learning_rate=1e9, clip=None).fit(problem(dtype=torch.float32))
 
 
+def test_a_checkpoint_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(CheckpointError, match=r"state is missing; run the same command again\.$"):
+        tensor_files.read(tmp_path / "state")
+    with pytest.raises(CheckpointError, match=r"state is missing; restore it\.$"):
+        tensor_files.read(tmp_path / "state", "restore it")
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "state.safetensors"
     AdamW(epochs=1).fit(problem(), tmp_path)

@@ -72,14 +72,21 @@ def doctor(
             accept=accept or (),
             forces_only=forces_only,
         )
-    words = ["tunesmith", "tune", "--model", model, "--train", *named, "--out", "FOLDER"]
-    words += ["--valid", str(valid)] if valid else []
-    for name, key in (("energy", energy_key), ("forces", forces_key), ("stress", stress_key)):
-        words += [f"--{name}-key", key] if key else []
-    words += ["--set", f"data.accept=[{', '.join(accept)}]"] if accept else []
-    words += ["--set", "tune.loss.energy=0"] if forces_only else []
-    words += ["--set", f"model.head={head}"] if head else []
-    after = " ".join(map(quote, words))
-    fit = summary["fit_for_training"]
-    terminal.give(summary, json, lambda screen: examining.show(summary, screen), after * fit)
+    fit, after = summary["fit_for_training"], None
+    if fit:
+        settings = {
+            "data.valid": valid,
+            "data.energy_key": energy_key,
+            "data.forces_key": forces_key,
+            "data.stress_key": stress_key,
+            "data.format": format_,
+            "data.accept": f"[{', '.join(accept)}]" if accept else None,
+            "tune.loss.energy": "0" if forces_only else None,
+            "model.head": head,
+        }
+        words = ["tunesmith", "tune", "--model", model, "--train", *named, "--out", "FOLDER"]
+        for path, value in settings.items():
+            words += ["--set", f"{path}={value}"] if value else []
+        after = " ".join(map(quote, words))
+    terminal.give(summary, json, lambda screen: examining.show(summary, screen), after)
     raise typer.Exit(0 if fit else 1)

@@ -72,5 +72,6 @@ def evaluate(
             predictions=predictions,
             notes=terminal.notes(),
         )
-    after = f"tunesmith check {quote(model)} START.xyz  # is it stable in dynamics?"
+    which = f" --head {quote(head)}" if head else ""
+    after = f"tunesmith check {quote(model)} START.xyz{which}  # is it stable in dynamics?"
     terminal.give(summary, json, lambda screen: assessing.show(summary, screen), after)

@@ -10,6 +10,7 @@ from ase.io.formats import ioformats
 
 from tunesmith.data import databases, lammps, outputs, xyz_lines
 from tunesmith.data.kinds import How, kind_of
+from tunesmith.data.naming import require_file
 from tunesmith.data.text import is_packed
 from tunesmith.errors import DataError
 
@@ -28,10 +29,7 @@ def check_file(path: Path, how: How | None = None) -> int | None:
     Raises `DataError` where there is no file, an empty one, one of unknown format or a damaged
     extxyz file.
     """
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; name the file in it.")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; check the path.")
+    require_file(path)
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty; write it again.")
     return xyz_lines.scan(path) if kind_of(path, how or How()) == "extxyz" else None

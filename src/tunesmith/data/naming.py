@@ -31,10 +31,15 @@ def expanded(names: Sequence[str | Path]) -> list[Path]:
 def require_files(names: Iterable[str | Path | None]) -> None:
     """Raise `DataError` for what is not there; cheap, to be asked before anything takes seconds."""
     for path in expanded([name for name in names if name is not None]):
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder; name the file in it.")
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; check the path.")
+        require_file(path)
+
+
+def require_file(path: Path) -> None:
+    """Raise `DataError` where there is no file, or a folder."""
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the file in it.")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; check the path.")
 
 
 def files_of(settings: Any) -> list[str | Path]:

@@ -13,7 +13,7 @@ from tunesmith.doctor.misplaced import explanations
 from tunesmith.doctor.statistics import nearest_factor, spread
 from tunesmith.doctor.units import FORCE_UNITS
 from tunesmith.doctor.view import View
-from tunesmith.doctor.work import Part, agree, work
+from tunesmith.doctor.work import confirmed, work
 from tunesmith.words import counted
 
 #: how far a ratio may be from a unit's, and ratios of one unit from each other (logarithms)
@@ -69,10 +69,7 @@ def stand_apart(view: View, judged: Forces, loud: np.ndarray) -> list[Finding]:
 
 def _confirmed(view: View, judged: Forces, where: np.ndarray) -> bool:
     """Whether the labels' own energies confirm the forces of these frames."""
-    parts: tuple[Part, ...] = ("forces", "forces of strained")
-    return bool(where.any()) and any(
-        agree(work(view, judged.forces, where, part=part, least=4)) for part in parts
-    )
+    return bool(where.any()) and confirmed(view, judged.forces, where)
 
 
 def _is_a_unit(view: View, judged: Forces, odd: np.ndarray, big: np.ndarray) -> bool:

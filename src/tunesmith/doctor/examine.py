@@ -22,7 +22,7 @@ from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
 from tunesmith.doctor.structures import judge_structures
 from tunesmith.doctor.view import View, look
-from tunesmith.doctor.work import FEW_PAIRS, Part, Work, agree, work
+from tunesmith.doctor.work import FEW_PAIRS, Work, agree, confirmed, work
 from tunesmith.doctor.zeros import judge_zeros, per_atom
 from tunesmith.uncertainty.ensemble import Ensemble
 
@@ -176,12 +176,12 @@ def _judge(
     right = judged.facts.get("energy_correlation", 0.0), judged.facts.get("energy_ratio", 0.0)
     found += [_if_known(f, own, *right) for f in of_forces]
     near = _near(view, forces)
-    if any(f.code == "unknown-chemistry" for f in forces.findings):
-        near &= False
-    kept = [_if_near(f, view, near) for f in judged.findings if not _one_level(f, view, forces)]
+    lost = any(f.code == "unknown-chemistry" for f in forces.findings)
+    known = near & (not lost)
+    kept = [_if_near(f, view, known) for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
-    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, _near(view, forces))
+    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, near)
     facts |= {**judged.facts, **of_zeros}
     return found + stress + zeros
 
@@ -223,8 +223,7 @@ def _one_level(f: Finding, view: View, forces: Forces) -> bool:
     where = np.isin([frame.origin for frame in view.frames], f.frames)
     if where.all() or not forces.usable:
         return False
-    parts: tuple[Part, ...] = ("forces", "forces of strained")
-    return any(agree(work(view, forces.forces, where, part=p, least=4)) for p in parts)
+    return confirmed(view, forces.forces, where)
 
 
 def _doubted(findings: list[Finding], view: View, forces: Forces, own: Work) -> list[Finding]:

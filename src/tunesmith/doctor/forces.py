@@ -151,7 +151,9 @@ def _of_one_system(view: View, judged: Forces, loud: np.ndarray) -> Forces:
     tight = 2 * TIGHT if _off(factor) > np.log(8) else TIGHT  # so far off no foundation is
     sure = typical > KNOWN and wide < tight and loud.sum() >= 3
     both = [abs(np.log(x / AGREEING[name])) for x in (factor, rise) if x > 0]
-    alike = len(both) == 2 and max(both) < _near(loud) and abs(np.log(rise / factor)) < np.log(1.4)
+    alike = (
+        len(both) == 2 and max(both) < _tolerance(loud) and abs(np.log(rise / factor)) < np.log(1.4)
+    )
     if name != "eV/Å" and sure and alike and not _squeezed(view):
         found = [_in_unit(view, loud, factor, [name], False)]
         right = [f / AGREEING[name] for f in judged.forces]
@@ -181,10 +183,10 @@ def _off(factor: float) -> float:
 
 def _energies_fall(view: View) -> bool:
     """Whether energies, too, fall where the foundation's rise: then it is lost here."""
-    return _order(view) < -0.3
+    return _ranks(view) < -0.3
 
 
-def _order(view: View) -> float:
+def _ranks(view: View) -> float:
     """Rank correlation of labels and foundation over energies within compositions; 0 for few."""
     inside = [g for g in view.groups if len(g) > 2]
     x, y = (centred(e, inside) for e in (view.predicted, view.energy))
@@ -200,7 +202,7 @@ def as_energies(view: View, factor: float) -> bool:
     rise = slope(view.predicted, view.energy, view.groups)
     # of energies in no order the slope is anything below one
     near = rise > 0 and abs(np.log(rise / factor)) < NEAR and _off(rise) > 0.3
-    return bool(near and _order(view) > _ORDERED)
+    return bool(near and _ranks(view) > _ORDERED)
 
 
 def _a_unit(view: View, factor: float, wide: float, own: Work, where: np.ndarray) -> bool:
@@ -209,10 +211,10 @@ def _a_unit(view: View, factor: float, wide: float, own: Work, where: np.ndarray
     differ = abs(own.cosine) > EXACT and not 0.5 < own.ratio < 2
     name, _ = nearest_factor(factor, FORCE_UNITS)
     off = abs(np.log(factor / FORCE_UNITS[name]))
-    return bool(differ or (off < _near(where) and wide < TIGHT and not _squeezed(view)))
+    return bool(differ or (off < _tolerance(where) and wide < TIGHT and not _squeezed(view)))
 
 
-def _near(where: np.ndarray) -> float:
+def _tolerance(where: np.ndarray) -> float:
     """How far a ratio may be from a unit's: less of a handful of frames."""
     return NEAR if where.sum() >= HANDFUL else _NEARER
 

@@ -88,6 +88,13 @@ def agree(own: Work) -> bool:
     return bool(one and (own.cosine > _AGREED or (own.cosine > 0.3 and own.share > _MOST)))
 
 
+def confirmed(view: View, forces: list[np.ndarray], where: np.ndarray) -> bool:
+    """Whether the energies of some frames (n,) are the work of their forces, in cells as they are
+    or strained, from other frames."""
+    parts: tuple[Part, ...] = ("forces", "forces of strained")
+    return any(agree(work(view, forces, where, part=part, least=4)) for part in parts)
+
+
 def _done(
     view: View, forces: list[np.ndarray], strained: bool, i: int, j: int
 ) -> tuple[float, float, float] | None:

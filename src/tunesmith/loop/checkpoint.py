@@ -69,8 +69,13 @@ def anew(run: Path) -> str:
     )
 
 
+def state(run: Path) -> Path:
+    """The file without which a run begins anew."""
+    return run / FOLDER / STATE
+
+
 def exists(run: Path) -> bool:
-    return (run / FOLDER / STATE).exists()
+    return state(run).exists()
 
 
 def load(run: Path, explorer: Any, start: Members) -> tuple[Standing, dict[str, float]]:

@@ -57,7 +57,7 @@ def estimate(
 
 def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     config = ready.config
-    labels = Labels(out, config.reference, tools.watch, checkpoint.anew(out), learnt=False)
+    labels = Labels(out, config.reference, tools.watch, checkpoint.state(out))
     keys = begin.first_labels(ready, labels, tools)
     frames = labels.frames(keys)
     seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]

@@ -93,9 +93,7 @@ def _run(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
 def opened(ready: Prepared, out: Path, tools: Tools) -> Loop:
     """The loop where it stands: at its checkpoint, else after its first labels and update."""
     config = ready.config
-    labels = Labels(
-        out, config.reference, tools.watch, checkpoint.anew(out), learnt=checkpoint.exists(out)
-    )
+    labels = Labels(out, config.reference, tools.watch, checkpoint.state(out))
     if checkpoint.exists(out):
         start = begin.untaught(ready, E0s(ready.potential.e0s))
         at, seconds = checkpoint.load(out, config.explore, start)

@@ -22,26 +22,29 @@ _IMPORTED = "initial data"
 class Labels:
     """Labels of structures, from the store where they are known, else from the reference.
 
-    anew: how a run whose store lacks what it has learnt can begin anew. learnt: whether it has
-    learnt any; then `CheckpointError` says so where the store is gone or damaged.
+    state: of the run's checkpoint. Where there is one, a store that is gone or damaged is a
+    `CheckpointError`, as is one that lacks what the run has learnt.
     """
 
-    def __init__(
-        self, run: Path, reference: Reference, watch: Stopwatch, anew: str, *, learnt: bool
-    ) -> None:
-        self.path, self._anew = run / FILE, anew
-        if learnt and not self.path.exists():
+    def __init__(self, run: Path, reference: Reference, watch: Stopwatch, state: Path) -> None:
+        self.path = run / FILE
+        self._anew = (
+            f"delete {state} and run the same command again: it begins anew, and asks for the "
+            "labels that are missing"
+        )
+        if state.exists() and not self.path.exists():
             raise CheckpointError(
                 f"{self.path} is gone, and with it the labels that the run has learnt from; "
-                f"restore it, or {anew.partition(':')[0]}: its labels will be computed again."
+                f"restore it, or {self._anew}."
             )
         run.mkdir(parents=True, exist_ok=True)
         try:
             self.store = LabelStore(self.path)
         except RunFolderError as error:
-            if learnt and store_file.DAMAGED in str(error):
+            if state.exists() and store_file.DAMAGED in str(error):
                 raise CheckpointError(
-                    f"{str(error).partition('; ')[0]}; restore a copy, or move it away, and {anew}."
+                    f"{self.path}: {store_file.DAMAGED}; restore a copy, or move it away, and "
+                    f"{self._anew}."
                 ) from None
             raise
         self.identity = reference.identity()

@@ -118,7 +118,7 @@ def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | 
     walkers = at.explorer.walkers
     now, steps = sum(map(explorer.time_of, walkers)), _steps(at)
     whole = now / max(steps, 1) * explorer.total_steps * len(walkers)
-    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", f"{counted(at.made, 'label')}"]
+    parts = [f"{1e-3 * now:.3f} of {1e-3 * whole:.3g} ps", counted(at.made, "label")]
     if decision is not None:
         parts.append(
             f"σ {1e3 * decision.energy_std:.2f} meV, P(over) {100 * decision.probability:.2g} %"

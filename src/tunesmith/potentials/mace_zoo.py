@@ -147,11 +147,12 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
         return _embedded("organic_xs", name, compute)
     family, _, variant = name.partition(":")
     own = FAMILIES.get(family)
-    if own is None and (likely := [f for f in FAMILIES if family.startswith(f)]):
-        there = ", ".join(n for n in _names() if n.startswith(f"{likely[0]}:"))
-        raise ModelError(f"there is no model {name!r}; of {likely[0]} there are {there}.")
     if own is None:
-        raise ModelError(f"there is no model {name!r}; {nearest(name, _names())}")
+        there = nearest(name, _names())
+        if likely := next((f for f in FAMILIES if family.startswith(f)), None):
+            of_it = ", ".join(n for n in _names() if n.startswith(f"{likely}:"))
+            there = f"of {likely} there are {of_it}."
+        raise ModelError(f"there is no model {name!r}; {there}")
     if own.heads:
         if head is not None and variant not in ("", head):
             raise ModelError(f"{name}: model.head says {head!r}; name one head.")

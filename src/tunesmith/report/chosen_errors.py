@@ -13,24 +13,24 @@ from tunesmith.report.plots import COLOURS, GREY, save
 NAME = "errors.png"
 
 
-def picture(rounds: Sequence[Mapping[str, Any]], path: Path | str) -> bool:
+def picture(rounds: Sequence[Mapping[str, Any]], path: Path | str) -> None:
     """Real force errors of the structures of every round, before they are learnt, against labels.
 
     rounds: of a summary; those with ``about.errors`` (eV/Å, one of each structure) are drawn,
-    beside what was aimed at and the target. Returns whether there was any, else nothing is written.
+    beside what was aimed at and the target. Of none nothing is written.
     """
     drawn = [r for r in rounds if r["about"].get("errors")]
     if not drawn:
-        return False
+        return
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     ax = figure.subplots()
     labels = [r["labels"] for r in drawn]
-    every = [(n, 1e3 * e) for n, r in zip(labels, drawn, strict=True) for e in r["about"]["errors"]]
+    every = [(r["labels"], 1e3 * e) for r in drawn for e in r["about"]["errors"]]
     ax.plot(*np.transpose(every), "o", ms=3, mfc="none", color=GREY, label="of each structure")
     real = [1e3 * r["about"]["error"] for r in drawn]
     ax.plot(labels, real, "o-", ms=5, color=COLOURS[0], label="of all (rms)")
-    aimed = [(n, 1e3 * r["about"]["aim"]) for n, r in zip(labels, drawn, strict=True) if _aimed(r)]
-    if aimed:
+    # of hot dynamics and the like nothing is aimed at
+    if aimed := [(r["labels"], 1e3 * r["about"]["aim"]) for r in drawn if "aim" in r["about"]]:
         ax.plot(*np.transpose(aimed), "_", ms=14, mew=2, color=COLOURS[5], label="aimed at")
     target = 1e3 * drawn[-1]["about"]["target"]
     ax.axhline(target, ls="--", lw=1, color=COLOURS[5], label=f"target {target:.4g} meV/Å")
@@ -40,8 +40,8 @@ def picture(rounds: Sequence[Mapping[str, Any]], path: Path | str) -> bool:
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.legend(frameon=False, fontsize=8)
     save(figure, path)
-    return True
 
 
-def _aimed(round_: Mapping[str, Any]) -> bool:
-    return "aim" in round_["about"]
+def row(folder: Path) -> list[tuple[str, str]]:
+    """What is said of the picture in a run's folder, where there is one."""
+    return [("real errors", str(folder / NAME))] if (folder / NAME).exists() else []

@@ -116,7 +116,7 @@ def _ratio(before: float | None, after: float | None) -> str:
 def _overall(summary: dict[str, Any], title: str) -> Table:
     counts = f"{counted(summary['n_frames'], 'frame')}, {summary['n_atoms']} atoms"
     if "n_members" in summary:
-        counts += f", {summary['n_members']} member{'s' if summary['n_members'] > 1 else ''}"
+        counts += f", {counted(summary['n_members'], 'member')}"
     table = _table(f"{title} ({counts})", "", "value", "unit")
     for label, key, unit in OVERALL:
         if key in summary:

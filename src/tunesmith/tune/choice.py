@@ -13,6 +13,7 @@ from tunesmith.config import TuneConfig
 from tunesmith.errors import ConfigError
 from tunesmith.tune import by_size
 from tunesmith.tune.strategies import POSTERIORS, STRATEGIES
+from tunesmith.words import counted
 
 #: structures of one composition up to which adapters are chosen, for models of so many weights:
 #: with the paper's, LoRA's energies were better than naive fine-tuning's with 60 (SN2, one run) and
@@ -113,7 +114,7 @@ def _compositions(structures: Sequence[Atoms]) -> list[str]:
 def _told(structures: Sequence[Atoms]) -> str:
     n, found = len(structures), _compositions(structures)
     elements = ", ".join(sorted({symbol for a in structures for symbol in a.symbols}))
-    some = f"{n} structure{'s' if n != 1 else ''}"
+    some = counted(n, "structure")
     if len(found) == 1:
         return f"{some} of {found[0]}"
     return f"{some} of {len(found)} compositions of {elements}"

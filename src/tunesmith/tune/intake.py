@@ -95,8 +95,8 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
     elif 0 < len(valid) < FEW_VALID:
         remarks.append(
             f"the best epoch is chosen by only {counted(len(valid), 'validation structure')}, and "
-            "errors on so few "
-            "say little: give a file as data.valid, or a larger data.valid_fraction."
+            "errors on so few say little: give a file as data.valid, or a larger "
+            "data.valid_fraction."
         )
     with_stress = sum(f.label is not None and f.label.stress is not None for f in train)
     periodic = sum(bool(f.atoms.pbc.all()) for f in train)

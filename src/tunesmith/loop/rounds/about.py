@@ -37,9 +37,7 @@ def _of_attacks(about: Mapping[str, Any]) -> list[str]:
     if aim == wanted and about["calibration"] != "holds":  # of what attacks lead to little is known
         said.append(f"calibration: {about['calibration'].partition(';')[0]}")
     if kept := about.get("as_they_are"):
-        said.append(
-            f"{kept} frame{'s' * (kept != 1)} not attacked, expected to err by more as they are"
-        )
+        said.append(f"{counted(kept, 'frame')} not attacked, expected to err by more as they are")
     return said
 
 

@@ -62,7 +62,7 @@ def opened(ready: Prepared, out: Path, tools: Tools) -> Course:
             f"going on after round {done} with {counted(len(at.keys), 'label')} ({out})"
         )
     folder.claim(out, config, ready.identity)
-    labels = Labels(out, ready.reference, tools.watch, standing.anew(out), learnt=bool(at.keys))
+    labels = Labels(out, ready.reference, tools.watch, standing.state(out))
     course = Course(ready, _proposer(ready, out, tools), labels, at, out, tools)
     if remark := labels.store.remark():
         tools.screen.say(remark)

@@ -164,17 +164,12 @@ def show(summary: dict[str, Any], screen: Console) -> None:
         rows += [
             ("tuned model", f"{summary['final_model']} ({summary['final_model_is']})"),
             *([("picture", str(folder / "curves.png"))] if summary["judged_on"] else []),
-            *_errors_picture(summary, folder),
+            *chosen_errors.row(folder),
             *powerlaw.row(folder),
         ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         screen.print(f"{name:<{width}}  {value}", markup=False)
-
-
-def _errors_picture(summary: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
-    chosen = any(done["about"].get("errors") for done in summary["rounds"])
-    return [("real errors", str(folder / chosen_errors.NAME))] if chosen else []
 
 
 def _errors(done: dict[str, Any]) -> str:

@@ -100,8 +100,13 @@ def anew(run: Path) -> str:
     )
 
 
+def state(run: Path) -> Path:
+    """The file without which a run begins anew."""
+    return run / FOLDER / STATE
+
+
 def exists(run: Path) -> bool:
-    return (run / FOLDER / STATE).exists()
+    return state(run).exists()
 
 
 def save(run: Path, at: Standing, seconds: dict[str, float]) -> None:
