@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -100,6 +101,9 @@ def _key(atoms: Atoms, stress: bool) -> bytes:
 def main() -> None:
     arguments = parse()
     warnings.filterwarnings("ignore")
+    if arguments.tables:
+        print(together([json.loads(path.read_text()) for path in arguments.tables]))
+        return
     family = arguments.family
     sets = clean_sets(family, arguments.work, arguments.data, arguments.sets_seed)
     judge = open_model(arguments.model)
@@ -141,6 +145,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/doctor"), help="labelled sets")
     parser.add_argument("--name", help="of the table below results/")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--tables", nargs="+", type=Path, help="only pool these results")
     return parser.parse_args()
 
 
@@ -289,6 +294,31 @@ def report(
     lines += ["", "## Clean and refused", ""]
     lines += [f"- {c.kind}, {c.on}: {'; '.join(c.messages)}" for c in refused] or ["None."]
     return "\n".join(lines) + "\n"
+
+
+def together(runs: list[dict[str, Any]]) -> str:
+    """Markdown of several draws: a row for each family, errors are one standard error."""
+    lines = ["| family | named, by draw | together | clean forms refused |", "|---|---|---|---|"]
+    all_broken: list[Case] = []
+    all_clean: list[Case] = []
+    for family in dict.fromkeys(run["family"] for run in runs):
+        mine = [run for run in runs if run["family"] == family]
+        draws = [[Case(**c) for c in run["broken"]] for run in mine]
+        broken = [c for draw in draws for c in draw]
+        clean = [Case(**c) for run in mine for c in run["clean"]]
+        named, n = sum(c.named for c in broken), len(broken)
+        error = np.sqrt(named / n * (1 - named / n) / n)
+        each = ", ".join(f"{sum(c.named for c in draw)} of {len(draw)}" for draw in draws)
+        lines.append(
+            f"| {family} | {each} | {named} of {n} ({100 * named / n:.1f} ± {100 * error:.1f} %) | "
+            f"{sum(c.refused for c in clean)} of {len(clean)} |"
+        )
+        all_broken += broken
+        all_clean += clean
+    named, refused = sum(c.named for c in all_broken), sum(c.refused for c in all_clean)
+    lines += ["", f"Together {share(named, len(all_broken))} named; of clean forms "]
+    lines[-1] += f"{refused} of {len(all_clean)} refused."
+    return "\n".join(lines)
 
 
 def share(part: int, whole: int) -> str:
