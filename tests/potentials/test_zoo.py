@@ -48,6 +48,11 @@ def test_a_near_name_is_suggested() -> None:
         zoo.load("organic-sx")
 
 
+def test_a_path_that_is_wrong_is_no_list_of_names(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no such model file or run folder; check the path\.$"):
+        zoo.load(str(tmp_path / "none"))
+
+
 def test_an_older_name_of_a_family_lists_its_models() -> None:
     with pytest.raises(ModelError, match=r"no model 'mace-mp-0'; of mace-mp there are mace-mp:sm"):
         zoo.load("mace-mp-0")

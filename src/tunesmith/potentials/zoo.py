@@ -48,6 +48,10 @@ def load(
         if not path.is_file():
             raise ModelError(f"{source} holds no final.model; finish it with `tunesmith tune`.")
     if not path.is_file():
+        if "/" in source:  # no model's name has one
+            raise ModelError(
+                f"{source}: there is no such model file or run folder; check the path."
+            )
         names = [name for e in known() for name in e.names if name != "FILE"]
         raise ModelError(
             f"there is no model {source!r}, by name or as a file; {nearest(source, names)}"
