@@ -232,7 +232,7 @@ def test_another_base_is_refused(four: Members, tmp_path: Path) -> None:
 def test_folders_and_names_that_hold_no_model(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="no finished fit"):
         open_model(tmp_path)
-    with pytest.raises(ModelError, match="no model"):
+    with pytest.raises(ModelError, match="no such model file"):
         open_model(tmp_path / "nothing")
 
 

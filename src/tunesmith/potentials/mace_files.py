@@ -26,7 +26,7 @@ from ase import Atoms
 
 from tunesmith.core import Weights
 from tunesmith.errors import MissingDependencyError, ModelError
-from tunesmith.potentials import saving
+from tunesmith.potentials import late, saving
 from tunesmith.potentials.file_kind import unreadable
 from tunesmith.potentials.graphs import neighbours
 from tunesmith.potentials.trust import trust, trusted
@@ -44,6 +44,12 @@ _REMARKS = (
     f"Environment variable {_UNSAFE} detected",
     "To copy construct from a tensor, it is recommended",
 )
+#: what takes two seconds to import and no model needs → what mace.modules takes from it, and where
+_POSTPONED = {
+    "mace.tools": {"to_numpy": "torch_tools", "TensorDict": "torch_tools"},
+    "e3nn.io": {"CartesianTensor": "_cartesian_tensor"},
+    "torch._dynamo": {},
+}
 _PRINTED = "cuequivariance or cuequivariance_torch is not available"
 
 
@@ -80,6 +86,8 @@ def module(name: str) -> ModuleType:
     with unsafe_loading(), quiet():
         try:
             importlib.import_module("mace")
+            for package, homes in _POSTPONED.items():
+                late.postpone(package, homes)
             return importlib.import_module(name)
         except ImportError as error:
             raise MissingDependencyError(

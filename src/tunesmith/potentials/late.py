@@ -1,0 +1,64 @@
+"""Packages whose ``__init__`` waits until something of it is asked for.
+
+Importing one module of a package runs the package's ``__init__`` first, with all that it imports:
+of mace.tools the training loop, plots, statistics and a compiler; of e3nn.io a signal-processing
+library. Their modules that a model needs do without. The package is one object throughout, filled
+in where something else of it is asked for, so that whoever uses it sees what it always was.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+class _Late(ModuleType):
+    """A package of which nothing but the place is known yet."""
+
+    def __init__(self, spec: ModuleSpec, homes: Mapping[str, str]) -> None:
+        super().__init__(spec.name)
+        self.__spec__, self.__loader__, self.__package__ = spec, spec.loader, spec.name
+        self.__file__ = spec.origin
+        if homes:  # else its place is asked for where a module of it is imported: then with all
+            self.__path__ = list(spec.submodule_search_locations or ())
+        self.__dict__["_homes"] = dict(homes)
+
+    def __getattr__(self, name: str) -> Any:
+        """Asked for only what is not there yet."""
+        homes: dict[str, str] | None = self.__dict__.get("_homes")
+        if homes is None or (_is_special(name) and name != "__path__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if name in homes:
+            return getattr(importlib.import_module(f"{self.__name__}.{homes[name]}"), name)
+        spec = self.__spec__
+        assert spec is not None and spec.loader is not None
+        del self.__dict__["_homes"]
+        self.__path__ = list(spec.submodule_search_locations or ())
+        try:
+            spec.loader.exec_module(self)
+        except BaseException:  # as a failed import: tried again when it is asked for again
+            self.__dict__["_homes"] = homes
+            raise
+        return getattr(self, name)
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def postpone(name: str, homes: Mapping[str, str]) -> None:
+    """Let the ``__init__`` of the package ``name`` wait; nothing where it has been imported.
+
+    homes: names that it offers and that are wanted without it → the module of it that defines them.
+    """
+    if name in sys.modules:
+        return
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.modules[name] = package = _Late(spec, homes)
+    parent, _, last = name.rpartition(".")
+    setattr(sys.modules[parent], last, package)
