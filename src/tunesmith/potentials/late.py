@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -22,31 +23,42 @@ class _Late(ModuleType):
         super().__init__(spec.name)
         self.__spec__, self.__loader__, self.__package__ = spec, spec.loader, spec.name
         self.__file__ = spec.origin
+        self.__dict__.update(_homes=dict(homes), _waits=True, _one=RLock())
         if homes:  # else its place is asked for where a module of it is imported: then with all
             self.__path__ = list(spec.submodule_search_locations or ())
-        self.__dict__["_homes"] = dict(homes)
 
     def __getattr__(self, name: str) -> Any:
         """Asked for only what is not there yet."""
-        homes: dict[str, str] | None = self.__dict__.get("_homes")
-        if homes is None or (_is_special(name) and name != "__path__"):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        if name in homes:
-            return getattr(importlib.import_module(f"{self.__name__}.{homes[name]}"), name)
+        known = self.__dict__
+        if name != "__path__" and name.startswith("__"):  # of whoever only looks what this is
+            raise _missing(self, name)
+        if known["_waits"] and name in known["_homes"]:
+            return getattr(
+                importlib.import_module(f"{self.__name__}.{known['_homes'][name]}"), name
+            )
+        with known["_one"]:  # another thread may be at it
+            if known["_waits"]:
+                self._begin()
+        if name not in known:
+            raise _missing(self, name)
+        return known[name]
+
+    def _begin(self) -> None:
+        """Run the package's ``__init__``, as the import of it would have."""
         spec = self.__spec__
-        assert spec is not None and spec.loader is not None
-        del self.__dict__["_homes"]
+        assert spec is not None
+        assert spec.loader is not None
+        self.__dict__["_waits"] = False
         self.__path__ = list(spec.submodule_search_locations or ())
         try:
             spec.loader.exec_module(self)
         except BaseException:  # as a failed import: tried again when it is asked for again
-            self.__dict__["_homes"] = homes
+            self.__dict__["_waits"] = True
             raise
-        return getattr(self, name)
 
 
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
+def _missing(package: ModuleType, name: str) -> AttributeError:
+    return AttributeError(f"module {package.__name__!r} has no attribute {name!r}")
 
 
 def postpone(name: str, homes: Mapping[str, str]) -> None:
