@@ -40,7 +40,8 @@ UNTOUCHED = "untouched"
 
 def loss_of(name: str) -> Any:
     """A Huber loss; as it was where it is of components."""
-    from tunesmith.tune.loss import Huber, huber
+    from tunesmith.tune.batch_errors import huber
+    from tunesmith.tune.loss import Huber
 
     weight, norm = LOSSES[name]
 

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shlex import split
 
 import pytest
 
 HEAVY = ("torch", "mace", "sevenn", "chgnet", "matplotlib", "pandas", "sklearn")
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 #: command → exit code
 CHEAP = {
     "--help": 0,
@@ -25,14 +27,28 @@ CHEAP = {
     f"check organic-xs {__file__} --md ensembl=npt": 2,
     "run none.yaml": 2,
     "tune --train none.xyz --out run": 2,
+    "template tune": 0,
+    "template run": 0,
+    "template pool": 0,
+    "template cago": 0,
+    "template attack": 0,
+    # a misspelt setting
+    f"tune --train {__file__} --out run --set tune.sampler.epoch=3": 2,
+    f"tune --train {__file__} --out run --set tune.sampler.kind=comittee": 2,
+    f"tune --train {__file__} --out run --set tune.anchor='{{kind: multihead, wight: 1}}'": 2,
+    f"run {RECIPES / 'ethanol.yaml'} --set loop.labls=3": 2,
+    f"run {RECIPES / 'pool.yaml'} --set acquire.bach=3": 2,
+    f"run {RECIPES / 'water.yaml'} --set explore.fraems=3": 2,
 }
 
 
 @pytest.mark.parametrize("command", CHEAP)
 def test_nothing_heavy_is_imported(command: str, tmp_path: Path) -> None:
-    words = [sys.executable, "-X", "importtime", "-m", "tunesmith", *command.split()]
+    words = [sys.executable, "-X", "importtime", "-m", "tunesmith", *split(command)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == CHEAP[command], done.stderr[-300:]
+    if "--set" in command:
+        assert "did you mean" in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     found = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
     assert "tunesmith" in found

@@ -20,16 +20,9 @@ if TYPE_CHECKING:
 
     Tensor = torch.Tensor
     Weights = dict[str, Tensor]
-else:
-
-    def __getattr__(name: str) -> Any:
-        # torch takes seconds to import, and who only labels structures never needs it
-        if name in ("Tensor", "Weights"):
-            import torch
-
-            globals().update(Tensor=torch.Tensor, Weights=dict[str, torch.Tensor])
-            return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+else:  # torch takes a second to import, and settings, labels and messages never need it
+    Tensor = Any
+    Weights = dict[str, Any]
 
 
 class Settings(BaseModel):

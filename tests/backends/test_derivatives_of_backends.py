@@ -16,7 +16,8 @@ from tunesmith.data.formats import write_frames
 from tunesmith.explore.attack import Attack, attack
 from tunesmith.explore.differences import Differences
 from tunesmith.potentials.base import Potential
-from tunesmith.tune.adamw import AdamW, _Run
+from tunesmith.tune.adamw import AdamW
+from tunesmith.tune.adamw_fit import AdamWFit
 from tunesmith.tune.anchor import NoAnchor
 from tunesmith.tune.lora import LoRA
 from tunesmith.tune.loss import Huber
@@ -79,7 +80,7 @@ def test_gradient_of_the_loss(backend: str, method: str, tmp_path: Path) -> None
         replay = anchor.replay(potential, anchor.select(potential, learnt, 0), Huber())
     e0s = E0s(potential.e0s)
     posed = Problem(potential, subspace, anchor, Huber(), learnt, [], e0s, 0, replay)
-    run = _Run(AdamW(batch_size=3), posed, None)
+    run = AdamWFit(AdamW(batch_size=3), posed, None)
     generator = torch.Generator().manual_seed(1)
     start, way = (torch.randn(len(run.theta), generator=generator).double() for _ in "ab")
     theta = (run.theta.detach() + 0.03 * start).requires_grad_()

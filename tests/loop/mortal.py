@@ -33,7 +33,7 @@ MOMENTS = {
     ),
     "folder not yet claimed": ("os", "replace", _BEFORE, "identity.json"),
     "results half written": ("os", "replace", _BEFORE, "summary.json"),
-    "inside a fit": ("tunesmith.tune.adamw", "_Run.step", _BEFORE, ""),
+    "inside a fit": ("tunesmith.tune.adamw_fit", "AdamWFit.step", _BEFORE, ""),
     "members of a round saved, not named": ("os", "replace", _BEFORE, "rounds.safetensors"),
     "rounds saved, old ones there": ("os", "replace", _AFTER, "rounds.safetensors"),
     "proposal kept, nothing labelled": ("os", "replace", _AFTER, "proposed-"),

@@ -22,7 +22,7 @@ from tunesmith.data.store import LabelStore
 from tunesmith.errors import RunFolderError
 from tunesmith.loop.job import run
 from tunesmith.references.tblite import TBLite
-from tunesmith.tune import adamw
+from tunesmith.tune.adamw_fit import AdamWFit
 from tunesmith.uncertainty.ensemble import open_model
 
 
@@ -198,7 +198,7 @@ def test_every_file_of_an_interrupted_run(
     (tmp_path / "whole").mkdir()
     whole = case(kind, tmp_path / "whole")
     right = outcome(whole.out)
-    target, name = (TBLite, "label") if kind in ("on the fly", "cago") else (adamw._Run, "step")
+    target, name = (TBLite, "label") if kind in ("on the fly", "cago") else (AdamWFit, "step")
     real, calls = getattr(target, name), []
 
     def counted(*args: Any) -> Any:

@@ -14,7 +14,7 @@ from tiny import molecules
 from tunesmith.data.e0 import choose_e0s
 from tunesmith.engines.processes import executor
 from tunesmith.potentials import zoo
-from tunesmith.tune import adamw
+from tunesmith.tune import adamw_fit
 from tunesmith.tune.anchor import NoAnchor
 from tunesmith.tune.committee import Committee
 from tunesmith.tune.loss import Huber
@@ -47,7 +47,7 @@ def steps(place: Path) -> int:
 def _counted() -> None:
     """Let steps be counted, here and in every worker, which imports this file too."""
     place, last = Path(os.environ[_PLACE]), int(os.environ[_STEP])
-    real = adamw._Run.step
+    real = adamw_fit.AdamWFit.step
 
     def step(run: Any, chosen: Any) -> float:
         with (place / "steps").open("ab") as file:
@@ -56,7 +56,7 @@ def _counted() -> None:
             os.kill(int(os.environ[_MAIN]), signal.SIGKILL)
         return real(run, chosen)
 
-    adamw._Run.step = step  # type: ignore[method-assign]
+    adamw_fit.AdamWFit.step = step  # type: ignore[method-assign]
 
 
 if _PLACE in os.environ:

@@ -11,7 +11,8 @@ from tiny import crystals, molecules, potential
 from tunesmith import tensor_files
 from tunesmith.core import derived_seed
 from tunesmith.errors import CheckpointError, TrainingError
-from tunesmith.tune.adamw import AdamW, _Run
+from tunesmith.tune.adamw import AdamW
+from tunesmith.tune.adamw_fit import AdamWFit
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.problem import Problem
 
@@ -184,7 +185,7 @@ def test_weights_of_frames_count():
 
     def gradient(chosen, size):
         task = problem(chosen)
-        run = _Run(AdamW(clip=None), task, None)
+        run = AdamWFit(AdamW(clip=None), task, None)
         run.step(run.train)
         return run.theta.grad * size
 

@@ -20,11 +20,12 @@ from tunesmith.config import RunConfig, TuneConfig, load
 from tunesmith.core import Frame, Members, derived_seed
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, TrainingError
-from tunesmith.tune import adamw
-from tunesmith.tune import committee as module
+from tunesmith.tune import adamw_fit
+from tunesmith.tune import committee_fit as module
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import NoAnchor
-from tunesmith.tune.committee import Committee, held, member, order
+from tunesmith.tune.committee import Committee
+from tunesmith.tune.committee_fit import held, member, order
 from tunesmith.tune.lora import LoRA
 from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Fit, Problem
@@ -287,11 +288,11 @@ def test_a_committee_with_steps_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
         return step(self, *args)
 
-    step = adamw._Run.step
-    monkeypatch.setattr(adamw._Run, "step", stops)
+    step = adamw_fit.AdamWFit.step
+    monkeypatch.setattr(adamw_fit.AdamWFit, "step", stops)
     with pytest.raises(KeyboardInterrupt):
         settings.fit(problem(molecules(3)), tmp_path)
-    monkeypatch.setattr(adamw._Run, "step", step)
+    monkeypatch.setattr(adamw_fit.AdamWFit, "step", step)
     same(settings.fit(problem(molecules(3)), tmp_path), whole)
 
 

@@ -20,8 +20,8 @@ from tunesmith.tune.cycles import Cyclical
 from tunesmith.tune.density import begun
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
-from tunesmith.tune.plans import uniform
 from tunesmith.tune.problem import Fit, Problem
+from tunesmith.tune.sghmc import uniform
 from tunesmith.tune.subspace import All
 
 READOUT = "readouts.0.linear.weight"

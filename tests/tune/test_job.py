@@ -15,7 +15,7 @@ from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
 from tunesmith.potentials import mace_files, zoo
 from tunesmith.tensor_files import read as read_tensors
-from tunesmith.tune import adamw, folder
+from tunesmith.tune import adamw, adamw_fit, folder
 from tunesmith.tune.job import _worse
 from tunesmith.tune.replay import predicted
 from tunesmith.uncertainty.ensemble import open_model
@@ -64,7 +64,7 @@ def test_the_tuned_model_is_a_plain_mace_model_with_the_labels_energies(files):
 
 def test_a_run_killed_in_the_middle_gives_the_same_model(files, monkeypatch):
     fine_tune(settings(files), files / "whole")
-    step = adamw._Run.step
+    step = adamw_fit.AdamWFit.step
     calls = 0
 
     def dies(self, chosen):
@@ -76,7 +76,7 @@ def test_a_run_killed_in_the_middle_gives_the_same_model(files, monkeypatch):
 
     slow = settings(files, "tune.sampler.checkpoint_every=0 s")
     with monkeypatch.context() as patch:
-        patch.setattr(adamw._Run, "step", dies)
+        patch.setattr(adamw_fit.AdamWFit, "step", dies)
         with pytest.raises(KeyboardInterrupt):
             fine_tune(slow, files / "run")
     with pytest.raises(RunFolderError, match="no finished fit"):
@@ -88,7 +88,7 @@ def test_a_run_killed_in_the_middle_gives_the_same_model(files, monkeypatch):
 
 def test_a_finished_run_is_not_repeated(files, monkeypatch):
     first = fine_tune(settings(files), files / "run")
-    monkeypatch.setattr(adamw._Run, "step", None)
+    monkeypatch.setattr(adamw_fit.AdamWFit, "step", None)
     assert fine_tune(settings(files), files / "run") == first
 
 

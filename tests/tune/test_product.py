@@ -19,7 +19,8 @@ from tunesmith import tensor_files
 from tunesmith.core import Frame, Members
 from tunesmith.data.formats import write_frames
 from tunesmith.tune import fixed
-from tunesmith.tune.adamw import AdamW, _Run
+from tunesmith.tune.adamw import AdamW
+from tunesmith.tune.adamw_fit import AdamWFit
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
 from tunesmith.tune.chains import SGHMC
 from tunesmith.tune.committee import Committee
@@ -129,7 +130,7 @@ def _slope(value: Any, theta: torch.Tensor, seed: int) -> tuple[float, float]:
 def test_gradient_by_finite_differences(subspace: str, anchor: str, sampler: str, old: str) -> None:
     what = posed(subspace, anchor, sampler, old)
     if sampler == "adamw":
-        run = _Run(SAMPLERS["adamw"], what, None)
+        run = AdamWFit(SAMPLERS["adamw"], what, None)
         exact, numeric = _slope(lambda t: run.loss(t, run.train[:2]), run.theta, 1)
     else:
         settings = SAMPLERS["sghmc"]

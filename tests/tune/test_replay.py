@@ -14,15 +14,16 @@ from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.potentials import zoo
-from tunesmith.tune import replay as replays
-from tunesmith.tune.adamw import AdamW, _Run
+from tunesmith.tune.adamw import AdamW
+from tunesmith.tune.adamw_fit import AdamWFit
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber, MACEUniversal
 from tunesmith.tune.problem import Problem
-from tunesmith.tune.replay import Multihead, Pseudolabel, Replay, Stream, predicted
+from tunesmith.tune.replay import Multihead, Pseudolabel, Replay, predicted
+from tunesmith.tune.replay_batches import ReplayBatches
 from tunesmith.tune.subspace import All, Blocks
 
 READOUT = "readouts.0.linear.weight"
@@ -87,7 +88,7 @@ def test_pseudolabels_are_the_models_own_and_stored_labels_are_not_read(tmp_path
         assert frame.label.energy == pytest.approx(label.energy, abs=1e-9)
         np.testing.assert_allclose(frame.label.forces, label.forces, atol=1e-9)
         assert (frame.label.stress is None) == (not frame.atoms.pbc.all())
-    stream = Stream(model, found, 5, 0)
+    stream = ReplayBatches(model, found, 5, 0)
     assert float(stream.value(model.weights(), 0).detach()) == pytest.approx(0, abs=1e-12)
 
 
@@ -160,7 +161,7 @@ def test_replay_beside_readouts_alone_is_refused(names: str) -> None:
 
 def test_every_pass_replays_all_structures_in_another_order() -> None:
     found = replayed(6)
-    stream = Stream(potential(), found, 3, 11)
+    stream = ReplayBatches(potential(), found, 3, 11)
     energies = {round(e.energy, 9) for e in stream._data}
     passes = [
         [
@@ -172,15 +173,15 @@ def test_every_pass_replays_all_structures_in_another_order() -> None:
     ]
     assert all(Counter(p) == Counter(energies) for p in passes)
     assert len({tuple(p) for p in passes}) > 1
-    again = Stream(potential(), found, 3, 11)
+    again = ReplayBatches(potential(), found, 3, 11)
     assert torch.equal(again.batch(7)[1].forces, stream.batch(7)[1].forces)
-    small = Stream(potential(), replace(found, batch_size=2), 3, 11)
+    small = ReplayBatches(potential(), replace(found, batch_size=2), 3, 11)
     assert len(small.batch(0)[0]) == 2
 
 
 def test_the_loss_is_that_of_the_target_plus_weight_times_that_of_replay() -> None:
     what = task(replay=replayed(weight=0.25))
-    run = _Run(AdamW(batch_size=3), what, None)
+    run = AdamWFit(AdamW(batch_size=3), what, None)
     generator = torch.Generator().manual_seed(2)
     start = run.coordinates.start
     theta = start + 0.05 * torch.randn(start.shape, generator=generator, dtype=torch.float64)
@@ -196,7 +197,7 @@ def test_the_loss_is_that_of_the_target_plus_weight_times_that_of_replay() -> No
 
 
 def test_gradient_with_replay_by_finite_differences() -> None:
-    run = _Run(AdamW(), task(anchor=GaussianPrior(scale=0.1)), None)
+    run = AdamWFit(AdamW(), task(anchor=GaussianPrior(scale=0.1)), None)
     generator = torch.Generator().manual_seed(3)
     start = run.coordinates.start
     theta, way = (torch.randn(start.shape, generator=generator, dtype=torch.float64) for _ in "ab")
@@ -232,7 +233,7 @@ def test_what_replay_is_for() -> None:
 def test_restart_with_replay_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = AdamW(epochs=4, batch_size=2, learning_rate=1e-2, checkpoint_every="0 s")
     whole = settings.fit(task())
-    evaluate, calls = replays.Stream.value, 0
+    evaluate, calls = ReplayBatches.value, 0
 
     def counted(*args):  # type: ignore[no-untyped-def]
         nonlocal calls
@@ -241,7 +242,7 @@ def test_restart_with_replay_is_exact(tmp_path: Path, monkeypatch: pytest.Monkey
             raise KeyboardInterrupt
         return evaluate(*args)
 
-    monkeypatch.setattr(replays.Stream, "value", counted)
+    monkeypatch.setattr(ReplayBatches, "value", counted)
     with pytest.raises(KeyboardInterrupt):
         settings.fit(task(), tmp_path)
     monkeypatch.undo()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.linalg import solve_discrete_lyapunov
 
-from tunesmith.tune import sghmc
+from tunesmith.tune import annealing, sghmc
 
-ALPHA = sghmc.FRICTION
+ALPHA = annealing.FRICTION
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -20,7 +20,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def frozen_chain(theta: torch.Tensor, inverse_mass: float) -> sghmc.Chain:
     """A chain whose inverse mass is given: bias correction 1, v_max = (1/m̂ − ε)²."""
-    v_max = torch.full_like(theta, (1 / inverse_mass - sghmc.EPSILON) ** 2)
+    v_max = torch.full_like(theta, (1 / inverse_mass - annealing.EPSILON) ** 2)
     return replace(sghmc.init(theta), v_max=v_max, t=10**6)
 
 
@@ -107,11 +107,11 @@ def test_stationary_law_of_a_bayesian_linear_model(temperature: float, pace: flo
 
 def test_the_equations_of_the_paper_with_a_moving_mass_and_rate() -> None:
     """Momentum p and mass written out literally, with the same random numbers."""
-    d, n, beta, eps = 6, 4, sghmc.BETA, sghmc.EPSILON
+    d, n, beta, eps = 6, 4, annealing.BETA, annealing.EPSILON
     scale = torch.linspace(0.1, 30.0, d, dtype=torch.float64)
     random = np.random.default_rng(2)
     noises = [torch.tensor(random.normal(size=d)) for _ in range(50)]
-    rates = [sghmc.cosine(i, 50, 1e-2) for i in range(50)]
+    rates = [annealing.cosine(i, 50, 1e-2) for i in range(50)]
     theta = torch.ones(d, dtype=torch.float64)
     p = v = v_max = torch.zeros(d, dtype=torch.float64)
     for i, (rate, drawn) in enumerate(zip(rates, noises, strict=True), 1):
@@ -190,19 +190,19 @@ def test_few_structures_are_all_taken(n: int) -> None:
 
 def test_schedule_after_a_label() -> None:
     """2000 steps: 400 without noise, 100 of ramp, cosine to the floor."""
-    rate, noise = zip(*(sghmc.per_label(i, 2000, 1e-3) for i in range(2000)), strict=True)
+    rate, noise = zip(*(annealing.per_label(i, 2000, 1e-3) for i in range(2000)), strict=True)
     assert rate[0] == 1e-3
     assert rate[1000] == pytest.approx(5e-4)
     assert rate[1900] == pytest.approx(1e-3 / 2 * (1 + math.cos(math.pi * 1900 / 2000)))
-    assert rate[-1] == sghmc.FLOOR
+    assert rate[-1] == annealing.FLOOR
     assert max(noise[:401]) == 0
     assert noise[450] == pytest.approx(0.5)
     assert min(noise[500:]) == 1
-    assert sghmc.cosine(2000, 2000, 1e-3) == sghmc.FLOOR
+    assert annealing.cosine(2000, 2000, 1e-3) == annealing.FLOOR
 
 
 def test_cycles_begin_anew_and_convergence_decays() -> None:
-    assert sghmc.cyclical(0, 50, 1e-3) == sghmc.cyclical(50, 50, 1e-3) == 1e-3
-    assert sghmc.cyclical(49, 50, 1e-3) < 2e-6
-    assert sghmc.converging(0, 100, 1e-2, 1e-4) == 1e-2
-    assert sghmc.converging(100, 100, 1e-2, 1e-4) == pytest.approx(1e-4)
+    assert annealing.cyclical(0, 50, 1e-3) == annealing.cyclical(50, 50, 1e-3) == 1e-3
+    assert annealing.cyclical(49, 50, 1e-3) < 2e-6
+    assert annealing.converging(0, 100, 1e-2, 1e-4) == 1e-2
+    assert annealing.converging(100, 100, 1e-2, 1e-4) == pytest.approx(1e-4)

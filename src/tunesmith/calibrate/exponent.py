@@ -20,7 +20,6 @@ derivative has one zero, and a bracket finds it.
 """
 
 import numpy as np
-from scipy import optimize
 
 from tunesmith.calibrate.spreads import Columns
 
@@ -53,4 +52,6 @@ def exponent(rows: Columns, shape: float, rate: float, width: float | None) -> f
         return LOWEST
     if slope(HIGHEST) <= 0:
         return HIGHEST
+    from scipy import optimize  # takes a fifth of a second to import
+
     return float(optimize.brentq(slope, LOWEST, HIGHEST, xtol=1e-13))

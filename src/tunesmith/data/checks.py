@@ -7,7 +7,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from ase.geometry import complete_cell, minkowski_reduce
-from ase.neighborlist import neighbor_list
 
 from tunesmith.core import Frame
 from tunesmith.data.keys import Beside
@@ -199,6 +198,8 @@ def balanced(atoms: Atoms) -> bool:
     Where symmetry alone makes every force vanish those of any pair potential do, too. Positions are
     often written to few digits: what a thousandth of an Å disturbs is symmetric still.
     """
+    from ase.neighborlist import neighbor_list  # takes a fifth of a second to import
+
     i, j, d, bonds = neighbor_list("ijdD", atoms, 6.0)
     radii = covalent_radii[atoms.numbers]
     if not (d < APART * (radii[i] + radii[j])).any():
@@ -315,6 +316,8 @@ def _cell(atoms: Atoms) -> np.ndarray:
 
 
 def _check_overlap_slowly(frame: Frame) -> None:
+    from ase.neighborlist import neighbor_list
+
     reach = OVERLAP * covalent_radii[frame.atoms.numbers]
     atoms = frame.atoms
     if atoms.pbc.any() and _heights(atoms).min() < _THIN:  # the same lattice, in few images

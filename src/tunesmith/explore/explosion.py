@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from tunesmith.errors import TunesmithError
 
@@ -53,6 +50,8 @@ def what_is_wrong(atoms: Atoms, limits: Limits, start_volume: float) -> str | No
 def too_close(atoms: Atoms, fraction: float, radii: np.ndarray) -> str | None:
     """The pair nearest to each other in units of its radii (n,), as a clause; None where that is
     not under ``fraction``. Periodic images are included."""
+    from scipy.spatial import cKDTree  # takes a fifth of a second to import, as csgraph below
+
     reach = 2 * fraction * radii.max()
     points, owner = with_images(atoms, reach)
     # a tree costs microseconds where a neighbour list of every step would cost milliseconds
@@ -98,6 +97,10 @@ def _apart(positions: np.ndarray, reach: float) -> int:
     """How many atoms are not in the largest part, parts being further than ``reach`` apart."""
     if np.linalg.norm(np.ptp(positions, axis=0)) <= reach:
         return 0
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     pairs = cKDTree(positions).query_pairs(reach, output_type="ndarray")
     n = len(positions)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))

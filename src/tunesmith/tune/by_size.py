@@ -4,10 +4,10 @@ The published schedules of choosing from a pool with a pretrained model (appendi
 labels about a thousand steps whatever their number, with many so many epochs.
 """
 
+from __future__ import annotations
+
 import math
-from concurrent.futures import Executor
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,12 @@ from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.committee import Committee
-from tunesmith.tune.problem import Fit, Problem, Report
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from tunesmith.tune.problem import Fit, Problem, Report
 
 #: of small sets (eq. 16): up to so many structures, batch size and learning rate
 TIERS = ((20, 1, 1e-3), (100, 2, 5e-3), (math.inf, 4, 5e-3))
@@ -50,7 +55,7 @@ class BySize(Settings):
     checkpoint_every: str = Field("30 s", description="wall time between checkpoints")
 
     @model_validator(mode="after")
-    def _check(self) -> "BySize":
+    def _check(self) -> BySize:
         if self.vary is not None and self.members == 1:
             raise ConfigError(
                 "tune.sampler.vary: tells members apart, and there is one; give members too, as 3."

@@ -5,20 +5,23 @@ each goes on after every label from where it stands; on a fixed data set (`fit`)
 such update on all labels.
 """
 
-from concurrent.futures import Executor
-from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
 from pydantic import Field
 
-from tunesmith.core import Members
 from tunesmith.errors import ConfigError
-from tunesmith.tune import fixed, walk
-from tunesmith.tune.density import ChainTask, begun, task_of
 from tunesmith.tune.plans import Dynamics, Plan, Update
-from tunesmith.tune.problem import Fit, Problem, Report
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from tunesmith.core import Members
+    from tunesmith.tune.density import ChainTask
+    from tunesmith.tune.problem import Fit, Problem, Report
 
 
 class SGHMC(Dynamics):
@@ -50,6 +53,8 @@ class SGHMC(Dynamics):
 
         Raises `ConfigError` where the problem's loss is no likelihood.
         """
+        from tunesmith.tune.density import begun
+
         return begun(problem, self.members, self.kind)
 
     def update(
@@ -70,6 +75,10 @@ class SGHMC(Dynamics):
 
         Raises `TrainingError` when a chain diverges.
         """
+        import torch
+
+        from tunesmith.tune import walk
+
         steps = self.first_steps if number == 0 and self.first_steps else self.steps
         if longer != 1:
             problem = replace(problem, anchor=problem.anchor.wider(longer**0.5))
@@ -99,6 +108,8 @@ class SGHMC(Dynamics):
         `TrainingError` when a chain diverges, `CheckpointError` when a checkpoint is damaged or of
         another problem.
         """
+        from tunesmith.tune import fixed
+
         self.require_fixed()
         start, plan = self.start(problem), self.plan(self.steps, newest=False)
         return fixed.sampled(self._tasks(start, problem, plan, 0), place, report, executor)
@@ -123,6 +134,8 @@ class SGHMC(Dynamics):
     def _tasks(
         self, members: Members, problem: Problem, plan: Plan, number: int
     ) -> list[ChainTask]:
+        from tunesmith.tune.density import task_of
+
         names = range(len(members))
         groups = [tuple(names[i : i + self.together]) for i in names[:: self.together]]
         return [task_of(self, members, problem, group, plan, number) for group in groups]

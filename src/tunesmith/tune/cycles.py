@@ -4,16 +4,20 @@ The on-the-fly paper's way where all labels are there from the start (5.1, appen
 size first decays to a converged sample, then falls and rises in cycles, whose ends are samples.
 """
 
-from concurrent.futures import Executor
-from pathlib import Path
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from tunesmith.tune import fixed, sghmc
-from tunesmith.tune.density import begun, task_of
+from tunesmith.tune import annealing
 from tunesmith.tune.plans import Cycles, Dynamics
-from tunesmith.tune.problem import Fit, Problem, Report
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from tunesmith.tune.problem import Fit, Problem, Report
 
 
 class Cyclical(Dynamics):
@@ -32,7 +36,7 @@ class Cyclical(Dynamics):
     last_rate: float = Field(1e-5, gt=0, description="γ at its end")
     cycle_rate: float = Field(1e-3, gt=0, description="γ at the start of every cycle")
     batch_size: int = Field(5, ge=1, description="structures per step; 15 to 30 in the paper")
-    beta: float = Field(sghmc.BETA, gt=0, lt=1, description="decay of the mass")
+    beta: float = Field(annealing.BETA, gt=0, lt=1, description="decay of the mass")
 
     def plan(self) -> Cycles:
         """Every step of the chain."""
@@ -59,6 +63,9 @@ class Cyclical(Dynamics):
         executor. Raises `ConfigError` where the loss is no likelihood, `TrainingError` when the
         chain diverges, `CheckpointError` when the checkpoint is damaged or of another problem.
         """
+        from tunesmith.tune import fixed
+        from tunesmith.tune.density import begun, task_of
+
         start = begun(problem, 1, self.kind)
         task = task_of(self, start, problem, (0,), self.plan())
         return fixed.sampled([task], place, report, executor)

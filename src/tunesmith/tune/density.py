@@ -20,7 +20,7 @@ from tunesmith.tune.examples import Targets, collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.plans import Dynamics, Plan
 from tunesmith.tune.problem import Problem
-from tunesmith.tune.replay import Stream
+from tunesmith.tune.replay_batches import ReplayBatches
 from tunesmith.tune.vector import Vector
 
 # ------------------------------------------------------------------- some chains as a task
@@ -89,7 +89,7 @@ class Density:
         std = problem.anchor.std(self.at.unit)
         self._noise_std = None if std is None else std.square().mean().sqrt()
         self._size = task.settings.batch_size
-        self._stream = problem.replay and Stream(
+        self._stream = problem.replay and ReplayBatches(
             self.potential, problem.replay, self._size, problem.seed, task.number
         )
         self._batches: dict[tuple[int, ...], Any] = {}

@@ -22,7 +22,7 @@ from tunesmith.report.plots import learning_curves
 from tunesmith.report.tables import comparison_table
 from tunesmith.tune import folder, written
 from tunesmith.tune import members as members_file
-from tunesmith.tune.adamw import STATE
+from tunesmith.tune.adamw_fit import STATE
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.intake import Intake, align, examined, take_in
 from tunesmith.tune.problem import Fit, Problem, Report

@@ -1,17 +1,20 @@
 """The Gaussian likelihood: what a label says about the weights (on-the-fly paper, B.1–B.4)."""
 
-import math
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING, ClassVar
+
 from pydantic import Field
 
 from tunesmith import units
-from tunesmith.core import NoiseScale, Settings, Tensor, Weights
+from tunesmith.core import NoiseScale, Settings
 from tunesmith.errors import ConfigError
-from tunesmith.potentials.base import Batch, Evaluation
-from tunesmith.tune import noise as noise_head
-from tunesmith.tune.examples import Targets
+
+if TYPE_CHECKING:
+    from tunesmith.core import Tensor, Weights
+    from tunesmith.potentials.base import Batch, Evaluation
+    from tunesmith.tune.examples import Targets
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -63,20 +66,22 @@ class GaussianLikelihood(Settings):
         noise: weights of a noise head, for which ``out`` must hold features; without, σ_i is the
         base scale.
         """
+        from tunesmith.tune import batch_errors
+        from tunesmith.tune import noise as noise_head
+
         assert out.forces is not None
         scale = self.scale
         energy = 0.5 * ((out.energy - targets.energy) / scale.energy).square()
         squared = (out.forces - targets.forces).square().sum(1)
-        log_std = torch.full_like(squared, math.log(scale.forces))
+        log_std = squared.new_full(squared.shape, math.log(scale.forces))
         if noise:
             assert out.features is not None
             log_std = log_std + noise_head.log_ratio(noise, out.features)
-        atoms = 0.5 * squared * torch.exp(-2 * log_std) + 3 * (log_std + 0.5 * _LOG_2PI)
+        atoms = 0.5 * squared * (-2 * log_std).exp() + 3 * (log_std + 0.5 * _LOG_2PI)
         total = (energy + math.log(scale.energy) + 0.5 * _LOG_2PI).index_add(0, batch.index, atoms)
         if out.stress is not None:
-            labelled = ~targets.stress.isnan().any(-1).any(-1)
-            error = torch.where(labelled[:, None, None], out.stress - targets.stress, 0.0)
+            error, labelled = batch_errors.stress(out.stress, targets)
             constant = 9 * (math.log(scale.stress) + 0.5 * _LOG_2PI)
             stress = 0.5 * (error / scale.stress).square().sum((-1, -2)) + constant
-            total = total + torch.where(labelled, stress, 0.0)
+            total = total + stress.where(labelled, stress.new_zeros(()))
         return (targets.weight * total).mean()

@@ -15,16 +15,20 @@ and α/r in radial ones. Here it is α/r everywhere. The rank there stays r wher
 channels, which adds coordinates and no functions; here it is cut to what the layer can use.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from tunesmith.core import Settings, Tensor, Weights
 from tunesmith.errors import ConfigError
 from tunesmith.tune.subspace import rms
+
+if TYPE_CHECKING:
+    import torch
 
 _INIT_STD = 1e-3
 
@@ -49,7 +53,7 @@ class LoRA(Settings):
     )
 
     @model_validator(mode="after")
-    def _nothing_ignored(self) -> "LoRA":
+    def _nothing_ignored(self) -> LoRA:
         if self.factors == "outer" and self.init_std != _INIT_STD:
             raise ValueError(
                 "init_std is not used with factors=outer, where A is orthonormal; leave it out."
@@ -89,6 +93,8 @@ class LoRA(Settings):
         return int(inputs if self.factors == "outer" else min(inputs, outputs))
 
     def _first(self, inputs: int, rank: int, generator: torch.Generator) -> Tensor:
+        import torch
+
         # in float64 on the CPU: the same start in every precision and on every device
         drawn = torch.randn(inputs, rank, generator=generator, dtype=torch.float64)
         if self.factors == "both":
@@ -110,6 +116,8 @@ class LoRA(Settings):
 
     def _merge(self, weight: Tensor, adapters: list[tuple[int, bool, Tensor, Tensor]]) -> Tensor:
         """One weight plus its adapters (start, transposed, A, B), in the order of the starts."""
+        import torch
+
         flat, parts, end = weight.reshape(-1), [], 0
         for start, transposed, a, b in adapters:
             left, right = (b.T, a.T) if transposed else (a, b)

@@ -4,37 +4,18 @@ Both losses are means over the structures of a batch, so that the size of a batc
 what a learning rate means.
 """
 
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, ClassVar
+
 from pydantic import Field
 
-from tunesmith.core import Settings, Tensor
-from tunesmith.potentials.base import Batch, Evaluation
-from tunesmith.tune.examples import Targets
+from tunesmith.core import Settings
 
-
-def huber(size: Tensor, delta: float) -> Tensor:
-    """Huber's function of a non-negative size: quadratic to ``delta``, linear beyond."""
-    return torch.where(size < delta, 0.5 * size * size, delta * (size - 0.5 * delta))
-
-
-def _norm(vectors: Tensor) -> Tensor:
-    """Length of the last axis with a zero gradient, not NaN, at zero."""
-    squared = vectors.square().sum(-1)
-    zero = squared == 0
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
-
-
-def _off(out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
-    """(B,) errors of the energy per atom; zero where there is no label (NaN)."""
-    labelled = ~targets.energy.isnan()
-    return torch.where(labelled, out.energy - targets.energy, 0.0) / batch.counts
-
-
-def _mean_over_atoms(values: Tensor, batch: Batch) -> Tensor:
-    total = torch.zeros(len(batch), dtype=values.dtype, device=values.device)
-    return total.index_add(0, batch.index, values) / batch.counts
+if TYPE_CHECKING:
+    from tunesmith.core import Tensor
+    from tunesmith.potentials.base import Batch, Evaluation
+    from tunesmith.tune.examples import Targets
 
 
 class Huber(Settings):
@@ -60,14 +41,16 @@ class Huber(Settings):
 
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
+        from tunesmith.tune import batch_errors
+
         assert out.forces is not None
-        energy = huber(_off(out, batch, targets).abs(), self.delta)
-        forces = huber(_norm(out.forces - targets.forces), self.delta)
-        loss = self.energy * energy + self.forces * _mean_over_atoms(forces, batch)
+        huber, norm = batch_errors.huber, batch_errors.norm
+        energy = huber(batch_errors.energy(out, batch, targets).abs(), self.delta)
+        forces = huber(norm(out.forces - targets.forces), self.delta)
+        loss = self.energy * energy + self.forces * batch_errors.mean_over_atoms(forces, batch)
         if out.stress is not None:
-            labelled = ~targets.stress.isnan().any(-1).any(-1)
-            error = torch.where(labelled[:, None, None], out.stress - targets.stress, 0.0)
-            loss = loss + self.stress * huber(_norm(error.flatten(1)), self.delta)
+            error, _ = batch_errors.stress(out.stress, targets)
+            loss = loss + self.stress * huber(norm(error.flatten(1)), self.delta)
         return (targets.weight * loss).mean()
 
 
@@ -92,18 +75,18 @@ class MACEUniversal(Settings):
 
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
+        from tunesmith.tune import batch_errors
+
         assert out.forces is not None
         # mace multiplies errors, not losses, by a frame's weight
-        weight = targets.weight
-        energy = huber((weight * _off(out, batch, targets)).abs(), self.delta)
-        steps = _norm(targets.forces).div(100).floor().clamp(max=3).long()
+        huber, weight = batch_errors.huber, targets.weight
+        energy = huber((weight * batch_errors.energy(out, batch, targets)).abs(), self.delta)
+        steps = batch_errors.norm(targets.forces).div(100).floor().clamp(max=3).long()
         delta = self.delta * targets.forces.new_tensor([1.0, 0.7, 0.4, 0.1])[steps][:, None]
         error = (weight[batch.index, None] * (out.forces - targets.forces)).abs()
-        forces = torch.where(error < delta, 0.5 * error * error, delta * (error - 0.5 * delta))
-        loss = self.energy * energy.mean() + self.forces * forces.mean()
+        loss = self.energy * energy.mean() + self.forces * huber(error, delta).mean()
         if out.stress is not None:
-            labelled = ~targets.stress.isnan().any(-1).any(-1)
-            difference = torch.where(labelled[:, None, None], out.stress - targets.stress, 0.0)
+            difference, _ = batch_errors.stress(out.stress, targets)
             sizes = (weight[:, None, None] * difference).abs()
             loss = loss + self.stress * huber(sizes, self.delta).mean()
         return loss

@@ -1,21 +1,25 @@
 """What a chain does at each of its steps: step size, noise, minibatch, and when it is sampled."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
 from pydantic import Field
 
 from tunesmith.core import Settings
-from tunesmith.tune import sghmc
+from tunesmith.tune import annealing
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Dynamics(Settings):
     """What every sampler of posteriors by Hamiltonian dynamics is told."""
 
     batch_size: int = Field(5, ge=1, description="structures per step")
-    friction: float = Field(sghmc.FRICTION, gt=0, lt=1, description="α")
-    epsilon: float = Field(sghmc.EPSILON, gt=0, description="ε of the mass")
+    friction: float = Field(annealing.FRICTION, gt=0, lt=1, description="α")
+    epsilon: float = Field(annealing.EPSILON, gt=0, description="ε of the mass")
     temperature: float = Field(1.0, ge=0, description="of the posterior; 0: no noise, one fit")
 
 
@@ -62,11 +66,13 @@ class Update:
     newest: bool = True
 
     def at(self, i: int) -> Instant:
-        rate, noise = sghmc.per_label(i, self.steps, self.rate)
+        rate, noise = annealing.per_label(i, self.steps, self.rate)
         return Instant(rate, noise, sample=i == self.steps - 1)
 
     def draw(self, n: int, size: int, generator: torch.Generator) -> tuple[list[int], list[float]]:
-        return (sghmc.draw if self.newest else uniform)(n, size, generator)
+        from tunesmith.tune import sghmc
+
+        return (sghmc.draw if self.newest else sghmc.uniform)(n, size, generator)
 
 
 #: part of the convergence phase after which the mass stays as it is
@@ -96,22 +102,17 @@ class Cycles:
         beyond = i - self.converge
         if beyond < 0:
             frozen = i >= FREEZE * self.converge
-            rate = sghmc.converging(i, self.converge, self.first, self.last)
-            return Instant(rate, sghmc.ramped(i, self.converge), frozen)
+            rate = annealing.converging(i, self.converge, self.first, self.last)
+            return Instant(rate, annealing.ramped(i, self.converge), frozen)
         # p ~ 1/sqrt(γ): what is left of it where γ jumps up would throw the chain far off
         return Instant(
-            sghmc.cyclical(beyond, self.cycle, self.rate),
+            annealing.cyclical(beyond, self.cycle, self.rate),
             frozen=True,
             rest=beyond % self.cycle == 0,
             sample=(beyond + 1) % self.cycle == 0,
         )
 
     def draw(self, n: int, size: int, generator: torch.Generator) -> tuple[list[int], list[float]]:
-        return uniform(n, size, generator)
+        from tunesmith.tune import sghmc
 
-
-def uniform(n: int, size: int, generator: torch.Generator) -> tuple[list[int], list[float]]:
-    """``size`` different structures (all, where there are fewer), each as likely as any other."""
-    size = min(size, n)
-    chosen = torch.randperm(n, generator=generator)[:size].sort().values.tolist()
-    return chosen, [1 / size] * size
+        return sghmc.uniform(n, size, generator)

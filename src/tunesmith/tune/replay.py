@@ -5,25 +5,24 @@ are not, and the loss of a step is that of the target plus that of a batch of re
 Their labels are the pretraining's own, or (pseudolabels) what the foundation model says of them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from tunesmith.core import E0s, Frame, Label, Tensor, Weights, derived_seed
-from tunesmith.data import checks
-from tunesmith.data.e0 import choose_e0s, needs_prediction
-from tunesmith.data.formats import read_frames
+from tunesmith.core import E0s, Frame, Label, derived_seed
 from tunesmith.errors import ConfigError, DataError, ModelError
-from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Batch, Potential
 from tunesmith.tune.anchor import Anchored
-from tunesmith.tune.examples import Targets, collate, examples
 from tunesmith.tune.loss import Huber
+
+if TYPE_CHECKING:
+    from tunesmith.core import Tensor
+    from tunesmith.potentials.base import Potential
 
 #: weights λ_E, λ_F, λ_S of a Huber loss on replayed structures (A.1)
 _WEIGHTS = {"energy": 1.0, "forces": 10.0, "stress": 1.0}
@@ -77,6 +76,9 @@ class _Replayed(Anchored):
         """Structures to replay: of the target's elements (2.5), as many as asked for, drawn by
         the seed, in the order of the files. Raises `DataError` where there is none, `ModelError`
         where the head is to be kept but a file of this model cannot."""
+        from tunesmith.data import checks
+        from tunesmith.data.formats import read_frames
+
         if self.keep_head:
             try:
                 potential.check_heads()
@@ -101,6 +103,8 @@ class _Replayed(Anchored):
         return fit
 
     def _files(self, potential: Potential) -> Sequence[str | Path]:
+        from tunesmith.potentials import zoo
+
         if self.frames:
             return self.frames
         try:
@@ -158,12 +162,16 @@ class Multihead(_Replayed):
 
     def select(self, potential: Potential, frames: list[Frame], seed: int) -> list[Frame]:
         """As of every replay; all of them must be labelled."""
+        from tunesmith.data import checks
+
         selected = super().select(potential, frames, seed)
         checks.require_labels(selected, potential.elements)
         return selected
 
     def replay(self, potential: Potential, selected: list[Frame], loss: Any) -> Replay:
         """Selected structures with their own labels, and the E0s of those."""
+        from tunesmith.data.e0 import choose_e0s, needs_prediction
+
         method = self.e0 or ("reestimate" if self.frames else "foundation")
         energies = None
         if needs_prediction(method):
@@ -195,34 +203,3 @@ def predicted(potential: Potential, frames: Sequence[Frame], batch: int = 8) -> 
 def _array(tensor: Tensor) -> np.ndarray:
     array: np.ndarray = tensor.detach().cpu().double().numpy()
     return array
-
-
-class Stream:
-    """The replayed batches of a training, one for every step.
-
-    Every pass over the structures is in a new order; which batch a step has is a function of the
-    seed and the step alone, so that a restart finds the same one. size: structures per step.
-    """
-
-    def __init__(self, potential: Potential, replay: Replay, size: int, *seed: object) -> None:
-        self.loss, self.weight = replay.loss, replay.weight
-        self._potential, self._seed = potential, seed
-        self._data = examples(potential, replay.frames, replay.e0s)
-        self._size = min(replay.batch_size or size, len(self._data))
-        self.stress = self.loss.wants_stress and any(e.stress is not None for e in self._data)
-
-    def batch(self, step: int) -> tuple[Batch, Targets]:
-        """Graph and targets of a step (from 0)."""
-        passes, place = divmod(step, -(-len(self._data) // self._size))
-        generator = torch.Generator().manual_seed(derived_seed(0, *self._seed, "replay", passes))
-        order = torch.randperm(len(self._data), generator=generator).tolist()
-        chosen = order[place * self._size : (place + 1) * self._size]
-        return collate(self._potential, [self._data[i] for i in chosen])
-
-    def value(self, weights: Weights, step: int) -> Tensor:
-        """weight · loss of the replay head's full weights on the batch of a step, to be
-        differentiated."""
-        batch, targets = self.batch(step)
-        out = self._potential.evaluate(weights, batch, stress=self.stress, create_graph=True)
-        value: Tensor = self.weight * self.loss(out, batch, targets)
-        return value

@@ -16,10 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from tunesmith.core import Tensor
-
-FRICTION, BETA, EPSILON = 0.1, 0.999, 1e-4
-#: smallest step size of a schedule: the velocity's rescaling needs one
-FLOOR = 1e-8
+from tunesmith.tune.annealing import BETA, EPSILON, FRICTION
 
 
 @dataclass(frozen=True)
@@ -88,44 +85,7 @@ def step(
     return replace(chain, theta=chain.theta + velocity, velocity=velocity, pace=pace)
 
 
-# --------------------------------------------------------------------------- schedules
-
-
-def per_label(i: int, steps: int, rate: float) -> tuple[float, float]:
-    """γ and the noise's factor in step i (from 0) of the update after a label.
-
-    Cosine from ``rate`` to the floor; the first fifth without noise, then its standard deviation
-    rises linearly over a twentieth (400 and 100 of 2000).
-    """
-    return cosine(i, steps, rate), ramped(i, steps)
-
-
-def ramped(i: int, steps: int) -> float:
-    """Factor of the noise in step i: none for a fifth of the steps, then linear over a twentieth.
-
-    Until a mass has seen gradients, weights whose gradient is zero at first (a noise head's) have
-    m̂ = 1/ε, and noise would throw them far off.
-    """
-    return min(1.0, max(0.0, (i - steps / 5) / max(steps / 20, 1)))
-
-
-def cosine(i: int, steps: int, rate: float) -> float:
-    """γ_0/2 (cos(π i / L) + 1), never below the floor."""
-    return max(FLOOR, rate / 2 * (math.cos(math.pi * i / steps) + 1))
-
-
-def cyclical(i: int, cycle: int, rate: float) -> float:
-    """γ of a long chain on a fixed data set: the cosine starts anew every ``cycle`` steps, one
-    sample at the end of each."""
-    return cosine(i % cycle, cycle, rate)
-
-
-def converging(i: int, steps: int, first: float, last: float) -> float:
-    """γ of the convergence phase before the cycles: exponential decay from first to last."""
-    return max(FLOOR, first * (last / first) ** (i / steps))
-
-
-# --------------------------------------------------------------------- priority sampling
+# ------------------------------------------------------------------------- minibatches
 
 
 def newest_first(n: int, size: int = 5) -> tuple[Tensor, Tensor]:
@@ -152,3 +112,10 @@ def draw(n: int, size: int, generator: torch.Generator) -> tuple[list[int], list
     chosen, times = drawn.unique(return_counts=True)
     weights = (times * weight[chosen] / size).tolist()
     return chosen.tolist(), weights
+
+
+def uniform(n: int, size: int, generator: torch.Generator) -> tuple[list[int], list[float]]:
+    """``size`` different structures (all, where there are fewer), each as likely as any other."""
+    size = min(size, n)
+    chosen = torch.randperm(n, generator=generator)[:size].sort().values.tolist()
+    return chosen, [1 / size] * size

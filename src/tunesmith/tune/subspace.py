@@ -5,16 +5,20 @@ embedding with the first interaction block. mace-torch's ``--freeze`` means some
 freezes the embedding alone, 5 also *all* interactions, 6 also all products.
 """
 
-from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar, Literal
+from __future__ import annotations
 
-import torch
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
 from pydantic import BeforeValidator, Field
 
 from tunesmith.core import Settings, Tensor, Weights
 from tunesmith.errors import ConfigError
 from tunesmith.registry import nearest
 from tunesmith.settings import one_or_more
+
+if TYPE_CHECKING:
+    import torch
 
 
 def weight_of(coordinate: str) -> str:
@@ -24,6 +28,8 @@ def weight_of(coordinate: str) -> str:
 
 def rms(values: list[Tensor]) -> Tensor:
     """Root mean square of all numbers in some tensors, a scalar in float64."""
+    import torch
+
     return torch.cat([v.reshape(-1) for v in values]).double().square().mean().sqrt()
 
 

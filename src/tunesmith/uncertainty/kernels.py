@@ -10,16 +10,20 @@ Rows are structures, (n, d), of any real type; kernels are float64. A row of zer
 itself included: its cosine and Tanimoto kernels are 0.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from itertools import islice
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from ase import Atoms
 
 from tunesmith.core import Prediction
 from tunesmith.errors import DataError, ModelError
-from tunesmith.uncertainty.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from tunesmith.uncertainty.ensemble import Ensemble
 
 Kernel = Literal["linear", "cosine", "tanimoto"]
 #: below which a vector's length, or a union, counts as none

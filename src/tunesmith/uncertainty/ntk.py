@@ -5,12 +5,13 @@ one backward pass (`Potential.embedding_gradient`). Of other weights it is taken
 structure, and is too long to keep: a random projection keeps its inner products.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from pydantic import BeforeValidator, Field, model_validator
 
 from tunesmith.core import Frame, Tensor, derived_seed
@@ -100,6 +101,8 @@ class NTK(Representation):
         return gradient
 
     def _of_weights(self, model: Model) -> Gradient:
+        import torch  # it takes a second, and settings are read without
+
         potential = model.potential
         names = weights_named(potential, self.weights or (), "weights")
         length = sum(model.weights[n].numel() for n in names)
@@ -132,6 +135,8 @@ def projection(length: int, columns: int, seed: int) -> Callable[[Tensor], Tenso
     vectors, with variance (‖x‖² ‖y‖² + (x · y)² − 2 Σ xᵢ² yᵢ²) / columns, no more than that of a
     dense Gaussian matrix. It is kept as 5 bytes for every entry.
     """
+    import torch
+
     rng = np.random.default_rng(derived_seed(seed, "projection"))
     column = torch.from_numpy(rng.integers(columns, size=length, dtype=np.int32))
     minus = torch.from_numpy(rng.integers(2, size=length, dtype=np.uint8).astype(bool))

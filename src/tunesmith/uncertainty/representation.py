@@ -1,9 +1,11 @@
 """What every representation of a structure as a vector has in common."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -12,9 +14,10 @@ from tunesmith.core import Frame, Settings, Weights
 from tunesmith.data.checks import symbols
 from tunesmith.errors import ConfigError, DataError, MissingDependencyError, ModelError
 from tunesmith.potentials.base import Potential
-from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.export import mean_weights
-from tunesmith.uncertainty.kernels import Kernel
+
+if TYPE_CHECKING:
+    from tunesmith.uncertainty.ensemble import Ensemble
+    from tunesmith.uncertainty.kernels import Kernel
 
 #: frames to their vectors (B, d)
 Describe = Callable[[list[Frame]], np.ndarray]
@@ -34,6 +37,8 @@ class Model:
         Not the mean of the members' vectors: one pass instead of M, and the vectors then belong to
         one network, whose linearisation a kernel is.
         """
+        from tunesmith.uncertainty.export import mean_weights
+
         several = len(posterior) > 1
         weights = mean_weights(posterior.weights) if several else posterior.weights[0]
         return cls(posterior.potential, weights)
