@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 #: tests that start from organic-xs or another MACE. What they are about does not depend on the
 #: model package; that every backend can do it is in backends/, which runs wherever there is one
 WITH_MACE = (
-    *("check/*", "doctor/*", "loop/*", "tune/*", "uncertainty/*"),
+    *("check/*", "doctor/*", "loop/*", "net/*", "tune/*", "uncertainty/*"),
     *("potentials/test_mace*", "potentials/test_organic_xs.py", "potentials/test_trust.py"),
     *("potentials/test_contract_sees.py", "acquire/test_greedy_bmdal.py"),
     *("calibrate/test_scores.py", "test_attack_command.py", "test_bench_*", "test_cli_models.py"),
