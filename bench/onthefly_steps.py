@@ -18,8 +18,9 @@ def md(dtype: str, device: str, members: int, turns: int) -> dict[str, Any]:
     from ase.build import molecule
 
     from tunesmith.core import E0s
-    from tunesmith.potentials import mace_files, zoo
+    from tunesmith.potentials import zoo
     from tunesmith.potentials.base import one_by_one
+    from tunesmith.potentials.mace import mace_files
     from tunesmith.uncertainty.ensemble import Ensemble
 
     torch.set_num_threads(1)

@@ -17,7 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 from plain_mace import Chain, atomic_data, collated, run_chain
 from split import Spent, Split, gradient_part
 from tunesmith.core import E0s, Frame, Label, Members, NoiseScale
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
+from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.trust import trust
 from tunesmith.tune import chains, sghmc
 from tunesmith.tune import density as chain_tasks

@@ -39,8 +39,9 @@ def _start(size: str, path: Path, train: list[Any], isolated: list[Any]) -> dict
     from ase.neighborlist import neighbor_list
 
     from tunesmith.core import Base
-    from tunesmith.potentials import mace_files, zoo
-    from tunesmith.potentials.mace import MACEPotential
+    from tunesmith.potentials import zoo
+    from tunesmith.potentials.mace import mace_files
+    from tunesmith.potentials.mace.mace_potential import MACEPotential
 
     if size == "organic-xs":
         potential: Any = zoo.load(size, dtype="float64")

@@ -15,7 +15,7 @@ from ase.io import read, write
 
 from tunesmith import terminal
 from tunesmith.cli import app
-from tunesmith.potentials import mace_files
+from tunesmith.potentials.mace import mace_files
 
 NETWORK: dict[str, Any] = {
     "r_max": 3.0,

@@ -19,8 +19,8 @@ from tunesmith import files
 from tunesmith.core import Base, E0s, Frame
 from tunesmith.data.e0 import choose_e0s
 from tunesmith.data.formats import read_frames
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.tune.adamw import AdamW, Problem
 from tunesmith.tune.anchor import NoAnchor
 from tunesmith.tune.examples import examples

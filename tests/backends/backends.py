@@ -36,8 +36,8 @@ def _sevennet() -> Potential:
 
 def _chgnet() -> Potential:
     from tunesmith.core import Base
-    from tunesmith.potentials import chgnet_files
-    from tunesmith.potentials.chgnet import CHGNetPotential
+    from tunesmith.potentials.chgnet import chgnet_files
+    from tunesmith.potentials.chgnet.chgnet_potential import CHGNetPotential
 
     torch.manual_seed(7)
     sizes = dict.fromkeys(("atom_fea_dim", "bond_fea_dim", "angle_fea_dim"), 8)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from tunesmith.core import Base
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 
 #: of H, C, O: two equal E0s or zeros would hide a mix-up
 E0S = [-13.5, -1030.25, -2040.125]

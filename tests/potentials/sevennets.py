@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from tunesmith.core import Base
-from tunesmith.potentials import sevennet_files
-from tunesmith.potentials.sevennet import SevenNetPotential
-from tunesmith.potentials.sevennet_files import Checkpoint
+from tunesmith.potentials.sevennet import sevennet_files
+from tunesmith.potentials.sevennet.sevennet_files import Checkpoint
+from tunesmith.potentials.sevennet.sevennet_potential import SevenNetPotential
 
 #: of H, C, O: two equal E0s or zeros would hide a mix-up; exact in float32
 E0S = [-13.5, -1030.25, -2040.125]

@@ -9,9 +9,10 @@ import torch
 
 pytest.importorskip("chgnet")
 
-from tunesmith.potentials import chgnet_files, zoo
+from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
-from tunesmith.potentials.chgnet import CHGNetPotential
+from tunesmith.potentials.chgnet import chgnet_files
+from tunesmith.potentials.chgnet.chgnet_potential import CHGNetPotential
 from tunesmith.testing import contract
 
 #: a network small enough for sharp checks in little time

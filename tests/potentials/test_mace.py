@@ -13,8 +13,9 @@ from ase.build import bulk, molecule
 
 import networks
 from tunesmith.errors import ModelError
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
+from tunesmith.potentials.mace import mace_files
 from tunesmith.testing import compute
 
 

@@ -14,7 +14,7 @@ from ase.build import molecule
 import networks
 from tunesmith.core import Tensor
 from tunesmith.potentials import zoo
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 
 NAMES = ("omat-like", "organic-xs")
 REPEATS = 3

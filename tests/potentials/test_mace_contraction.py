@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import networks
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace_contraction import Contraction, join
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_contraction import Contraction, join
 
 
 def symmetric(inputs: str, outputs: str, correlation: int, elements: int = 3) -> Any:

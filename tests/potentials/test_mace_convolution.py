@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import networks
-from tunesmith.potentials import mace, mace_files
 from tunesmith.potentials.convolution import Convolution, regular_layout
-from tunesmith.potentials.mace_interactions import can_fuse
+from tunesmith.potentials.mace import mace_files, mace_potential
+from tunesmith.potentials.mace.mace_interactions import can_fuse
 from tunesmith.testing import compute, interface, structures
 
 FUSED: dict[str, Callable[[], torch.nn.Module]] = {
@@ -75,7 +75,7 @@ def test_fused_and_unfused_models_are_the_same(name: str, monkeypatch: pytest.Mo
     module = FUSED[name]()
     fused = networks.potential(module)
     assert all(isinstance(b.conv_tp, Convolution) for b in fused._module.interactions)
-    monkeypatch.setattr(mace, "can_fuse", lambda _: False)
+    monkeypatch.setattr(mace_potential, "can_fuse", lambda _: False)
     plain = networks.potential(module)
     assert not any(isinstance(b.conv_tp, Convolution) for b in plain._module.interactions)
     frames = crowd(fused)
@@ -101,7 +101,7 @@ def test_a_model_that_padding_would_change_is_not_fused(
     frames = crowd(potential)
     right = compute.energies(potential, frames)
     # the danger is real: fused in spite of it, the energies are wrong
-    monkeypatch.setattr(mace, "can_fuse", lambda _: True)
+    monkeypatch.setattr(mace_potential, "can_fuse", lambda _: True)
     wrong = compute.energies(networks.potential(module), frames)
     assert np.abs(wrong - right).max() > 1e-6
 

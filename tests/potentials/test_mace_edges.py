@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from test_mace_linear import everything, made
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace_edges import Cutoff, Harmonics
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_edges import Cutoff, Harmonics
 
 
 @pytest.mark.parametrize("highest", [1, 2, 3, 5])

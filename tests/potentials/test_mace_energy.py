@@ -12,9 +12,9 @@ from ase.build import bulk, molecule
 import networks
 from tunesmith.core import Base
 from tunesmith.errors import ModelError
-from tunesmith.potentials import mace
 from tunesmith.potentials.base import Batch, Evaluation, one_by_one, stack, unstack
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace import mace_potential
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.testing.interface import check_embedding_gradient
 
 STACKING: dict[str, dict[str, Any]] = {
@@ -55,7 +55,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken = []
 
     def counted(name: str) -> Callable[..., Any]:
-        original = getattr(mace, name)
+        original = getattr(mace_potential, name)
 
         def call(*args: Any, **options: Any) -> Any:
             taken.append(name)
@@ -64,7 +64,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     for name in ("vmap", "one_by_one"):
-        monkeypatch.setattr(mace, name, counted(name))
+        monkeypatch.setattr(mace_potential, name, counted(name))
     return taken
 
 
@@ -100,7 +100,7 @@ def test_large_batches_single_members_and_other_blocks_go_one_by_one(
 
     ask(potential, 1)
     ask(potential, 2)
-    monkeypatch.setattr(mace, "_SMALL", 100)
+    monkeypatch.setattr(mace_potential, "_SMALL", 100)
     ask(potential, 2)
     monkeypatch.undo()
     assert passes == ["one_by_one", "vmap", "one_by_one"]

@@ -9,7 +9,8 @@ from ase.build import molecule
 
 import networks
 from tunesmith.errors import ModelError
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
+from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.trust import trust
 from tunesmith.testing import compute, interface
 

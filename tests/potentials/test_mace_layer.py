@@ -11,8 +11,8 @@ import torch
 
 import networks
 from test_mace_linear import turned
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace_readout import Readout
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_readout import Readout
 
 TAKEN: dict[str, dict[str, Any]] = {
     "usual": {},

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace_linear import Channels, ElementChannels, elements
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_linear import Channels, ElementChannels, elements
 
 
 def made(name: str, *args: Any, **options: Any) -> Any:

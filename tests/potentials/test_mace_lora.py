@@ -12,8 +12,8 @@ from ase.build import molecule
 
 import networks
 from tunesmith.core import Weights
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.testing.compute import predict
 from tunesmith.tune.lora import LoRA
 

@@ -12,8 +12,9 @@ from ase.build import bulk, molecule
 import networks
 from tunesmith.core import Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials import mace_files, mace_multihead, zoo
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials import zoo
+from tunesmith.potentials.mace import mace_files, mace_multihead
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.testing import compute
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace_radial import RadialNetwork
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_radial import RadialNetwork
 
 
 @pytest.mark.parametrize("activation", [torch.nn.functional.silu, torch.tanh])

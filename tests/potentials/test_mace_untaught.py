@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 
 import networks
 from tunesmith.errors import ModelError
-from tunesmith.potentials.mace_untaught import fresh
+from tunesmith.potentials.mace.mace_untaught import fresh
 
 SMALL = {"hidden_irreps": "8x0e", "max_ell": 1}
 #: between them all layers that mace's energy models are made of

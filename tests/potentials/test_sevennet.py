@@ -16,9 +16,10 @@ from ase.build import bulk, molecule
 
 import sevennets
 from tunesmith.errors import ModelError, TrustError
-from tunesmith.potentials import sevennet_files, sevennet_zoo, zoo
 from tunesmith.potentials import trust as trust_module
+from tunesmith.potentials import zoo
 from tunesmith.potentials.base import Potential
+from tunesmith.potentials.sevennet import sevennet_files, sevennet_zoo
 from tunesmith.potentials.trust import trust
 from tunesmith.testing.compute import features, predict
 from tunesmith.tune.lora import LoRA

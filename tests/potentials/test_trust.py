@@ -15,8 +15,9 @@ import torch
 
 import networks
 from tunesmith.errors import ModelError, TrustError
-from tunesmith.potentials import mace_files, zoo
 from tunesmith.potentials import trust as trust_module
+from tunesmith.potentials import zoo
+from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.trust import registry_path, trust
 
 

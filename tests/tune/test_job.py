@@ -13,7 +13,8 @@ from tunesmith.cli import app
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
+from tunesmith.potentials.mace import mace_files
 from tunesmith.tensor_files import read as read_tensors
 from tunesmith.tune import adamw, adamw_fit, folder
 from tunesmith.tune.job import _worse

@@ -10,9 +10,10 @@ import yaml
 
 from tunesmith import settings
 from tunesmith.core import Settings, Weights
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
 from tunesmith.potentials.linears import linears
-from tunesmith.potentials.mace_weights import weight_names
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_weights import weight_names
 from tunesmith.tune.lora import LoRA
 
 DOCS = (Path(__file__).parents[2] / "docs" / "tune.md").read_text()

@@ -10,8 +10,8 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 
 from tunesmith.core import Base, E0s, Frame, Label
-from tunesmith.potentials import mace_files
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.tune.anchor import NoAnchor
 from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Problem

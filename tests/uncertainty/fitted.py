@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from tunesmith.core import E0s, Members
-from tunesmith.potentials import mace_files, zoo
+from tunesmith.potentials import zoo
+from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.trust import trust
 from tunesmith.tune.subspace import All
 

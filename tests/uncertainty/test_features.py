@@ -14,7 +14,7 @@ import fitted
 from tunesmith.core import Weights
 from tunesmith.data import extxyz
 from tunesmith.errors import ConfigError, DataError, ModelError, RunFolderError
-from tunesmith.potentials.mace import MACEPotential
+from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.settings import build
 from tunesmith.uncertainty import rows
 from tunesmith.uncertainty.ensemble import Ensemble, open_model

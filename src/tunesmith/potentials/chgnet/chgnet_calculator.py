@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from tunesmith.potentials.chgnet_files import Checkpoint, module, quiet
+from tunesmith.potentials.chgnet.chgnet_files import Checkpoint, module, quiet
 
 
 class BoxedCalculator(Calculator):

@@ -15,7 +15,6 @@ from torch.func import functional_call
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials import sevennet_files
 from tunesmith.potentials.base import (
     Batch,
     Capabilities,
@@ -27,8 +26,9 @@ from tunesmith.potentials.base import (
 from tunesmith.potentials.convolution import regular_layout
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
 from tunesmith.potentials.linears import linears
-from tunesmith.potentials.sevennet_energy import EMBEDDING, EnergyPath
-from tunesmith.potentials.sevennet_files import RESCALE, Checkpoint, NativeModule
+from tunesmith.potentials.sevennet import sevennet_files
+from tunesmith.potentials.sevennet.sevennet_energy import EMBEDDING, EnergyPath
+from tunesmith.potentials.sevennet.sevennet_files import RESCALE, Checkpoint, NativeModule
 
 _LAYER = re.compile(r"(\d+)_")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import NativeModule, module
+from tunesmith.potentials.mace.mace_files import NativeModule, module
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_edges import Cutoff, Harmonics
-from tunesmith.potentials.mace_files import NativeModule
-from tunesmith.potentials.mace_layer import Layer
-from tunesmith.potentials.mace_linear import Channels, elements
-from tunesmith.potentials.mace_readout import Readout
+from tunesmith.potentials.mace.mace_edges import Cutoff, Harmonics
+from tunesmith.potentials.mace.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_layer import Layer
+from tunesmith.potentials.mace.mace_linear import Channels, elements
+from tunesmith.potentials.mace.mace_readout import Readout
 
 #: parts of a MACE or ScaleShiftMACE that the energy without E0s depends on
 _PARTS = (

@@ -1,4 +1,4 @@
-"""MACE as a backend: every use of mace-torch and e3nn in the package is in the files `mace*.py`.
+"""MACE as a backend: every use of mace-torch and e3nn in the package is in this folder.
 
 Weights are passed in, never stored: `torch.func.functional_call` runs the module on any set of
 them, double backward included.
@@ -15,7 +15,6 @@ from torch.func import functional_call, vmap
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials import mace_files, mace_multihead
 from tunesmith.potentials.base import (
     Batch,
     Capabilities,
@@ -33,13 +32,14 @@ from tunesmith.potentials.graphs import (
     stress_of,
 )
 from tunesmith.potentials.linears import linears
-from tunesmith.potentials.mace_contraction import join
-from tunesmith.potentials.mace_energy import EnergyPath
-from tunesmith.potentials.mace_files import NativeModule
-from tunesmith.potentials.mace_interactions import can_fuse, fuse
-from tunesmith.potentials.mace_radial import fold
-from tunesmith.potentials.mace_untaught import fresh
-from tunesmith.potentials.mace_weights import weight_names
+from tunesmith.potentials.mace import mace_files, mace_multihead
+from tunesmith.potentials.mace.mace_contraction import join
+from tunesmith.potentials.mace.mace_energy import EnergyPath
+from tunesmith.potentials.mace.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_interactions import can_fuse, fuse
+from tunesmith.potentials.mace.mace_radial import fold
+from tunesmith.potentials.mace.mace_untaught import fresh
+from tunesmith.potentials.mace.mace_weights import weight_names
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
 #: (measured: 8 members of 32 and 64 channels; above, their arrays no longer fit its caches)

@@ -10,7 +10,7 @@ import torch
 
 from tunesmith.core import Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_files import NativeModule
 
 #: e3nn's layers whose weights are normal with unit variance: fan-in is in their constants
 _NORMAL = ("Linear", "TensorProduct", "FullyConnectedTensorProduct", "_Layer")

@@ -1,7 +1,7 @@
 """Which of MACE's interaction blocks the fast convolution stands in for, and how it gets there."""
 
 from tunesmith.potentials.convolution import Convolution
-from tunesmith.potentials.mace_files import NativeModule, module
+from tunesmith.potentials.mace.mace_files import NativeModule, module
 
 
 def fuse(model: NativeModule) -> NativeModule:

@@ -164,8 +164,8 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
 
 def from_file(path: Path, head: str | None, default: str | None, compute: Compute) -> Potential:
     """A trusted ``.model`` file. Raises as `mace_files.load`."""
-    from tunesmith.potentials import mace_files
-    from tunesmith.potentials.mace import MACEPotential
+    from tunesmith.potentials.mace import mace_files
+    from tunesmith.potentials.mace.mace_potential import MACEPotential
 
     module, digest, named = mace_files.load(path, head, default)
     base = Base(str(path.resolve()), digest, PACKAGE, named)
@@ -175,8 +175,8 @@ def from_file(path: Path, head: str | None, default: str | None, compute: Comput
 def _embedded(folder: str, name: str, compute: Compute) -> Potential:
     """A model shipped inside the package: JSON description and safetensors, no pickle."""
     from tunesmith import tensor_files
-    from tunesmith.potentials import mace_files
-    from tunesmith.potentials.mace import MACEPotential
+    from tunesmith.potentials.mace import mace_files
+    from tunesmith.potentials.mace.mace_potential import MACEPotential
 
     place = resources.files("tunesmith.potentials") / folder
     with resources.as_file(place) as path:
@@ -192,7 +192,7 @@ def _embedded(folder: str, name: str, compute: Compute) -> Potential:
 
 
 def _addresses(family: _Family) -> dict[str, str]:
-    from tunesmith.potentials import mace_files
+    from tunesmith.potentials.mace import mace_files
 
     native = mace_files.foundations()
     table: dict[str, str] = getattr(native, family.table)
@@ -215,7 +215,7 @@ def _file_name(address: str) -> str:
 
 def _downloaded(name: str, family: _Family, variant: str) -> Path:
     """The file of a model, by mace-torch's own download where it is not here yet."""
-    from tunesmith.potentials import mace_files
+    from tunesmith.potentials.mace import mace_files
 
     native = mace_files.foundations()
     address = _addresses(family)[variant]

@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.chgnet_files import NativeModule
-from tunesmith.potentials.chgnet_graph import BondBatch
-from tunesmith.potentials.chgnet_layers import angle_update, atom_convolution, bond_convolution
+from tunesmith.potentials.chgnet.chgnet_files import NativeModule
+from tunesmith.potentials.chgnet.chgnet_graph import BondBatch
+from tunesmith.potentials.chgnet.chgnet_layers import (
+    angle_update,
+    atom_convolution,
+    bond_convolution,
+)
 
 
 class EnergyPath(torch.nn.Module):

@@ -11,7 +11,7 @@ import torch
 from tunesmith.core import Tensor
 from tunesmith.errors import ModelError
 from tunesmith.potentials.convolution import Convolution
-from tunesmith.potentials.sevennet_files import RESCALE, NativeModule, module
+from tunesmith.potentials.sevennet.sevennet_files import RESCALE, NativeModule, module
 
 #: layers whose work is done here
 _OURS = {

@@ -16,7 +16,7 @@ import torch
 from tunesmith.core import Tensor, Weights
 from tunesmith.errors import ModelError
 from tunesmith.potentials.base import MAIN_HEAD, REPLAY_HEAD, WeightNames
-from tunesmith.potentials.mace_files import (
+from tunesmith.potentials.mace.mace_files import (
     NativeModule,
     filled,
     module,

@@ -17,7 +17,6 @@ from torch.func import functional_call
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials import chgnet_files
 from tunesmith.potentials.base import (
     Batch,
     Capabilities,
@@ -26,11 +25,12 @@ from tunesmith.potentials.base import (
     OneByOne,
     WeightNames,
 )
-from tunesmith.potentials.chgnet_calculator import BoxedCalculator
-from tunesmith.potentials.chgnet_energy import EnergyPath
-from tunesmith.potentials.chgnet_files import Checkpoint, NativeModule
-from tunesmith.potentials.chgnet_graph import BondGraph, bond_batch_of, bond_graph_of
-from tunesmith.potentials.chgnet_weights import weight_names
+from tunesmith.potentials.chgnet import chgnet_files
+from tunesmith.potentials.chgnet.chgnet_calculator import BoxedCalculator
+from tunesmith.potentials.chgnet.chgnet_energy import EnergyPath
+from tunesmith.potentials.chgnet.chgnet_files import Checkpoint, NativeModule
+from tunesmith.potentials.chgnet.chgnet_graph import BondGraph, bond_batch_of, bond_graph_of
+from tunesmith.potentials.chgnet.chgnet_weights import weight_names
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
 from tunesmith.potentials.linears import linears
 

@@ -3,8 +3,8 @@
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import NativeModule
-from tunesmith.potentials.mace_linear import Channels
+from tunesmith.potentials.mace.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_linear import Channels
 
 
 class Readout(torch.nn.Module):

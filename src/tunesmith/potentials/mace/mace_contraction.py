@@ -18,8 +18,8 @@ a matrix product per element and channel and a short sum; so are its derivatives
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import NativeModule
-from tunesmith.potentials.mace_linear import Elements, elements
+from tunesmith.potentials.mace.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_linear import Elements, elements
 
 
 class Contraction(torch.nn.Module):

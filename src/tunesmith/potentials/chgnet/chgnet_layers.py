@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import linear
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.chgnet_files import NativeModule
+from tunesmith.potentials.chgnet.chgnet_files import NativeModule
 
 #: features (n, c), and the row of every message (m,); None: one row each, in order
 Part = tuple[Tensor, Tensor | None]

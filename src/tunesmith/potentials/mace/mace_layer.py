@@ -11,9 +11,9 @@ import torch
 
 from tunesmith.core import Tensor
 from tunesmith.potentials.convolution import Convolution
-from tunesmith.potentials.mace_contraction import Contraction
-from tunesmith.potentials.mace_files import NativeModule
-from tunesmith.potentials.mace_linear import Channels, ElementChannels, Elements, channels
+from tunesmith.potentials.mace.mace_contraction import Contraction
+from tunesmith.potentials.mace.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_linear import Channels, ElementChannels, Elements, channels
 
 #: interaction blocks computed here, and whether the elements' matrices act on messages
 _ON_MESSAGES = {

@@ -5,7 +5,7 @@ import math
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import NativeModule, module
+from tunesmith.potentials.mace.mace_files import NativeModule, module
 
 
 class Harmonics(torch.nn.Module):

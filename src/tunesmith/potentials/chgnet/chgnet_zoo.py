@@ -102,8 +102,8 @@ def from_file(path: Path, head: str | None, default: str | None, compute: Comput
 def _loaded(path: Path, source: str, head: str | None, compute: Compute) -> Potential:
     if head is not None:
         raise ModelError(f"{source} has a single head; leave model.head out.")
-    from tunesmith.potentials import chgnet_files
-    from tunesmith.potentials.chgnet import CHGNetPotential
+    from tunesmith.potentials.chgnet import chgnet_files
+    from tunesmith.potentials.chgnet.chgnet_potential import CHGNetPotential
 
     checkpoint, digest = chgnet_files.load(path)
     base = Base(source, digest, PACKAGE)

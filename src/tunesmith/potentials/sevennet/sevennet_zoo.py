@@ -133,8 +133,8 @@ def from_file(path: Path, head: str | None, default: str | None, compute: Comput
 def _potential(
     path: Path, head: str | None, compute: Compute, source: str, digest: str
 ) -> Potential:
-    from tunesmith.potentials import sevennet_files
-    from tunesmith.potentials.sevennet import SevenNetPotential
+    from tunesmith.potentials.sevennet import sevennet_files
+    from tunesmith.potentials.sevennet.sevennet_potential import SevenNetPotential
 
     checkpoint = sevennet_files.load(path)
     chosen = sevennet_files.choose_head(checkpoint, head, source)

@@ -8,7 +8,7 @@ Here both numbers go into the next layer's weights, which are small.
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.mace_files import NativeModule
+from tunesmith.potentials.mace.mace_files import NativeModule
 
 
 class RadialNetwork(torch.nn.Module):
