@@ -93,7 +93,7 @@ def file(folder: str, pool: str, part: str) -> Path:
 
 def outliers(structures: list[Any]) -> list[int]:
     """Numbers of the structures whose neighbours are furthest away."""
-    from tunesmith.uncertainty.features import SOAP, compute
+    from tunesmith.features.compute_features import SOAP, compute
 
     x = compute(SOAP(), structures).astype(float)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -122,7 +122,7 @@ def _gp(folder: str, it: Cell) -> dict[str, Any]:
 
 
 def _course(folder: str, pool: Pool, it: Cell) -> dict[str, Any]:
-    from tunesmith.loop.job import run
+    from tunesmith.loop.run import run
 
     out = Path(folder) / "cells" / it.name
     summary = run(configured(folder, pool, it), out)

@@ -31,10 +31,10 @@ def table(model: str, pool: Any, seed: int) -> dict[str, dict[str, float]]:
     from tunesmith.acquire import posterior_variance
     from tunesmith.calibrate import scores
     from tunesmith.data.e0 import choose_e0s
+    from tunesmith.features.compute_features import compute
+    from tunesmith.posterior.ensemble import Ensemble, open_model
+    from tunesmith.posterior.residual_gp import fit_prefix
     from tunesmith.registry import REPRESENTATIONS
-    from tunesmith.uncertainty.ensemble import Ensemble, open_model
-    from tunesmith.uncertainty.features import compute
-    from tunesmith.uncertainty.gp import fit_prefix
 
     rng = np.random.default_rng([3, seed])
     drawn = rng.permutation(len(pool))[:MOST]

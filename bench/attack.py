@@ -54,8 +54,8 @@ def committee(dtype: str) -> Any:
     import torch
 
     from tunesmith.core import E0s
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.potentials import zoo
-    from tunesmith.uncertainty.ensemble import Ensemble
 
     torch.set_num_threads(1)
     potential = zoo.load("organic-xs", dtype=dtype)
@@ -85,9 +85,9 @@ def costs(molecules: int, repeats: int, slow: int) -> dict[str, Any]:
 
     slow: how often finite differences are made; 0: not at all.
     """
+    from tunesmith.attack.adversary import Adversary
+    from tunesmith.attack.search import Attack
     from tunesmith.core import Quantities
-    from tunesmith.explore.attack import Attack
-    from tunesmith.uncertainty.adversary import Adversary
 
     posterior, box = committee("float64"), water(molecules)
     objective = Attack(target=TARGET).objective(None)
@@ -128,7 +128,7 @@ def differences_of(
 
     Of over `FULL` calls `SAMPLE` are made and timed, all alike, and the seconds scaled to all.
     """
-    from tunesmith.explore.differences import Differences
+    from tunesmith.attack.differences import Differences
 
     differences = Differences(models, objective)
     plan = [box, *differences.displaced(box)]
@@ -156,8 +156,8 @@ def differences_of(
 
 def attacks(molecules: int, structures: int, dtype: str) -> dict[str, Any]:
     """CPU seconds of whole attacks at twice the starting spread, in units of the force call."""
-    from tunesmith.explore.attack import Attack, attack
-    from tunesmith.uncertainty.adversary import Adversary
+    from tunesmith.attack.adversary import Adversary
+    from tunesmith.attack.search import Attack, attack
 
     posterior = committee(dtype)
     boxes = [water(molecules, seed) for seed in range(structures)]
@@ -185,8 +185,8 @@ def attacks(molecules: int, structures: int, dtype: str) -> dict[str, Any]:
 
 def memory(molecules: int, dtype: str) -> dict[str, Any]:
     """Peak memory over that of what is loaded, MB: of the forces, and then of the gradient."""
-    from tunesmith.explore.attack import Attack
-    from tunesmith.uncertainty.adversary import Adversary
+    from tunesmith.attack.adversary import Adversary
+    from tunesmith.attack.search import Attack
 
     posterior, small, box = committee(dtype), water(1), water(molecules)
     adversary = Adversary(posterior, Attack(target=TARGET).objective(None))

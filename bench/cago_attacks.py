@@ -133,7 +133,7 @@ def committee(folder: Path, quick: bool) -> Path:
 def _seen(folder: Path, quick: bool, frames: list[Any]) -> dict[str, list[Any]]:
     """Of every frame the errors of all members, with a leading axis: of energies (M, 1), of forces
     (M, n, 3) and, of the box, of the components of the virial (M, 6), eV, eV/Å, eV."""
-    from tunesmith.uncertainty.ensemble import open_model
+    from tunesmith.posterior.ensemble import open_model
 
     posterior = open_model(str(committee(folder, quick)))
     found: dict[str, list[Any]] = {"energy": [], "forces": [], "virial": []}
@@ -183,10 +183,10 @@ def _ratios(seen: list[Any], fresh: list[Any]) -> dict[str, float]:
 
 def attacks(cell: Attacks, folder: Path, plain: float) -> dict[str, Any]:
     """What came of every attack, and the real error of all members. plain: eV/Å."""
-    from tunesmith.explore.attack import attack
-    from tunesmith.explore.attack_settings import Attack
-    from tunesmith.uncertainty.adversary import Adversary, real_error
-    from tunesmith.uncertainty.ensemble import open_model
+    from tunesmith.attack.adversary import Adversary, real_error
+    from tunesmith.attack.attack_settings import Attack
+    from tunesmith.attack.search import attack
+    from tunesmith.posterior.ensemble import open_model
 
     known = sets(folder, cell.quick)
     posterior = open_model(str(committee(folder, cell.quick)))
@@ -232,7 +232,7 @@ def attacks(cell: Attacks, folder: Path, plain: float) -> dict[str, Any]:
 
 
 def _law(cell: Attacks, errors: list[Any], judges: tuple[int, ...]) -> Any:
-    from tunesmith.calibrate.fewer import followed
+    from tunesmith.calibrate.few_members import followed
     from tunesmith.calibrate.powerlaw import PowerLaw
 
     if cell.law == NONE:

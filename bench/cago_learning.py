@@ -151,7 +151,7 @@ def members_error(run: Path, test: Path) -> float:
     """Rms over members, frames and components of the force error, eV/Å: of single members, as
     published, where a round's ``test`` is of their mean."""
     from tunesmith.data.formats import read_frames
-    from tunesmith.uncertainty.ensemble import open_model
+    from tunesmith.posterior.ensemble import open_model
 
     posterior, squares = open_model(str(run)), []
     for frame in read_frames(test)[0]:
@@ -172,9 +172,9 @@ def _first(run: Path, course: Course) -> dict[str, Any]:
 
 def stability(run: Path, course: Course) -> dict[str, Any]:
     """How many of the first members stay stable, each in one replica at 300 K."""
-    from tunesmith.check.committee import check_members
+    from tunesmith.check.simulate_members import check_members
     from tunesmith.check.stability import Stability
-    from tunesmith.uncertainty.ensemble import open_model
+    from tunesmith.posterior.ensemble import open_model
 
     criteria = Stability(min_distance="0.4 Å", every=100)
     md = criteria.dynamics(

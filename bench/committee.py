@@ -22,7 +22,7 @@ from tunesmith.data.e0 import choose_e0s
 from tunesmith.data.formats import read_frames
 from tunesmith.engines.processes import executor
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import NoAnchor
 from tunesmith.tune.committee import Committee

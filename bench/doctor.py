@@ -32,9 +32,9 @@ from tunesmith.data.formats import read_contents
 from tunesmith.doctor.examine import examine
 from tunesmith.doctor.findings import Diagnosis
 from tunesmith.errors import DataError
+from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.testing.defects import CHANGES, DEFECTS, Broken
-from tunesmith.testing.defects.base import content
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.testing.defects.defect import content
 
 HERE = Path(__file__).parent
 

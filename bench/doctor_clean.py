@@ -26,8 +26,8 @@ import numpy as np
 from doctor import Case, Remembering, examined, show
 from doctor_kinds import FAMILIES, WORLDS, clean_kinds
 from tunesmith.core import derived_seed
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.testing.defects import CHANGES, Broken
-from tunesmith.uncertainty.ensemble import open_model
 
 HERE = Path(__file__).parent
 

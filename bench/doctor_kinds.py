@@ -86,7 +86,7 @@ def _xtb(method: str) -> Any:
 @cache
 def _network(name: str) -> Any:
     from tunesmith import open_model
-    from tunesmith.uncertainty.calculator import Calculator
+    from tunesmith.posterior.calculator import Calculator
 
     return Calculator(open_model(name))
 

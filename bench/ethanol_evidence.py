@@ -21,11 +21,11 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from tunesmith.config import RunConfig, load
 from tunesmith.core import Calibration, Failure, Label, Posterior, derived_seed
 from tunesmith.data.images import read_images
-from tunesmith.data.rows import canonical
+from tunesmith.data.label_row import canonical
 from tunesmith.data.store import LabelStore
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.state import Answer
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.posterior.ensemble import Ensemble, open_model
 
 #: degrees to either side of a barrier that count as crossing it
 WINDOW = 30.0

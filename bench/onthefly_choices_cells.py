@@ -83,7 +83,7 @@ def bare(atoms: Any) -> Any:
 
 def cell(folder: str, seeds: int, quick: bool, **fields: Any) -> dict[str, Any]:
     """Run one cell from its beginning and measure it; times in CPU seconds of this process."""
-    from tunesmith.loop import job
+    from tunesmith.loop import run
 
     it = Cell(**fields)
     out = Path(folder) / "runs" / it.name
@@ -91,7 +91,7 @@ def cell(folder: str, seeds: int, quick: bool, **fields: Any) -> dict[str, Any]:
     config = configured(it, quick)
     with Split() as split, chosen_by(it):
         watch(split)
-        summary = job.run(config, out)
+        summary = run.run(config, out)
         spent = {part: cpu for part, (_, cpu) in split.read().items()}
         counts = dict(split.counts)
     return {
@@ -111,13 +111,14 @@ KEYS = (
 
 def watch(split: Split) -> None:
     """Book the parts of a run that the choices differ in; the rest is ``other``."""
-    from tunesmith.loop import job, learning, outputs
-    from tunesmith.loop.loop import Loop
+    from tunesmith.loop import run
+    from tunesmith.loop.onthefly import learning, onthefly_outputs
+    from tunesmith.loop.onthefly.onthefly_course import Loop
     from tunesmith.references.tblite import TBLite
     from tunesmith.tune.chains import SGHMC
 
-    split.watch(job, "opened", "start")
-    split.watch(outputs, "write", "results")
+    split.watch(run, "opened", "start")
+    split.watch(onthefly_outputs, "write", "results")
     split.watch(Loop, "advance", "md")
     split.watch(Loop, "_posterior", "kernel")
     split.watch(learning, "thinned", "thinning")
@@ -129,7 +130,7 @@ def watch(split: Split) -> None:
 def chosen_by(it: Cell) -> Iterator[None]:
     """Labels to learn from drawn by chance where the cell says so: the newest and others, another
     draw after every label."""
-    from tunesmith.loop import learning
+    from tunesmith.loop.onthefly import learning
 
     original = learning.thinned
 
@@ -154,9 +155,9 @@ def judged(config: Any, out: Path, files: list[Path]) -> dict[str, Any]:
     from rich.console import Console
 
     from tunesmith.data.formats import read_frames
-    from tunesmith.loop import job
+    from tunesmith.loop import run
     from tunesmith.loop.interrupts import Interrupts
-    from tunesmith.loop.prepare import prepare as read
+    from tunesmith.loop.onthefly.onthefly_prepare import prepare as read
     from tunesmith.loop.screen import Screen
     from tunesmith.loop.stopwatch import Stopwatch
     from tunesmith.loop.tools import Tools
@@ -164,7 +165,7 @@ def judged(config: Any, out: Path, files: list[Path]) -> dict[str, Any]:
     ready = read(config, lambda _: None)
     screen = Screen(Console(stderr=True, quiet=True))
     with Interrupts() as interrupts:
-        loop = job.opened(ready, out, Tools(Stopwatch(), interrupts, screen))
+        loop = run.opened(ready, out, Tools(Stopwatch(), interrupts, screen))
     loop.trajectory.close()
     labelled = [(f.atoms, f.label) for file in files for f in read_frames(file)[0]]
     law = loop.at.calibration["energy"]
@@ -175,10 +176,10 @@ def judged(config: Any, out: Path, files: list[Path]) -> dict[str, Any]:
 def bars(loop: Any, labelled: list[tuple[Any, Any]]) -> dict[str, list[float]]:
     """Raw error bars of the same model for the same frames, eV: of several members with their
     noise, and of the tangent kernel without, at its λ and at smaller ones."""
-    from tunesmith.uncertainty.ensemble import Ensemble
-    from tunesmith.uncertainty.features import REPRESENTATIONS, compute
-    from tunesmith.uncertainty.gp import ResidualGP
-    from tunesmith.uncertainty.tangent import residuals
+    from tunesmith.features.compute_features import REPRESENTATIONS, compute
+    from tunesmith.posterior.ensemble import Ensemble
+    from tunesmith.posterior.residual_gp import ResidualGP
+    from tunesmith.posterior.tangent import residuals
 
     posterior = Ensemble.of(loop.problem.potential, loop.at.members)
     frames, ntk = [atoms for atoms, _ in labelled], REPRESENTATIONS.get("ntk")()

@@ -33,10 +33,10 @@ def loop(time: str, every: str) -> dict[str, Any]:
     """
     from tunesmith.data.store import LabelStore
     from tunesmith.explore.md import MD
-    from tunesmith.loop import job
-    from tunesmith.loop.loop import Loop
+    from tunesmith.loop import run
+    from tunesmith.loop.onthefly.onthefly_course import Loop
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.references.tblite import TBLite
-    from tunesmith.uncertainty.ensemble import Ensemble
 
     config = recipe(
         "reference={kind: tblite, method: GFN1-xTB}",
@@ -59,7 +59,7 @@ def loop(time: str, every: str) -> dict[str, Any]:
         split.watch(Loop, "save", inside("checkpoint", "first checkpoint"))
         split.watch(LabelStore, "label", "label store")
         split.watch(TBLite, "label", "reference")
-        summary = job.run(config, Path(folder) / "run")
+        summary = run.run(config, Path(folder) / "run")
         spent, saves = split.read(), split.counts["checkpoint"]
     if summary["interventions"]:
         sys.exit("the loop asked for labels although it was told that no error matters.")
@@ -107,7 +107,7 @@ def memory(what: str, dtype: str, device: str, members: int, steps: int) -> dict
     w = work(dtype, device, 20, settings)
     loaded = _peak()
     if what == "md":
-        from tunesmith.uncertainty.ensemble import Ensemble
+        from tunesmith.posterior.ensemble import Ensemble
 
         weights = [w.members.expand(i) for i in range(members)]
         ensemble = Ensemble(w.potential, weights, w.members.e0s)

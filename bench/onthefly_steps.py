@@ -18,10 +18,10 @@ def md(dtype: str, device: str, members: int, turns: int) -> dict[str, Any]:
     from ase.build import molecule
 
     from tunesmith.core import E0s
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.potentials import zoo
-    from tunesmith.potentials.base import one_by_one
     from tunesmith.potentials.mace import mace_files
-    from tunesmith.uncertainty.ensemble import Ensemble
+    from tunesmith.potentials.potential import one_by_one
 
     torch.set_num_threads(1)
     potential = zoo.load("organic-xs", dtype=dtype, device=device)

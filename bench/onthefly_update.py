@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from plain_mace import Chain, atomic_data, collated, run_chain
 from split import Spent, Split, gradient_part
 from tunesmith.core import E0s, Frame, Label, Members, NoiseScale
+from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.potentials import zoo
 from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.trust import trust
@@ -27,7 +28,6 @@ from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.plans import Update
 from tunesmith.tune.problem import Problem
 from tunesmith.tune.subspace import All
-from tunesmith.uncertainty.ensemble import Ensemble
 
 #: largest relative difference of gradients, and of weights after `_TRACK` steps in float64
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}

@@ -91,7 +91,7 @@ def aligned(potential: Any, frames: list[Any], *, taught: bool) -> Any:
     """E0s: re-estimated with the pretrained model, or by composition alone without one."""
     from tunesmith.core import E0s
     from tunesmith.data.e0 import choose_e0s
-    from tunesmith.uncertainty.ensemble import Ensemble
+    from tunesmith.posterior.ensemble import Ensemble
 
     if not taught:
         return choose_e0s("average", frames=frames, foundation=potential.e0s)
@@ -105,9 +105,9 @@ def fitted(
 ) -> dict[str, Any]:
     """One posterior: its cost and scores."""
     from tunesmith.core import Members, Settings
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.settings import build
     from tunesmith.tune.problem import Problem
-    from tunesmith.uncertainty.ensemble import Ensemble
 
     sections = method(name, o.members, o.steps, n)
     made: dict[str, Any] = {k: build(Settings, v, f"tune.{k}") for k, v in sections.items()}
@@ -178,8 +178,8 @@ def by_members(posterior: Any, frames: list[Any]) -> Any:
 def untuned(potential: Any, parts: dict[str, Any]) -> dict[str, float]:
     """Errors of the foundation model, energies aligned on the first ten training frames."""
     from tunesmith.calibrate import scores
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.report.evaluate import evaluate
-    from tunesmith.uncertainty.ensemble import Ensemble
 
     e0s = aligned(potential, parts["train"][:10], taught=True)
     raw = evaluate(Ensemble(potential, [potential.weights()], e0s), parts["test"])

@@ -73,8 +73,8 @@ def cell(folder: str, **fields: Any) -> dict[str, Any]:
     is against what the untouched model says of the crystals kept for it.
     """
     from tunesmith.data.formats import read_frames
+    from tunesmith.posterior.ensemble import open_model
     from tunesmith.report.evaluate import evaluate
-    from tunesmith.uncertainty.ensemble import open_model
 
     it = Cell(**fields)
     place = Path(folder)
@@ -156,9 +156,9 @@ def tuned(it: Cell, place: Path, out: Path) -> dict[str, Any]:
 def _replay_head(out: Path, frames: list[Any]) -> float:
     """Force MAE (meV/Å) of the replay head."""
     from tunesmith.core import E0s
+    from tunesmith.posterior import members_file
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.report.evaluate import evaluate
-    from tunesmith.tune import members as members_file
-    from tunesmith.uncertainty.ensemble import Ensemble
 
     potential, members = members_file.load(out, dtype="float32", device="cpu")
     head = Ensemble(potential, [members.replay_head(0)], E0s(potential.e0s))

@@ -133,8 +133,8 @@ def stream_pool(path: str, cache: str, kind: str, model: str) -> dict[str, Any]:
 
     import torch
 
-    from tunesmith.uncertainty.ensemble import open_model
-    from tunesmith.uncertainty.features import REPRESENTATIONS, stream
+    from tunesmith.features.compute_features import REPRESENTATIONS, stream
+    from tunesmith.posterior.ensemble import open_model
 
     torch.set_num_threads(1)
     representation = REPRESENTATIONS.get(kind)()

@@ -15,7 +15,7 @@ from ase.collections import g2
 
 from selection_runs import REAL
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Batch, Potential
+from tunesmith.potentials.potential import Batch, Potential
 
 MODEL = "organic-xs"
 _STEP = 1.0 * units.fs

@@ -65,7 +65,7 @@ def prepare(
 def foundation(folder: str, systems: list[str], forgetting: int) -> dict[str, Any]:
     """Force RMSE (meV/Å) of the untouched model, on the forgetting set and on the systems."""
     from tunesmith.data.formats import read_frames
-    from tunesmith.uncertainty.ensemble import open_model
+    from tunesmith.posterior.ensemble import open_model
 
     untouched = open_model(MODEL)
     found = {"forgetting": force_rmse(untouched, _forgetting(forgetting))}
@@ -82,8 +82,8 @@ def cell(folder: str, forgetting: int, **fields: Any) -> dict[str, Any]:
     """
     from tunesmith.data.formats import read_frames
     from tunesmith.errors import TunesmithError
+    from tunesmith.posterior.ensemble import open_model
     from tunesmith.report.evaluate import evaluate
-    from tunesmith.uncertainty.ensemble import open_model
 
     it = Cell(**fields)
     out = Path(folder) / "cells" / it.name
@@ -185,8 +185,8 @@ def force_rmse(posterior: Any, frames: list[Any]) -> float:
 def replay_head_rmse(out: Path, frames: list[Any]) -> float | None:
     """The same of the mean of the replay heads, None where there is none."""
     from tunesmith.core import E0s
-    from tunesmith.tune import members as members_file
-    from tunesmith.uncertainty.ensemble import Ensemble
+    from tunesmith.posterior import members_file
+    from tunesmith.posterior.ensemble import Ensemble
 
     potential, members = members_file.load(out, dtype="float32", device="cpu")
     if not members.replay:

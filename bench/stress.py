@@ -76,11 +76,11 @@ def fitted(potential: Any, name: str, seed: int, o: argparse.Namespace) -> dict[
     """One fit by AdamW to zero rate, and its errors; untouched: only the E0s are aligned."""
     from tunesmith.core import E0s, Members
     from tunesmith.data.e0 import choose_e0s
+    from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.tune.adamw import AdamW
     from tunesmith.tune.anchor import NoAnchor
     from tunesmith.tune.problem import Problem
     from tunesmith.tune.subspace import All
-    from tunesmith.uncertainty.ensemble import Ensemble
 
     train, test = parts(o, seed)
     foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))

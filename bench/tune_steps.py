@@ -104,9 +104,9 @@ def tunesmith(stamps: str, arguments: list[str]) -> dict[str, Any]:
 def judge(models: list[str], frames: str) -> dict[str, Any]:
     """Errors of model files on labelled frames, all by the same evaluator, in float64."""
     from tunesmith.data.formats import read_frames
+    from tunesmith.posterior.ensemble import open_model
     from tunesmith.potentials.trust import trust
     from tunesmith.report.evaluate import evaluate
-    from tunesmith.uncertainty.ensemble import open_model
 
     labelled, _ = read_frames(frames)
     found = {}

@@ -15,15 +15,15 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from tunesmith import terminal
-from tunesmith.attacking import committee
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.cli import app
+from tunesmith.commands import attackers
 from tunesmith.core import E0s, Members
 from tunesmith.data.store import LabelStore
+from tunesmith.posterior import members_file
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo
-from tunesmith.tune import members as members_file
 from tunesmith.tune.subspace import All
-from tunesmith.uncertainty.ensemble import open_model
 
 #: σ_cal = 1.32 σ̂
 LAW = GammaCalibration(1.5, 0.5).update(0.1, 0.2)
@@ -75,7 +75,7 @@ def folder(
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
-    monkeypatch.setattr(committee, "open_model", opened)
+    monkeypatch.setattr(attackers, "open_model", opened)
     for name in ("three", "raw", "one"):
         (work / name).symlink_to(committees / name)
     write("frames.xyz", frames())

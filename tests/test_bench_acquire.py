@@ -35,8 +35,8 @@ from acquire_plan import (
 from acquire_table import FORCE, Courses, page
 from resumable import Lines
 from tunesmith.core import Frame, Label
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.report.curves import METRICS
-from tunesmith.uncertainty.ensemble import open_model
 
 ALL = grid(list(POOLS), 5)
 REACTIVE = ("small", "large")

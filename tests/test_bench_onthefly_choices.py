@@ -8,7 +8,7 @@ import numpy as np
 from onthefly_choices_cells import chosen_by
 from onthefly_choices_plan import THINNED, Cell, grid
 from onthefly_choices_table import asked_by, learnt_from, page
-from tunesmith.loop import learning
+from tunesmith.loop.onthefly import learning
 
 ALL = grid(3)
 

@@ -34,10 +34,10 @@ from strategies_table import MARKS, Cells, into_docs, page
 from tunesmith.core import E0s, Frame, Label, Members
 from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
+from tunesmith.posterior import members_file
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo
-from tunesmith.tune import members as members_file
 from tunesmith.tune.subspace import All
-from tunesmith.uncertainty.ensemble import open_model
 
 SYSTEMS, SIZES, STEPS = ["acac", "3bpa"], [10, 50, 200], 800
 

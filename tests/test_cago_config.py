@@ -13,8 +13,8 @@ from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import CagoConfig, dump, load, load_run, template
 from tunesmith.errors import ConfigError
 from tunesmith.explore.cago import Cago, Filter
-from tunesmith.loop.aim import within_reach
-from tunesmith.loop.rounds.about import told
+from tunesmith.loop.attack_aim import within_reach
+from tunesmith.loop.rounds.round_in_words import told
 
 GIVEN = (
     "explore={kind: cago, start: s.xyz}",

@@ -16,8 +16,8 @@ from tunesmith import files, tensor_files
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, RunFolderError
+from tunesmith.features import feature_rows
 from tunesmith.potentials import saving
-from tunesmith.uncertainty import rows
 
 #: a large thing of every kind, written to a path
 LARGE = {
@@ -25,7 +25,7 @@ LARGE = {
     "text": lambda path: files.write_text(path, "a" * 10**6),
     "record": lambda path: files.write_record(path, {"a": "a" * 10**6}),
     "model": lambda path: saving.save(torch.nn.Linear(300, 300), path),
-    "rows": lambda path: rows.save(path, [np.ones((10**4, 16), np.float32)]),
+    "rows": lambda path: feature_rows.save(path, [np.ones((10**4, 16), np.float32)]),
     "frames": lambda path: write_frames(path, [Frame(molecule("C60"), None, "")] * 100),
 }
 Write = Callable[[Path], object]
@@ -92,14 +92,14 @@ def test_records_and_tensors_know_a_changed_bit(tmp_path: Path) -> None:
 
 def test_rows_of_a_cache_know_a_changed_bit(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
-    rows.save(path, [np.arange(12, dtype=np.float32).reshape(4, 3)])
+    feature_rows.save(path, [np.arange(12, dtype=np.float32).reshape(4, 3)])
     content = bytearray(path.read_bytes())
-    assert rows.load(path) is not None
+    assert feature_rows.load(path) is not None
     for place in range(len(content)):  # the header, which numpy reads as Python, too
         content[place] ^= 1 << place % 8
         path.write_bytes(bytes(content))
-        assert rows.load(path) is None
+        assert feature_rows.load(path) is None
         content[place] ^= 1 << place % 8
     for length in (0, 5, 31, 32, 100):
         path.write_bytes(bytes(content[:length]))
-        assert rows.load(path) is None
+        assert feature_rows.load(path) is None

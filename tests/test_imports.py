@@ -98,7 +98,7 @@ def test_imports_go_one_way(path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "source"),
     [
-        ("data", "from tunesmith.potentials.base import Potential"),
+        ("data", "from tunesmith.potentials.potential import Potential"),
         ("data", "def f():\n    import tunesmith.tune.loss"),
         ("core", "from tunesmith import data"),
         ("config", "import importlib\nimportlib.import_module('tunesmith.tune.adamw')"),
@@ -106,8 +106,8 @@ def test_imports_go_one_way(path: Path) -> None:
         ("tune", "from mace.modules import MACE"),
         ("report", "def f():\n    import e3nn.o3"),
         ("uncertainty", "__import__('sevenn')"),
-        ("tune", "from tunesmith.tune.job import fine_tune"),
-        ("explore", "from tunesmith.uncertainty.ensemble import Ensemble"),
+        ("tune", "from tunesmith.commands.fine_tune import fine_tune"),
+        ("explore", "from tunesmith.posterior.ensemble import Ensemble"),
         ("acquire", "from tunesmith.explore.md import MD"),
     ],
 )

@@ -13,7 +13,7 @@ from tunesmith.config import PoolConfig, load_run
 from tunesmith.core import Frame
 from tunesmith.data.checks import require_labels
 from tunesmith.data.formats import read_frames
-from tunesmith.loop.rounds.prepare import refuse_overlap
+from tunesmith.loop.rounds.rounds_prepare import refuse_overlap
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "pool.yaml"

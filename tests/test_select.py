@@ -16,14 +16,14 @@ from matplotlib.image import imread
 
 from tunesmith import terminal
 from tunesmith.cli import app
+from tunesmith.commands import select_structures
 from tunesmith.core import E0s, Members
+from tunesmith.features.compute_features import NTK, compute
+from tunesmith.features.kernels import gram
+from tunesmith.posterior import members_file
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo
-from tunesmith.selecting import job
-from tunesmith.tune import members as members_file
 from tunesmith.tune.subspace import All
-from tunesmith.uncertainty.ensemble import open_model
-from tunesmith.uncertainty.features import NTK, compute
-from tunesmith.uncertainty.kernels import gram
 
 POOL, TRAIN = 24, 5
 
@@ -64,7 +64,7 @@ def opened() -> Callable[..., object]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, opened: Callable[..., object]) -> None:
-    monkeypatch.setattr(job, "open_model", opened)
+    monkeypatch.setattr(select_structures, "open_model", opened)
     monkeypatch.delenv("TUNESMITH_DEBUG", raising=False)
 
 
@@ -490,7 +490,7 @@ def test_a_model_without_the_representation_is_refused(
         potential = posterior.potential
         potential.capabilities = replace(potential.capabilities, embedding=False)
 
-    monkeypatch.setattr(job, "open_model", _posterior(without))
+    monkeypatch.setattr(select_structures, "open_model", _posterior(without))
     before = tree(folder)
     code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz")
     assert (code, out) == (2, "")
@@ -507,7 +507,7 @@ def test_features_that_are_no_numbers_are_refused(
             name: posterior.weights[0][name] * float("nan")
         }
 
-    monkeypatch.setattr(job, "open_model", _posterior(spoilt))
+    monkeypatch.setattr(select_structures, "open_model", _posterior(spoilt))
     before = tree(folder)
     code, out, err = run(capfd, *SELECT, "--n", 3, "--out", "c.xyz")
     assert (code, out) == (2, "")

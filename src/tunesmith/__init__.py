@@ -5,16 +5,16 @@ from typing import Any
 
 #: what ``import tunesmith`` offers, and where it lives; imported when first used
 _PUBLIC = {
-    "Calculator": "tunesmith.uncertainty.calculator",
+    "Calculator": "tunesmith.posterior.calculator",
     "LabelStore": "tunesmith.data.store",
     "RunConfig": "tunesmith.config",
     "TuneConfig": "tunesmith.config",
     "examine": "tunesmith.doctor.examine",
     "evaluate": "tunesmith.report.evaluate",
-    "fine_tune": "tunesmith.tune.job",
-    "open_model": "tunesmith.uncertainty.ensemble",
+    "fine_tune": "tunesmith.commands.fine_tune",
+    "open_model": "tunesmith.posterior.ensemble",
     "read_frames": "tunesmith.data.formats",
-    "run": "tunesmith.loop.job",
+    "run": "tunesmith.loop.run",
     "write_frames": "tunesmith.data.formats",
 }
 __all__ = list(_PUBLIC)

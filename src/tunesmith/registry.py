@@ -119,10 +119,10 @@ ACQUIRERS = Registry(
 REPRESENTATIONS = Registry(
     "acquire.representation",
     {
-        "activation": "tunesmith.uncertainty.activation:Activation",
-        "ntk": "tunesmith.uncertainty.ntk:NTK",
-        "soap": "tunesmith.uncertainty.soap:SOAP",
-        "morgan": "tunesmith.uncertainty.morgan:Morgan",
+        "activation": "tunesmith.features.activation:Activation",
+        "ntk": "tunesmith.features.ntk:NTK",
+        "soap": "tunesmith.features.soap:SOAP",
+        "morgan": "tunesmith.features.morgan:Morgan",
     },
 )
 CALIBRATIONS = Registry(
@@ -134,7 +134,7 @@ CALIBRATIONS = Registry(
 )
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
-_FORCE_ERROR = {"force-error": "tunesmith.explore.attack_settings:Attack"}
+_FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}
 #: of the command, and of runs that attack
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)

@@ -5,9 +5,9 @@ import pytest
 
 import brute
 from tunesmith.acquire import lcmd
-from tunesmith.acquire.coordinates import leading_coordinates
-from tunesmith.acquire.members import Members
-from tunesmith.acquire.nearest import Rounding, nearest_centres, rounding
+from tunesmith.acquire.lcmd.cluster_members import Members
+from tunesmith.acquire.lcmd.leading_coordinates import leading_coordinates
+from tunesmith.acquire.lcmd.nearest import Rounding, nearest_centres, rounding
 from tunesmith.acquire.points import Points
 
 

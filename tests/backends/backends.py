@@ -15,8 +15,8 @@ from ase.build import molecule
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.entries import installed
+from tunesmith.potentials.potential import Potential
 
 #: of H, C, O, about those of GFN1-xTB, so that the network is left what binds
 E0S = {1: -10.5, 6: -48.5, 8: -106.0}

@@ -10,12 +10,16 @@ import torch
 from ase import Atoms
 
 from backends import SMALL, cells, frames, load, structures
+from tunesmith.attack.adversary import Adversary
+from tunesmith.attack.differences import Differences
+from tunesmith.attack.search import Attack, attack
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import E0s, Quantities, Tensor, Weights
 from tunesmith.data.formats import write_frames
-from tunesmith.explore.attack import Attack, attack
-from tunesmith.explore.differences import Differences
-from tunesmith.potentials.base import Potential
+from tunesmith.features.compute_features import NTK, Activation, compute
+from tunesmith.features.ntk import projection
+from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.potentials.potential import Potential
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.adamw_fit import AdamWFit
 from tunesmith.tune.anchor import NoAnchor
@@ -24,10 +28,6 @@ from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Problem
 from tunesmith.tune.replay import Pseudolabel
 from tunesmith.tune.subspace import All
-from tunesmith.uncertainty.adversary import Adversary
-from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.features import NTK, Activation, compute
-from tunesmith.uncertainty.ntk import projection
 
 LAW = GammaCalibration().update(0.1, 0.25)
 

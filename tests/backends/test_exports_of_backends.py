@@ -10,8 +10,8 @@ from ase.build import molecule
 from backends import SMALL, cells, load, structures
 from tunesmith.core import E0s
 from tunesmith.errors import ModelError
-from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.export import check_export
+from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.posterior.export import check_export
 
 #: of all electrons; no float32
 ALL_ELECTRON = {1: -13.587222, 6: -1029.499127, 8: -2041.839618}

@@ -11,9 +11,9 @@ from backends import SMALL, cells, model
 from small import config, start
 from tunesmith.config import RunConfig
 from tunesmith.data.store import LabelStore
-from tunesmith.loop.job import run
+from tunesmith.loop.run import run
+from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 pytest.importorskip("tblite", reason="labels need tblite")
 

@@ -10,19 +10,19 @@ from ase import Atoms
 
 from backends import SMALL, cells, frames, labelled, model, structures
 from tunesmith import tensor_files
+from tunesmith.commands.fine_tune import fine_tune
 from tunesmith.config import TuneConfig
 from tunesmith.config import load as configured
+from tunesmith.config.strategies import STRATEGIES
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import DataError
+from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.tune import fixed
 from tunesmith.tune.examples import collate, examples
-from tunesmith.tune.job import fine_tune
 from tunesmith.tune.loss import Huber
-from tunesmith.tune.strategies import STRATEGIES
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 #: of every test; the others are held to the same in the slow ones
 COMMON = ("naive", "lora", "freeze-first", "freeze-readout", "pseudolabel", "bayesian")

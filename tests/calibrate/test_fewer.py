@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tunesmith.calibrate.fewer import MANY, as_of, followed
+from tunesmith.calibrate.few_members import MANY, as_of, followed
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from scipy import integrate, optimize, stats
 
 from tunesmith.calibrate import GammaCalibration, PowerLaw, scores, spreads
-from tunesmith.calibrate.exponent import cost, exponent
 from tunesmith.calibrate.powerlaw import by_element
+from tunesmith.calibrate.powerlaw_exponent import cost, exponent
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.settings import build, plain

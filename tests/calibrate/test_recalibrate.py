@@ -8,7 +8,7 @@ from ase import Atoms
 from scipy import optimize
 
 from tunesmith.calibrate import scores
-from tunesmith.calibrate.fewer import as_of
+from tunesmith.calibrate.few_members import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.calibrate.recalibrate import (

@@ -12,7 +12,7 @@ from ase.io import write
 
 from tunesmith import terminal
 from tunesmith.cli import app
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.posterior.ensemble import Ensemble, open_model
 
 SHORT = ("--replicas", "2", "--md", "write_every=1 fs", "--time")
 
@@ -25,7 +25,9 @@ def foundation() -> Ensemble:
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real model, loaded once for all tests."""
-    monkeypatch.setattr("tunesmith.check.job.open_model", lambda *a, **k: foundation())
+    monkeypatch.setattr(
+        "tunesmith.commands.check_dynamics.open_model", lambda *a, **k: foundation()
+    )
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -58,7 +60,7 @@ def test_members_that_explode(
     good = foundation()
     bad = {k: -100 * v if "readout" in k else v for k, v in good.weights[0].items()}
     both = Ensemble(good.potential, [good.weights[0], bad], good.e0s)
-    monkeypatch.setattr("tunesmith.check.job.open_model", lambda *a, **k: both)
+    monkeypatch.setattr("tunesmith.commands.check_dynamics.open_model", lambda *a, **k: both)
     code, out, _ = run(capfd, "organic-xs", ethanol, *SHORT, "10 fs")
     assert code == 1
     assert "0 of 2" in out

@@ -12,13 +12,13 @@ from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
 
 from tunesmith.check.averages import share
-from tunesmith.check.committee import check_members, prepare, run_tasks
-from tunesmith.check.md import Ask, equilibrated, of_calculator, simulate
+from tunesmith.check.replicas import Ask, equilibrated, of_calculator, simulate
+from tunesmith.check.simulate_members import check_members, prepare, run_tasks
 from tunesmith.check.stability import Stability
 from tunesmith.engines.processes import executor
 from tunesmith.errors import ConfigError, DataError, UnitError
 from tunesmith.explore.state import Answer
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.posterior.ensemble import Ensemble, open_model
 
 #: half a period of the spring: 100 steps
 STEP = 5.0

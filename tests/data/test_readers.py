@@ -17,7 +17,7 @@ from ase.io import write
 from ase.units import Bohr, Hartree, kcal, mol
 
 from printed import dump, orca, outcar
-from tunesmith.data import outputs
+from tunesmith.data import program_outputs
 from tunesmith.data.formats import read_contents, read_frames
 from tunesmith.data.stream import Stream
 from tunesmith.errors import DataError
@@ -478,7 +478,7 @@ def test_six_numbers_mean_the_same_under_every_key_in_every_format(tmp_path):
 )
 def test_lines_that_say_charge(tmp_path, kind, text, found):
     """As the codes print them."""
-    assert outputs.looked_through(saved(tmp_path, text, "x"), kind) == found
+    assert program_outputs.looked_through(saved(tmp_path, text, "x"), kind) == found
 
 
 @pytest.mark.parametrize(
@@ -491,4 +491,4 @@ def test_lines_that_say_charge(tmp_path, kind, text, found):
 )
 def test_lines_that_say_no_convergence(tmp_path, kind, text):
     with pytest.raises(DataError, match=r"did not converge \(line 2\)"):
-        outputs.looked_through(saved(tmp_path, "\n" + text, "x"), kind)
+        program_outputs.looked_through(saved(tmp_path, "\n" + text, "x"), kind)

@@ -13,7 +13,7 @@ from ase.io import write
 from ase.units import Bohr, Hartree
 
 from tunesmith.data.formats import read_frames
-from tunesmith.data.outputs import looked_through
+from tunesmith.data.program_outputs import looked_through
 from tunesmith.errors import DataError
 
 

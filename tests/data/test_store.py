@@ -17,7 +17,7 @@ from crowd import EMTReference, copper
 from tunesmith.core import Failure, Frame, Label
 from tunesmith.data import claims
 from tunesmith.data.formats import read_frames
-from tunesmith.data.rows import label_key
+from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore, label_frames
 from tunesmith.errors import DataError, RunFolderError
 

@@ -18,7 +18,7 @@ from crowd import EMTReference, copper
 from tunesmith.core import Failure, Label
 from tunesmith.data import claims, databases
 from tunesmith.data.formats import read_frames
-from tunesmith.data.rows import label_key
+from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, RunFolderError
 
@@ -232,7 +232,7 @@ def moved(error):
 def test_rows_without_digest_are_read(sound, tmp_path, monkeypatch):
     """As stores of before November 2026 have them."""
     path = tmp_path / "labels.db"
-    monkeypatch.setattr("tunesmith.data.rows._stamped", lambda *row: row)
+    monkeypatch.setattr("tunesmith.data.label_row._stamped", lambda *row: row)
     store = LabelStore(path)
     for i in range(2):
         store.label(copper(i), EMTReference())

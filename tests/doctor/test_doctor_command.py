@@ -21,7 +21,9 @@ TRAIN, TEST = (wards.EXAMPLES / f"ethanol-{which}.xyz" for which in ("train", "t
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real foundation, loaded and asked once for all tests."""
-    monkeypatch.setattr("tunesmith.examining.open_model", lambda *a, **k: wards.foundation())
+    monkeypatch.setattr(
+        "tunesmith.commands.examine_data.open_model", lambda *a, **k: wards.foundation()
+    )
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

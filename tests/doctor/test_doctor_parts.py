@@ -10,7 +10,7 @@ from tunesmith.core import Frame, Label
 from tunesmith.doctor import paths
 from tunesmith.doctor.sets import NEAR, SAME, fingerprint, matches
 from tunesmith.doctor.statistics import clusters, nearest_factor, slope, spread
-from tunesmith.doctor.structures import bond_ratio
+from tunesmith.doctor.structure_checks import bond_ratio
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import work
 

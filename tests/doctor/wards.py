@@ -13,7 +13,7 @@ from ase.spacegroup import crystal
 
 from tunesmith.core import Frame, Label, Prediction, Quantities
 from tunesmith.data.formats import read_frames
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.posterior.ensemble import Ensemble, open_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 

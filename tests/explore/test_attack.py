@@ -20,13 +20,13 @@ from scipy.spatial.transform import Rotation
 
 import argon
 from opinions import models
+from tunesmith.attack.differences import Calculators, Differences
+from tunesmith.attack.objective import Target
+from tunesmith.attack.scaled import Scaled
+from tunesmith.attack.search import Attack, Attacked, attack
 from tunesmith.core import Point
 from tunesmith.errors import ConfigError, DataError, ModelError, UnitError
-from tunesmith.explore.attack import Attack, Attacked, attack
-from tunesmith.explore.differences import Calculators, Differences
 from tunesmith.explore.explosion import too_close
-from tunesmith.explore.objective import Target
-from tunesmith.explore.scaled import Scaled
 
 
 def committee() -> list[LennardJones]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tunesmith.explore.lockstep import together
+from tunesmith.attack.lockstep import together
 
 
 def count(n: int, pause: float = 0.0) -> Callable[[Callable[[int], int]], int]:

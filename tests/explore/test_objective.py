@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tunesmith.attack.objective import Target
+from tunesmith.attack.search import Attack
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import Quantities
 from tunesmith.errors import ModelError
-from tunesmith.explore.attack import Attack
-from tunesmith.explore.objective import Target
 
 N, M, DELTA = 4, 3, 0.3
 

@@ -29,7 +29,7 @@ MOMENTS = {
     "members renamed, state not": ("os", "replace", _AFTER, "members-"),
     "state renamed, old members there": ("os", "replace", _AFTER, "state.safetensors"),
     "frame of the trajectory in a buffer": (
-        *("tunesmith.loop.trajectory", "Trajectory.append", _AFTER, ""),
+        *("tunesmith.loop.onthefly.trajectory_file", "Trajectory.append", _AFTER, ""),
     ),
     "folder not yet claimed": ("os", "replace", _BEFORE, "identity.json"),
     "results half written": ("os", "replace", _BEFORE, "summary.json"),
@@ -62,7 +62,7 @@ def count_calls(file: str) -> None:
         with open(file, "ab") as counted:
             counted.write(b".")
 
-    _wrap("tunesmith.references.base", "Engine._run", count, _BEFORE, "")
+    _wrap("tunesmith.references.engine", "Engine._run", count, _BEFORE, "")
 
 
 def _wrap(module: str, path: str, act: Callable[[], None], before: bool, needle: str) -> None:

@@ -17,28 +17,28 @@ from rich.console import Console
 
 from small import config, results, start
 from tunesmith import tensor_files, terminal
+from tunesmith.attack.adversary import COST
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.cli import app
 from tunesmith.config import RunConfig, template
 from tunesmith.core import BY_MEMBERS, E0s, Label
-from tunesmith.data.rows import label_key
+from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.loop import adversaries, checkpoint
-from tunesmith.loop.estimate import LABELS, estimate
 from tunesmith.loop.interrupts import Interrupts
-from tunesmith.loop.job import run
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.outputs import show
-from tunesmith.loop.prepare import prepare
+from tunesmith.loop.onthefly import adversaries, onthefly_checkpoint
+from tunesmith.loop.onthefly.onthefly_estimate import LABELS, estimate
+from tunesmith.loop.onthefly.onthefly_outputs import show
+from tunesmith.loop.onthefly.onthefly_prepare import prepare
+from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Record, Standing
+from tunesmith.loop.run import run
 from tunesmith.loop.screen import Screen
-from tunesmith.loop.standing import AttackRecord, Record, Standing
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
+from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
 from tunesmith.references.tblite import TBLite
-from tunesmith.uncertainty.adversary import COST
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 ATTACK = "acquire.attack.target=500 meV/Å"
 #: σ_cal = 1.32 σ̂
@@ -305,8 +305,8 @@ def test_a_run_of_before_there_were_attacks_goes_on(
     given = config(water, *SHORT, ATTACK)
     ready = prepare(given, print)
     begun = given.tune.sampler.start(ready.problem)
-    assert checkpoint.load(tmp_path / "run", given.explore, begun)[0].attacks == ()
-    whole_again = checkpoint.load(whole[0], given.explore, begun)[0]
+    assert onthefly_checkpoint.load(tmp_path / "run", given.explore, begun)[0].attacks == ()
+    whole_again = onthefly_checkpoint.load(whole[0], given.explore, begun)[0]
     assert len(whole_again.attacks) == len(whole[1]["attacks"])
 
 

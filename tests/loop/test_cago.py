@@ -19,24 +19,24 @@ from rich.console import Console
 import mortal
 from small_cago import config, files
 from small_pool import results
+from tunesmith.attack.adversary import expected_error, member_forces
 from tunesmith.calibrate import spreads
-from tunesmith.calibrate.fewer import followed
+from tunesmith.calibrate.few_members import followed
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import CagoConfig
 from tunesmith.core import E0s, Failure, Frame, derived_seed
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.errors import ConfigError, DataError, LabellingError, RunFolderError
 from tunesmith.explore.cago import Cago
-from tunesmith.loop.job import run, show
-from tunesmith.loop.rounds.apart import set_apart
+from tunesmith.loop.rounds.calibration_split import set_apart
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare_cago import prepare
+from tunesmith.loop.run import run, show
+from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
-from tunesmith.references.base import Engine
+from tunesmith.references.engine import Engine
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.committee import Committee
-from tunesmith.uncertainty.adversary import expected_error, member_forces
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 FORCE = "force_rmse_meV_per_A"
 

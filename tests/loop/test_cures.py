@@ -20,10 +20,10 @@ import small_pool
 from tunesmith import config, fine_tune
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import RunFolderError
-from tunesmith.loop.job import run
+from tunesmith.loop.run import run
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.references.tblite import TBLite
 from tunesmith.tune.adamw_fit import AdamWFit
-from tunesmith.uncertainty.ensemble import open_model
 
 
 def flipped(path: Path) -> None:

@@ -15,8 +15,8 @@ from small import config, results, start
 from tunesmith.core import Frame, Label
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import LabellingError
-from tunesmith.loop import doubt
-from tunesmith.loop.job import run
+from tunesmith.loop.onthefly import doubt
+from tunesmith.loop.run import run
 from tunesmith.references.tblite import TBLite
 
 Change = Callable[[Label], Label]
@@ -121,7 +121,7 @@ def test_sound_labels_are_asked_for_once(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_gap_of_sound_labels_is_small(kick: float) -> None:
     """Of many pairs of structures none is doubted by its gradient, whatever the model; with other
     forces nearly all are."""
-    from tunesmith.uncertainty.ensemble import open_model
+    from tunesmith.posterior.ensemble import open_model
 
     model, reference = open_model("organic-xs"), TBLite(method="GFN1-xTB")
     rng = np.random.default_rng(0)

@@ -24,12 +24,12 @@ import numpy as np
 import pytest
 
 import mortal
-import tunesmith.loop.outputs  # noqa: F401 (likewise)
+import tunesmith.loop.onthefly.onthefly_outputs  # noqa: F401 (likewise)
 from small import config, results, start
 from tunesmith import tensor_files
 from tunesmith.config import dump
 from tunesmith.core import Label
-from tunesmith.data.rows import canonical, label_key
+from tunesmith.data.label_row import canonical, label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import CheckpointError
 

@@ -17,14 +17,14 @@ from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import BY_MEMBERS, Label, Prediction, Quantities
 from tunesmith.errors import CheckpointError, RunFolderError
 from tunesmith.loop.interrupts import Interrupts
-from tunesmith.loop.learning import _calibrated
-from tunesmith.loop.records import _ratio, statistics
+from tunesmith.loop.onthefly.learning import _calibrated
+from tunesmith.loop.onthefly.onthefly_standing import Record
+from tunesmith.loop.onthefly.records import _ratio, statistics
+from tunesmith.loop.onthefly.trajectory_file import Trajectory
 from tunesmith.loop.screen import duration
-from tunesmith.loop.standing import Record
 from tunesmith.loop.stopwatch import Stopwatch
-from tunesmith.loop.trajectory import Trajectory
-from tunesmith.report.onthefly import picture
-from tunesmith.tune import folder
+from tunesmith.report.onthefly_plot import picture
+from tunesmith.run_folder import stamp
 
 
 def test_every_second_counts_once() -> None:
@@ -159,9 +159,9 @@ def test_two_processes_do_not_work_on_one_folder(tmp_path: Path) -> None:
     """The second is refused while the first lives, and not after."""
     run = tmp_path / "run"
     refused = pytest.raises(RunFolderError, match="another process is working on")
-    with folder.alone(run), refused, folder.alone(run):
+    with stamp.alone(run), refused, stamp.alone(run):
         pass
-    with folder.alone(run):
+    with stamp.alone(run):
         pass
 
 

@@ -21,7 +21,7 @@ from tunesmith.config import RunConfig, load
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.data.store import LabelStore
-from tunesmith.loop.job import run
+from tunesmith.loop.run import run
 
 #: the thresholds are such that each criterion asks for a label now and then
 BOXES = (

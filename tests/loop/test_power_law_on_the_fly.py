@@ -10,8 +10,8 @@ from small import config, results, start
 from tunesmith import Calculator
 from tunesmith.calibrate import GammaCalibration, PowerLaw, spreads
 from tunesmith.core import BY_MEMBERS
-from tunesmith.loop.job import run
-from tunesmith.uncertainty.ensemble import open_model
+from tunesmith.loop.run import run
+from tunesmith.posterior.ensemble import open_model
 
 POWER = "calibrate.kind=power-law"
 

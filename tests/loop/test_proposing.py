@@ -8,7 +8,7 @@ from ase.build import molecule
 from tunesmith.explore.pool import State
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.proposing import Candidate, Proposal
-from tunesmith.loop.rounds.standing import Chosen
+from tunesmith.loop.rounds.rounds_standing import Chosen
 
 
 def test_what_a_comment_holds_is_no_traceback(tmp_path: Path) -> None:

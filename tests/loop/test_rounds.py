@@ -27,8 +27,8 @@ from tunesmith.core import Frame, Label
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, RunFolderError, TunesmithError
-from tunesmith.loop.job import run
-from tunesmith.loop.rounds.prepare import prepare
+from tunesmith.loop.rounds.rounds_prepare import prepare
+from tunesmith.loop.run import run
 from tunesmith.potentials import zoo
 from tunesmith.report.curves import read
 

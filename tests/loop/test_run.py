@@ -22,7 +22,7 @@ from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import CheckpointError, LabellingError, RunFolderError, TunesmithError
-from tunesmith.loop.job import run
+from tunesmith.loop.run import run
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_text_and_picture_name_the_same_moment(
     def picture(records: Any, *_: Any, **__: Any) -> None:
         seen.extend(records)
 
-    monkeypatch.setattr("tunesmith.report.onthefly.picture", picture)
+    monkeypatch.setattr("tunesmith.report.onthefly_plot.picture", picture)
     run(config(files), tmp_path / "one")
     assert len(seen) >= 2
     assert [r.clock for r in seen] == pytest.approx([r.time for r in seen])

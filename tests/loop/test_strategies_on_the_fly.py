@@ -7,9 +7,9 @@ from ase.build import molecule
 from mace.calculators import MACECalculator
 
 from small import config, results, start
-from tunesmith.loop import loop
-from tunesmith.loop.job import run
-from tunesmith.tune import members as members_file
+from tunesmith.loop.onthefly import onthefly_course
+from tunesmith.loop.run import run
+from tunesmith.posterior import members_file
 
 
 class Killed(Exception):
@@ -32,16 +32,16 @@ def test_a_run_with_adapters_or_replay_resumes_to_the_same(
     settings = config(start(tmp_path), *changes)
     summary = run(settings, tmp_path / "whole")
     assert summary["as_asked"]
-    save, calls = loop.Loop.save, 0
+    save, calls = onthefly_course.Loop.save, 0
 
-    def counted(self: loop.Loop) -> None:
+    def counted(self: onthefly_course.Loop) -> None:
         nonlocal calls
         save(self)
         calls += 1
         if calls == 4:
             raise Killed
 
-    monkeypatch.setattr(loop.Loop, "save", counted)
+    monkeypatch.setattr(onthefly_course.Loop, "save", counted)
     with pytest.raises(Killed):
         run(settings, tmp_path / "again")
     monkeypatch.undo()

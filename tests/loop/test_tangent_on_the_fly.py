@@ -11,13 +11,13 @@ from small_pool import frames as made
 from tunesmith.core import Frame
 from tunesmith.data.images import read_images
 from tunesmith.errors import ConfigError, RunFolderError
-from tunesmith.loop import loop
-from tunesmith.loop.job import run
-from tunesmith.loop.thinning import thinned
+from tunesmith.loop.onthefly import onthefly_course
+from tunesmith.loop.onthefly.thinning import thinned
+from tunesmith.loop.run import run
+from tunesmith.posterior.calculator import Calculator
+from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.posterior.tangent import residuals
 from tunesmith.tune.chains import SGHMC
-from tunesmith.uncertainty.calculator import Calculator
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
-from tunesmith.uncertainty.tangent import residuals
 
 TANGENT = "acquire={kind: threshold, max_gap: 2 fs, spread: ntk, keep: 3}"
 
@@ -58,7 +58,7 @@ def test_one_chain_asks_by_the_tangent_kernel_and_shows_no_error_bar(tmp_path: P
     settings = config(start(tmp_path), TANGENT, one, "explore.time=3 fs")
     with pytest.MonkeyPatch.context() as patch:
         asked: list[int] = []
-        patch.setattr(loop, "residuals", lambda f, frames: _counted(asked, f, frames))
+        patch.setattr(onthefly_course, "residuals", lambda f, frames: _counted(asked, f, frames))
         summary = run(settings, tmp_path / "run")
     assert summary["members"] == 1
     assert summary["interventions"] >= 2

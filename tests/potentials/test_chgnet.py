@@ -20,9 +20,9 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from tunesmith.errors import DataError, MissingDependencyError, ModelError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.chgnet import chgnet_files, chgnet_graph, chgnet_zoo
 from tunesmith.potentials.chgnet.chgnet_calculator import boxed
+from tunesmith.potentials.potential import Potential
 from tunesmith.testing.compute import array, features, predict, random_direction
 
 SEED = 11

@@ -10,9 +10,9 @@ import torch
 pytest.importorskip("chgnet")
 
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.chgnet import chgnet_files
 from tunesmith.potentials.chgnet.chgnet_potential import CHGNetPotential
+from tunesmith.potentials.potential import Potential
 from tunesmith.testing import contract
 
 #: a network small enough for sharp checks in little time

@@ -12,7 +12,7 @@ from ase import Atoms
 
 import networks
 from tunesmith.core import Weights
-from tunesmith.potentials.base import Batch, Capabilities, Evaluation, Graph, Potential
+from tunesmith.potentials.potential import Batch, Capabilities, Evaluation, Graph, Potential
 from tunesmith.testing import contract, interface, physics, second_order, weights
 
 

@@ -14,8 +14,8 @@ from ase.build import bulk, molecule
 import networks
 from tunesmith.errors import ModelError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.potential import Potential
 from tunesmith.testing import compute
 
 

@@ -7,8 +7,8 @@ import torch
 
 import networks
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.mace.mace_potential import MACEPotential
+from tunesmith.potentials.potential import Potential
 from tunesmith.testing import contract
 
 MODELS: dict[str, Callable[[], Potential]] = {

@@ -11,7 +11,7 @@ import networks
 from tunesmith.potentials.convolution import Convolution, regular_layout
 from tunesmith.potentials.mace import mace_files, mace_potential
 from tunesmith.potentials.mace.mace_interactions import can_fuse
-from tunesmith.testing import compute, interface, structures
+from tunesmith.testing import compute, example_structures, interface
 
 FUSED: dict[str, Callable[[], torch.nn.Module]] = {
     "plain-mace-zbl": lambda: networks.native("MACE", pair_repulsion=True, radial_type="gaussian"),
@@ -48,9 +48,9 @@ def crowd(potential: Any) -> list[Any]:
     """Many neighbours, few, none: much padding."""
     rng = np.random.default_rng(3)
     return [
-        structures.molecule(potential, 4, rng),
-        structures.crystal(potential, rng, n=1),
-        structures.molecule(potential, 1, rng),
+        example_structures.molecule(potential, 4, rng),
+        example_structures.crystal(potential, rng, n=1),
+        example_structures.molecule(potential, 1, rng),
     ]
 
 

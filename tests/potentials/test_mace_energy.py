@@ -12,9 +12,9 @@ from ase.build import bulk, molecule
 import networks
 from tunesmith.core import Base
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import Batch, Evaluation, one_by_one, stack, unstack
 from tunesmith.potentials.mace import mace_potential
 from tunesmith.potentials.mace.mace_potential import MACEPotential
+from tunesmith.potentials.potential import Batch, Evaluation, one_by_one, stack, unstack
 from tunesmith.testing.interface import check_embedding_gradient
 
 STACKING: dict[str, dict[str, Any]] = {

@@ -6,9 +6,9 @@ from ase.build import molecule
 from tunesmith.data.checks import require_labels
 from tunesmith.data.formats import read_frames
 from tunesmith.errors import ModelError
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo
 from tunesmith.report.evaluate import evaluate
-from tunesmith.uncertainty.ensemble import open_model
 
 #: GFN2-xTB errors on unseen molecules, about 1.3 times the card's: energy meV/atom, force meV/Å
 MD, ALL = (9.0, 130.0), (10.0, 220.0)

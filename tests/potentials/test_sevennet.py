@@ -18,7 +18,7 @@ import sevennets
 from tunesmith.errors import ModelError, TrustError
 from tunesmith.potentials import trust as trust_module
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.sevennet import sevennet_files, sevennet_zoo
 from tunesmith.potentials.trust import trust
 from tunesmith.testing.compute import features, predict

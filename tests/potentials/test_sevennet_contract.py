@@ -9,7 +9,7 @@ pytest.importorskip("sevenn", reason="needs sevenn, which is not in this environ
 
 import sevennets
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.sevennet.sevennet_potential import SevenNetPotential
 from tunesmith.testing import contract
 

@@ -154,7 +154,7 @@ from pathlib import Path
 before = dict(os.environ)
 from ase.build import molecule
 from tunesmith.potentials import zoo
-from tunesmith.uncertainty.calculator import Calculator
+from tunesmith.posterior.calculator import Calculator
 final = Path(sys.argv[1])
 potential = zoo.load("organic-xs")
 potential.export(final, potential.weights(), potential.e0s)

@@ -5,7 +5,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from tunesmith.core import Frame
-from tunesmith.references.base import assumed
+from tunesmith.references.engine import assumed
 from tunesmith.references.tblite import TBLite
 
 HYDRONIUM = Atoms("OH3", [[0, 0, 0.1], [0.9, 0, -0.2], [-0.45, 0.8, -0.2], [-0.45, -0.8, -0.2]])

@@ -11,8 +11,8 @@ from ase.build import bulk, molecule
 
 from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
-from tunesmith.references.base import Engine
 from tunesmith.references.cp2k import CP2K
+from tunesmith.references.engine import Engine
 from tunesmith.references.espresso import Espresso
 
 PSEUDO = os.environ.get("ESPRESSO_PSEUDO", "/usr/share/espresso/pseudo")

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from tunesmith.calibrate import GammaCalibration, PowerLaw
 from tunesmith.calibrate.powerlaw import AGREEMENT
 from tunesmith.errors import ConfigError
-from tunesmith.report import powerlaw
+from tunesmith.report import calibration_plot
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_groups_stand_where_their_points_are(tmp_path, drawn, points):
     """In meV/Å, found anew from the points between two neighbours; the broken end told apart."""
     std, error = points
     law = PowerLaw.fit(std, error)
-    powerlaw.reliability_curves({"forces": law}, tmp_path / "c.png")
+    calibration_plot.reliability_curves({"forces": law}, tmp_path / "c.png")
     (ax,) = drawn[0].axes
     groups = _groups(ax)
     assert list(groups) == ["agrees", "does not agree"]
@@ -75,7 +75,7 @@ def test_groups_stand_where_their_points_are(tmp_path, drawn, points):
 def test_the_legend_says_which_targets_are_taken(tmp_path, drawn, points):
     """To the four digits it says; just beyond them a target is refused."""
     law = PowerLaw.fit(*points)
-    powerlaw.reliability_curves({"forces": law}, tmp_path / "c.png")
+    calibration_plot.reliability_curves({"forces": law}, tmp_path / "c.png")
     texts = " ".join(t.get_text() for t in drawn[0].axes[0].get_legend().get_texts())
     low, high = (float(x) for x in re.search(r"per atom: (\S+) to (\S+)\)", texts).groups())
     for target in (1.001 * low, 0.999 * high):
@@ -88,7 +88,7 @@ def test_the_legend_says_which_targets_are_taken(tmp_path, drawn, points):
 def test_each_quantity_has_a_panel_in_its_unit(tmp_path, drawn, points):
     std, error = points
     energy, forces = PowerLaw.fit(std[:300], 2 * std[:300]), PowerLaw.fit(std, error)
-    powerlaw.reliability_curves({"energy": energy, "forces": forces}, tmp_path / "c.png")
+    calibration_plot.reliability_curves({"energy": energy, "forces": forces}, tmp_path / "c.png")
     first, second = drawn[0].axes
     assert first.get_xlabel() == "calibrated σ of an energy (meV)"
     assert first.get_title(loc="left").startswith("energy: σ = 2 · spread^1 (eV)")
@@ -100,11 +100,11 @@ def test_what_has_no_curve_is_not_drawn(tmp_path, drawn, points):
     """And no picture of an earlier law is left beside a later one without."""
     std, error = points
     few, law = PowerLaw().update(std[:15], error[:15]), PowerLaw.fit(std, error)
-    powerlaw.reliability_curves({"energy": few, "forces": law}, tmp_path / "c.png")
+    calibration_plot.reliability_curves({"energy": few, "forces": law}, tmp_path / "c.png")
     assert len(drawn[0].axes) == 1
     for laws in ({}, {"energy": GammaCalibration()}, {"energy": PowerLaw(), "forces": few}):
         (tmp_path / "c.png").touch()
-        powerlaw.reliability_curves(laws, tmp_path / "c.png")
+        calibration_plot.reliability_curves(laws, tmp_path / "c.png")
         assert not (tmp_path / "c.png").exists()
 
 
@@ -112,7 +112,7 @@ def test_no_range_is_shaded_where_none_is_known(tmp_path, drawn, points):
     """Errors of one group far beyond its bars; nor does it agree."""
     std, error = np.full(40, 0.1) * np.exp(np.linspace(0, 0.5, 40)), np.full(40, 5.0)
     flat = PowerLaw(width=0.0, shape=1000, rate=1000).update(std, error)
-    powerlaw.reliability_curves({"forces": flat}, tmp_path / "c.png")
+    calibration_plot.reliability_curves({"forces": flat}, tmp_path / "c.png")
     assert (flat.low, flat.high) == (None, None)
     assert _shaded(drawn[0].axes[0]) == []
     assert list(_groups(drawn[0].axes[0])) == ["does not agree"]

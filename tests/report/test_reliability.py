@@ -11,7 +11,7 @@ from rich.console import Console
 from scipy import stats
 
 from planted import committee, frame
-from tunesmith import assessing
+from tunesmith.commands import evaluate_model
 from tunesmith.config import ModelSettings
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import DataError
@@ -87,7 +87,7 @@ def test_evaluate_draws_it_where_there_is_a_spread(tmp_path, monkeypatch, rng):
     write_frames(tmp_path / "t.xyz", frames)
     posterior = committee(frames, rng)
     posterior.potential = type("P", (), {"elements": (1, 8)})
-    monkeypatch.setattr("tunesmith.uncertainty.ensemble.open_model", lambda *_, **__: posterior)
+    monkeypatch.setattr("tunesmith.posterior.ensemble.open_model", lambda *_, **__: posterior)
     notes = Console(file=(tmp_path / "notes").open("w"))
     for n_members, pictures in ((4, {"parity.png", "reliability.png"}), (1, {"parity.png"})):
         posterior.energy, posterior.forces = (
@@ -95,14 +95,14 @@ def test_evaluate_draws_it_where_there_is_a_spread(tmp_path, monkeypatch, rng):
             posterior.forces[:n_members],
         )
         folder = tmp_path / f"plots-{n_members}"
-        summary = assessing.assess(
+        summary = evaluate_model.assess(
             ModelSettings(), tmp_path / "t.xyz", (None,) * 3, {}, relative=False, plots=folder,
             notes=notes,
         )  # fmt: skip
         assert {p.name for p in folder.iterdir()} == pictures
         assert ("spread" in summary) == (n_members > 1)
         shown = Console(file=(tmp_path / "shown").open("w+"), width=100)
-        assessing.show(json.loads(json.dumps(summary)), shown)
+        evaluate_model.show(json.loads(json.dumps(summary)), shown)
         shown.file.seek(0)
         text = shown.file.read()
         assert all((name in text) == (n_members > 1) for name in ("ECE", "ENCE"))

@@ -16,7 +16,7 @@ from tunesmith.data.formats import read_frames
 from tunesmith.doctor.codes import CODES
 from tunesmith.errors import DataError
 from tunesmith.testing.defects import CHANGES, DEFECTS, Broken
-from tunesmith.testing.defects.base import content, rotation
+from tunesmith.testing.defects.defect import content, rotation
 
 ATOMS = {1: -13.6, 6: -1028.5, 7: -1482.4, 8: -2039.8}
 

@@ -9,13 +9,13 @@ import pytest
 from tiny import molecules, potential
 from tunesmith import Calculator, fine_tune
 from tunesmith.calibrate import GammaCalibration, PowerLaw
-from tunesmith.calibrate.fewer import as_of
+from tunesmith.calibrate.few_members import as_of
 from tunesmith.calibrate.recalibrate import ONE_RECORD
 from tunesmith.config import PoolConfig, TuneConfig, dump, load
 from tunesmith.data import checks
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import ConfigError
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
+from tunesmith.posterior.ensemble import Ensemble, open_model
 
 SAMPLER = "{kind: committee, members: 3, epochs: 3, learning_rate: 0.01, vary: bootstrap-splits}"
 

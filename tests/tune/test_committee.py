@@ -20,6 +20,7 @@ from tunesmith.config import RunConfig, TuneConfig, load
 from tunesmith.core import Frame, Members, derived_seed
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, TrainingError
+from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.tune import adamw_fit
 from tunesmith.tune import committee_fit as module
 from tunesmith.tune.adamw import AdamW
@@ -31,7 +32,6 @@ from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.tune.replay import Replay
 from tunesmith.tune.subspace import All
-from tunesmith.uncertainty.ensemble import Ensemble
 
 SHORT: dict[str, Any] = {"epochs": 3, "batch_size": 3, "learning_rate": 1e-2, "ema": 0.9}
 VARY = ("seeds", "shuffles", "bootstraps", "bootstrap-splits")

@@ -10,16 +10,17 @@ from ase.build import molecule
 from tiny import e0s, molecules, potential
 from tunesmith import Calculator, config, fine_tune, terminal
 from tunesmith.cli import app
+from tunesmith.commands.fine_tune import _worse
 from tunesmith.core import Frame, Label
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import CheckpointError, ConfigError, DataError, RunFolderError
+from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo
 from tunesmith.potentials.mace import mace_files
+from tunesmith.run_folder import stamp
 from tunesmith.tensor_files import read as read_tensors
-from tunesmith.tune import adamw, adamw_fit, folder
-from tunesmith.tune.job import _worse
+from tunesmith.tune import adamw, adamw_fit
 from tunesmith.tune.replay import predicted
-from tunesmith.uncertainty.ensemble import open_model
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_tuning_a_tuned_model_again_starts_from_it(files, source):
 
 def test_two_processes_cannot_work_on_one_folder(files):
     out = files / "run"
-    with folder.alone(out), pytest.raises(RunFolderError, match="another process is working on"):
+    with stamp.alone(out), pytest.raises(RunFolderError, match="another process is working on"):
         fine_tune(settings(files), out)
     assert not (out / "config.yaml").exists()
     assert fine_tune(settings(files), out)["members"] == 1

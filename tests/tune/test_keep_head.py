@@ -9,10 +9,10 @@ from tiny import crystals, molecules, potential
 from tunesmith import config, fine_tune
 from tunesmith.data.formats import write_frames
 from tunesmith.errors import ModelError
+from tunesmith.posterior import members_file
 from tunesmith.potentials import zoo
 from tunesmith.potentials.mace import mace_multihead
 from tunesmith.testing import compute
-from tunesmith.tune import members as members_file
 from tunesmith.tune.replay import Pseudolabel
 
 

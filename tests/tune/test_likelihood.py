@@ -7,7 +7,7 @@ from torch.distributions import Normal
 
 from tiny import crystals, e0s, molecules, potential
 from tunesmith.errors import ConfigError, ModelError, UnitError
-from tunesmith.tune import noise
+from tunesmith.posterior import noise_head
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 
@@ -26,12 +26,12 @@ def test_sum_of_log_densities(head: bool) -> None:
     batch, targets = collate(model, data)
     out = model.evaluate(model.weights(), batch, stress=True, features=True)
     assert out.features is not None
-    weights = noise.start(out.features.shape[1], generator(), torch.float64)
+    weights = noise_head.start(out.features.shape[1], generator(), torch.float64)
     weights = {k: w + 0.1 for k, w in weights.items()}
     loss = GaussianLikelihood(energy="3 meV", forces="20 meV/Å", stress="1 kbar")
     sigma = torch.full((len(batch.index),), 0.02, dtype=torch.float64)
     if head:
-        sigma = noise.variance(weights, out.features, 0.02).sqrt()
+        sigma = noise_head.variance(weights, out.features, 0.02).sqrt()
     assert out.forces is not None
     assert out.stress is not None
     energy = Normal(out.energy, 0.003).log_prob(targets.energy)
@@ -46,17 +46,19 @@ def test_sum_of_log_densities(head: bool) -> None:
 
 
 def test_an_untrained_head_says_the_base_scale_and_can_learn() -> None:
-    weights = {k: w.requires_grad_() for k, w in noise.start(64, generator()).items()}
+    weights = {k: w.requires_grad_() for k, w in noise_head.start(64, generator()).items()}
     assert {k: tuple(w.shape) for k, w in weights.items()}["0.weight"] == (32, 64)
     features = torch.randn(7, 64, generator=generator())
-    variance = noise.variance(weights, features, 4.34e-3)
+    variance = noise_head.variance(weights, features, 4.34e-3)
     torch.testing.assert_close(variance, torch.full((7,), 4.34e-3**2))
     gradients = torch.autograd.grad(variance.sum(), [weights["2.weight"], weights["2.bias"]])
     assert all(g.abs().min() > 0 for g in gradients)
 
 
 def test_layers_of_the_paper() -> None:
-    shapes = [tuple(w.shape) for k, w in noise.start(256, generator()).items() if "weight" in k]
+    shapes = [
+        tuple(w.shape) for k, w in noise_head.start(256, generator()).items() if "weight" in k
+    ]
     assert shapes == [(64, 256), (16, 64), (1, 16)]
 
 
@@ -70,6 +72,6 @@ def test_bad_scales_are_refused() -> None:
 
 
 def test_a_head_of_other_features_is_refused() -> None:
-    head = noise.start(64, generator())
+    head = noise_head.start(64, generator())
     with pytest.raises(ModelError, match="64 features of an atom, but the model has 128"):
-        noise.variance(head, torch.zeros(3, 128), 4.34e-3)
+        noise_head.variance(head, torch.zeros(3, 128), 4.34e-3)

@@ -13,8 +13,8 @@ from scipy.stats import kstest
 import tiny
 from tunesmith.core import Weights
 from tunesmith.errors import ConfigError
-from tunesmith.potentials.base import Block, Linear
 from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.potential import Block, Linear
 from tunesmith.testing.compute import OFFSETS, predict, slope
 from tunesmith.tune.lora import LoRA
 from tunesmith.tune.vector import Vector

@@ -10,8 +10,8 @@ from scipy.special import huber
 
 from tiny import crystals, e0s, molecules, potential
 from tunesmith.core import Frame
-from tunesmith.potentials.base import Evaluation
 from tunesmith.potentials.mace import mace_files
+from tunesmith.potentials.potential import Evaluation
 from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber, MACEUniversal

@@ -18,6 +18,7 @@ from tiny import e0s, molecules, potential, problem
 from tunesmith import tensor_files
 from tunesmith.core import Frame, Members
 from tunesmith.data.formats import write_frames
+from tunesmith.posterior.export import export
 from tunesmith.tune import fixed
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.adamw_fit import AdamWFit
@@ -33,7 +34,6 @@ from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Fit, Problem
 from tunesmith.tune.replay import Multihead, Pseudolabel
 from tunesmith.tune.subspace import All, Blocks, FreezeFirst, FreezeReadout
-from tunesmith.uncertainty.export import export
 
 LIKELIHOOD = GaussianLikelihood(energy="0.2 eV", forces="0.2 eV/Å", stress="0.05 eV/Å^3")
 SUBSPACES = {

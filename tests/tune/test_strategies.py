@@ -11,13 +11,13 @@ from ase.build import bulk, molecule
 from tunesmith import terminal
 from tunesmith.cli import app
 from tunesmith.config import RunConfig, TuneConfig, TuneSettings, dump, load, template
+from tunesmith.config.strategies import STRATEGIES, named
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import build
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import GaussianPrior
 from tunesmith.tune.choice import choose, warnings, with_strategy
-from tunesmith.tune.strategies import STRATEGIES, named
 from tunesmith.tune.subspace import All
 
 TRAIN = {"data.train": ["a.xyz"]}

@@ -8,24 +8,24 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from tunesmith.calibrate.gamma import GammaCalibration
-from tunesmith.core import BY_MEMBERS, E0s, NoiseScale, Quantities
-from tunesmith.errors import ModelError
-from tunesmith.explore.attack import Attack
-from tunesmith.explore.differences import Differences
-from tunesmith.explore.objective import Target
-from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Graph
-from tunesmith.tune import noise
-from tunesmith.uncertainty import adversary as module
-from tunesmith.uncertainty.adversary import (
+from tunesmith.attack import adversary as module
+from tunesmith.attack.adversary import (
     Adversary,
     PerStructure,
     attackers,
     expected_error,
     member_forces,
 )
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.attack.differences import Differences
+from tunesmith.attack.objective import Target
+from tunesmith.attack.search import Attack
+from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.core import BY_MEMBERS, E0s, NoiseScale, Quantities
+from tunesmith.errors import ModelError
+from tunesmith.posterior import noise_head
+from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.potentials import zoo
+from tunesmith.potentials.potential import Graph
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_predicted_noise_counts_for_nothing(committee: Ensemble) -> None:
     features = potential.features(committee.weights[0], potential.batch([potential.graph(atoms)]))
     heads = []
     for _ in committee.weights:
-        head = noise.start(features.shape[1], generator, torch.float64)
+        head = noise_head.start(features.shape[1], generator, torch.float64)
         drawn = {k: torch.randn(v.shape, generator=generator).double() for k, v in head.items()}
         heads.append({k: v + 0.2 * drawn[k] for k, v in head.items()})
     noisy = Ensemble(potential, committee.weights, committee.e0s, noise_scale=scale, noise=heads)

@@ -17,7 +17,7 @@ from ase.md.verlet import VelocityVerlet
 import fitted
 import tunesmith
 from tunesmith.calibrate.gamma import GammaCalibration
-from tunesmith.tune import members as members_file
+from tunesmith.posterior import members_file
 
 
 @pytest.fixture(scope="module")

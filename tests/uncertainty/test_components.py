@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA, KernelPCA
 
-from tunesmith.uncertainty import components
-from tunesmith.uncertainty.components import Components
-from tunesmith.uncertainty.kernels import gram, normalised
+from tunesmith.features.kernels import gram, normalised
+from tunesmith.report import principal_components
+from tunesmith.report.principal_components import Components
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_of_a_vector_kernel_they_are_those_of_the_features(rng):
 
 def test_more_structures_than_landmarks(rng, monkeypatch):
     """A sample finds the plane that all lie in but for a little noise."""
-    monkeypatch.setattr(components, "LANDMARKS", 100)
+    monkeypatch.setattr(principal_components, "LANDMARKS", 100)
     x = rng.normal(size=(3000, 8)) * [9, 4, *(6 * [0.01])] + 3
     ours = Components.fit(x, "linear", rng)
     assert len(ours.landmarks) == 100

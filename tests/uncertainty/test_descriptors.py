@@ -10,9 +10,9 @@ from ase.build import bulk, molecule
 
 from tunesmith.core import Frame
 from tunesmith.errors import ConfigError, DataError, MissingDependencyError
+from tunesmith.features import representation
+from tunesmith.features.compute_features import SOAP, Morgan, compute, stream
 from tunesmith.settings import build
-from tunesmith.uncertainty import representation
-from tunesmith.uncertainty.features import SOAP, Morgan, compute, stream
 
 descriptors = pytest.importorskip("dscribe.descriptors")
 Chem = pytest.importorskip("rdkit.Chem")

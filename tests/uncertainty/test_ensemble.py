@@ -14,10 +14,9 @@ import fitted
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import E0s, Members, NoiseScale
 from tunesmith.errors import CheckpointError, DataError, ModelError, RunFolderError
+from tunesmith.posterior import members_file, noise_head
+from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
-from tunesmith.tune import members as members_file
-from tunesmith.tune import noise
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ def test_noise_is_the_mean_of_what_the_members_say(
     generator = torch.Generator().manual_seed(5)
     heads = []
     for _ in range(4):
-        head = noise.start(width, generator, torch.float64)
+        head = noise_head.start(width, generator, torch.float64)
         heads.append(
             {k: v + 0.3 * torch.randn(v.shape, generator=generator) for k, v in head.items()}
         )

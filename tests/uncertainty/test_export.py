@@ -9,10 +9,10 @@ from ase import Atoms
 from fitted import base_file
 from tunesmith.core import E0s, Weights
 from tunesmith.errors import ModelError
+from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.posterior.export import check_export
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
-from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.export import check_export
+from tunesmith.potentials.potential import Potential
 
 E0 = {1: -13.5, 6: -1030.25, 8: -2040.125}
 

@@ -14,11 +14,8 @@ import fitted
 from tunesmith.core import Weights
 from tunesmith.data import extxyz
 from tunesmith.errors import ConfigError, DataError, ModelError, RunFolderError
-from tunesmith.potentials.mace.mace_potential import MACEPotential
-from tunesmith.settings import build
-from tunesmith.uncertainty import rows
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
-from tunesmith.uncertainty.features import (
+from tunesmith.features import feature_rows
+from tunesmith.features.compute_features import (
     NTK,
     REPRESENTATIONS,
     Activation,
@@ -26,8 +23,11 @@ from tunesmith.uncertainty.features import (
     compute,
     stream,
 )
-from tunesmith.uncertainty.ntk import projection
-from tunesmith.uncertainty.representation import Model
+from tunesmith.features.ntk import projection
+from tunesmith.features.representation import Model
+from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.potentials.mace.mace_potential import MACEPotential
+from tunesmith.settings import build
 
 EMBEDDING = "node_embedding.linear.weight"
 CLOSE = {"rtol": 2e-6, "atol": 2e-6}
@@ -296,7 +296,7 @@ def test_a_stream_is_the_same_in_pieces(
     small: bool,
 ) -> None:
     if not small:
-        monkeypatch.setattr(rows, "_SMALL", 0)
+        monkeypatch.setattr(feature_rows, "_SMALL", 0)
     expected = compute(NTK(), frames, model, batch_size=4)
     calls.clear()
     done: list[int] = []
@@ -382,7 +382,7 @@ def test_the_cache_sees_other_packages(
     calls: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tunesmith.uncertainty import feature_cache
+    from tunesmith.features import feature_cache
 
     asked: list[str] = []
     stream(NTK(), frames, model, cache=tmp_path)

@@ -9,8 +9,8 @@ from sklearn.gaussian_process.kernels import DotProduct, PairwiseKernel
 
 from tunesmith.calibrate import scores
 from tunesmith.errors import DataError
-from tunesmith.uncertainty.gp import ResidualGP, fit_prefix
-from tunesmith.uncertainty.kernels import gram
+from tunesmith.features.kernels import gram
+from tunesmith.posterior.residual_gp import ResidualGP, fit_prefix
 
 NOISE = 1e-3
 

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 
 from tunesmith.core import Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
-from tunesmith.uncertainty.kernels import committee_scores, diagonal, gram, normalised
+from tunesmith.features.kernels import committee_scores, diagonal, gram, normalised
 
 KERNELS = ("linear", "cosine", "tanimoto")
 

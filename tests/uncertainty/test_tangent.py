@@ -8,9 +8,9 @@ from ase import Atoms
 from ase.build import molecule
 
 from tunesmith.core import Frame, Label
-from tunesmith.uncertainty.ensemble import Ensemble, open_model
-from tunesmith.uncertainty.features import NTK, compute
-from tunesmith.uncertainty.tangent import Tangent, residuals
+from tunesmith.features.compute_features import NTK, compute
+from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.posterior.tangent import Tangent, residuals
 
 
 @pytest.fixture(scope="module")

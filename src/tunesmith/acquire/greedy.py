@@ -20,8 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from tunesmith.acquire.clusters import Clusters, Work
 from tunesmith.acquire.lazy import lazy_greedy
+from tunesmith.acquire.lcmd.clusters import Clusters, Work
 from tunesmith.acquire.points import Kernel, Points, closest, squared_distances
 from tunesmith.acquire.variance import PosteriorVariance
 from tunesmith.core import KERNEL_NOISE

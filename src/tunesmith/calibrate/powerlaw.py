@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tunesmith.calibrate import spreads, student
-from tunesmith.calibrate.exponent import HIGHEST, LOWEST, exponent
+from tunesmith.calibrate.powerlaw_exponent import HIGHEST, LOWEST, exponent
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
 

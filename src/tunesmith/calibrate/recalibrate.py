@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.calibrate.fewer import as_of
+from tunesmith.calibrate.few_members import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.core import BY_MEMBERS, Frame, Posterior, Prediction, Quantities

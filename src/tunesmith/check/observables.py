@@ -11,8 +11,8 @@ from ase.data import chemical_symbols
 
 from tunesmith.check.averages import block_average
 from tunesmith.check.diffusion import NANO, molecules, self_diffusion
-from tunesmith.check.md import Replica, equilibrated
 from tunesmith.check.rdf import rdf
+from tunesmith.check.replicas import Replica, equilibrated
 from tunesmith.check.trajectory import Trajectory
 from tunesmith.explore.md import MD
 

@@ -9,17 +9,17 @@ import typer
 
 from tunesmith import terminal
 from tunesmith.cli import (
-    attack,
-    check,
-    doctor,
-    evaluate,
-    label,
+    attack_command,
+    check_command,
+    doctor_command,
+    evaluate_command,
+    label_command,
     lists,
-    run,
-    select,
-    template,
-    trust,
-    tune,
+    run_command,
+    select_command,
+    template_command,
+    trust_command,
+    tune_command,
 )
 
 app = typer.Typer(
@@ -49,18 +49,18 @@ def _main(
 
 
 for command in (  # in the order of the help
-    label.label,
-    tune.tune,
-    run.run,
-    evaluate.evaluate,
-    select.select,
-    attack.attack,
+    label_command.label,
+    tune_command.tune,
+    run_command.run,
+    evaluate_command.evaluate,
+    select_command.select,
+    attack_command.attack,
     lists.strategies,
-    doctor.doctor,
-    check.check,
+    doctor_command.doctor,
+    check_command.check,
     lists.models,
-    template.template,
-    trust.trust,
+    template_command.template,
+    trust_command.trust,
 ):
     app.command()(command)
 

@@ -18,7 +18,7 @@ def strategies(json: Json = False) -> None:
 
     Example: tunesmith template tune --set strategy=lora
     """
-    from tunesmith.tune.strategies import STRATEGIES
+    from tunesmith.config.strategies import STRATEGIES
 
     def show(screen: Console) -> None:
         names = ("name", "what moves", "what holds it", "sampler", "rate", "when to use it")

@@ -5,16 +5,16 @@ sections that hold a ``kind`` become the object registered under that name. What
 understood is refused with the full path of the setting.
 """
 
-from tunesmith.config.attacking import AttackConfig
-from tunesmith.config.cago import CagoConfig, CagoDataSettings, CommitteeSettings
-from tunesmith.config.onthefly import (
+from tunesmith.config.attack_config import AttackConfig
+from tunesmith.config.cago_config import CagoConfig, CagoDataSettings, CommitteeSettings
+from tunesmith.config.onthefly_config import (
     InitialDataSettings,
     LockOutSettings,
     LoopSettings,
     PosteriorSettings,
     RunConfig,
 )
-from tunesmith.config.pool import PoolConfig, PoolDataSettings, RoundSettings
+from tunesmith.config.pool_config import PoolConfig, PoolDataSettings, RoundSettings
 from tunesmith.config.reading import RUNS, TEMPLATES, dump, load, load_run, template
 from tunesmith.config.sections import (
     DataSettings,
@@ -23,7 +23,7 @@ from tunesmith.config.sections import (
     ModelSettings,
     TuneSettings,
 )
-from tunesmith.config.tuning import LabelConfig, TuneConfig
+from tunesmith.config.tune_config import LabelConfig, TuneConfig
 
 __all__ = [
     "RUNS",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from tunesmith import settings, yamltext
-from tunesmith.config.attacking import AttackConfig
-from tunesmith.config.cago import CagoConfig
-from tunesmith.config.onthefly import RunConfig
-from tunesmith.config.pool import PoolConfig
-from tunesmith.config.tuning import LabelConfig, TuneConfig
+from tunesmith.config.attack_config import AttackConfig
+from tunesmith.config.cago_config import CagoConfig
+from tunesmith.config.onthefly_config import RunConfig
+from tunesmith.config.pool_config import PoolConfig
+from tunesmith.config.tune_config import LabelConfig, TuneConfig
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest

@@ -8,10 +8,10 @@ from ase.data import atomic_numbers
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tunesmith import settings, units
+from tunesmith.config import strategies
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import OneOf, one_or_more
-from tunesmith.tune import strategies
 
 NEEDS_POOL = "is of a pool (`tunesmith template pool`); use an engine such as tblite"
 ENERGY_KEY = "where energies stand in the files; null: REF_energy, then energy"

@@ -13,7 +13,7 @@ from ase.db.row import AtomsRow
 from ase.db.sqlite import SQLite3Database
 
 from tunesmith.data import store_file
-from tunesmith.data.rows import canonical, check_row, is_ours
+from tunesmith.data.label_row import canonical, check_row, is_ours
 from tunesmith.errors import DataError
 
 #: where SchNetPack's databases declare the units of what they hold

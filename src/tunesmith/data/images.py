@@ -8,7 +8,7 @@ from typing import Any
 from ase import Atoms
 from ase.io.formats import ioformats
 
-from tunesmith.data import databases, lammps, outputs, xyz_lines
+from tunesmith.data import databases, lammps, program_outputs, xyz_lines
 from tunesmith.data.kinds import How, kind_of
 from tunesmith.data.naming import require_file
 from tunesmith.data.text import is_packed
@@ -105,7 +105,7 @@ def _images(
         return enumerate(lammps.dump_images(path, how, notes))
     if kind == "lammps-data":
         return enumerate(lammps.data_images(path, how))
-    return outputs.images(path, kind, notes)
+    return program_outputs.images(path, kind, notes)
 
 
 def _unreadable(path: Path, kind: str, n: int, error: Exception) -> str:

@@ -24,7 +24,15 @@ from ase.db import connect
 from tunesmith.core import Failure, Frame, Label, Reference
 from tunesmith.data import store_file
 from tunesmith.data.claims import claim
-from tunesmith.data.rows import Entry, canonical, decode, encode, is_ours, label_key, plain_label
+from tunesmith.data.label_row import (
+    Entry,
+    canonical,
+    decode,
+    encode,
+    is_ours,
+    label_key,
+    plain_label,
+)
 from tunesmith.errors import DataError, RunFolderError
 
 

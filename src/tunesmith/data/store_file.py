@@ -10,7 +10,7 @@ from uuid import uuid4
 from ase.db import connect
 from ase.db.row import AtomsRow
 
-from tunesmith.data.rows import Entry, check_row, decode, is_ours
+from tunesmith.data.label_row import Entry, check_row, decode, is_ours
 from tunesmith.errors import RunFolderError
 
 _INDEX = "tunesmith_text_index"  # ASE indexes the names of key-value pairs, not their values

@@ -12,8 +12,8 @@ import numpy as np
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.levels import judge_levels
 from tunesmith.doctor.statistics import centred, nearest_factor, rank_correlation, slope, spread
-from tunesmith.doctor.units import ENERGY_UNITS
 from tunesmith.doctor.view import View
+from tunesmith.doctor.wrong_units import ENERGY_UNITS
 
 _PER_ATOM = "eV per atom"
 _FEWEST = 3  # differences within compositions, to say anything

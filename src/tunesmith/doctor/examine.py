@@ -11,20 +11,20 @@ from tunesmith.core import Frame, derived_seed
 from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.energies import judge_energies
+from tunesmith.doctor.energy_zeros import judge_zeros, per_atom
 from tunesmith.doctor.findings import Diagnosis, Finding, finding, ordered
 from tunesmith.doctor.forces import HANDFUL, as_energies, judge_forces
-from tunesmith.doctor.labels import constrained, judge_labels, net_force, placeholders
+from tunesmith.doctor.label_checks import constrained, judge_labels, net_force, placeholders
 from tunesmith.doctor.likeness import SURE, WELL, Forces, size_of
 from tunesmith.doctor.misplaced import LITTLE, other_elements
 from tunesmith.doctor.paths import corrected, matched
 from tunesmith.doctor.periodicity import judge_periodicity
 from tunesmith.doctor.sets import judge_duplicates, judge_overlap
 from tunesmith.doctor.stress import judge_stress
-from tunesmith.doctor.structures import judge_structures
+from tunesmith.doctor.structure_checks import judge_structures
 from tunesmith.doctor.view import View, look
 from tunesmith.doctor.work import FEW_PAIRS, Work, agree, confirmed, work
-from tunesmith.doctor.zeros import judge_zeros, per_atom
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.posterior.ensemble import Ensemble
 
 _AN_EV = 1.0  # eV/Å, rms: the foundation's energy is off by as much where its forces are
 #: cosine of `work.work` of forces that the foundation confirms and energies that are not theirs

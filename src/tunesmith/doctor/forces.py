@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 from ase import units as u
 
-from tunesmith.doctor.apart import NEAR, TIGHT, stand_apart
 from tunesmith.doctor.codes import Severity
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import (
@@ -27,6 +26,7 @@ from tunesmith.doctor.likeness import (
     size_of,
 )
 from tunesmith.doctor.misplaced import misplaced
+from tunesmith.doctor.outlying_forces import NEAR, TIGHT, stand_apart
 from tunesmith.doctor.paths import corrected
 from tunesmith.doctor.statistics import (
     centred,
@@ -35,10 +35,10 @@ from tunesmith.doctor.statistics import (
     slope,
     spread,
 )
-from tunesmith.doctor.structures import CLOSEST, bond_ratio
-from tunesmith.doctor.units import AGREEING, FORCE_UNITS
+from tunesmith.doctor.structure_checks import CLOSEST, bond_ratio
 from tunesmith.doctor.view import View
 from tunesmith.doctor.work import Work, agree, work
+from tunesmith.doctor.wrong_units import AGREEING, FORCE_UNITS
 
 #: cosine of a foundation so close that a ratio of lengths of two is hardly its own
 CLOSE = 0.9

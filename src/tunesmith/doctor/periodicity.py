@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull, QhullError
 from tunesmith.core import Posterior
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import size_of
-from tunesmith.doctor.structures import FURTHEST, bond_ratio
+from tunesmith.doctor.structure_checks import FURTHEST, bond_ratio
 from tunesmith.doctor.view import View
 
 _TWICE = "forces fit the foundation's with a cell 1.89 times as long"

@@ -14,9 +14,9 @@ from ase import units as u
 from tunesmith.errors import DataError
 from tunesmith.explore import integrators
 from tunesmith.explore.answering import Answering, Asked
-from tunesmith.explore.checks import check_start
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md_settings import MDSettings
+from tunesmith.explore.start_checks import check_start
 from tunesmith.explore.state import Answer, State, Walker, generator, pack, saved, unpack
 
 __all__ = ["MD", "Answer", "Asked", "ExplosionError", "State", "Walker"]

@@ -10,9 +10,9 @@ from tunesmith import units
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.explore import integrators, schedule
-from tunesmith.explore.checks import LONGEST_STEP, LONGEST_STEP_H
 from tunesmith.explore.explosion import Limits
 from tunesmith.explore.schedule import Schedule
+from tunesmith.explore.start_checks import LONGEST_STEP, LONGEST_STEP_H
 
 
 class MDSettings(Settings):

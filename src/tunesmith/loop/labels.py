@@ -8,7 +8,7 @@ from ase import Atoms
 
 from tunesmith.core import Failure, Frame, Label, Reference
 from tunesmith.data import store_file
-from tunesmith.data.rows import Entry, canonical, label_key
+from tunesmith.data.label_row import Entry, canonical, label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import CheckpointError, RunFolderError
 from tunesmith.loop.stopwatch import Stopwatch

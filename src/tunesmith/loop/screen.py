@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tunesmith.acquire.threshold import Decision
-from tunesmith.loop.standing import AttackRecord, Record, Standing
+from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Record, Standing
 from tunesmith.words import counted
 
 #: s between lines where there is no terminal, and between changes of the live line

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from tunesmith.core import Tensor
 from tunesmith.errors import DataError, MissingDependencyError
-from tunesmith.potentials.base import Batch, Evaluation, Graph
+from tunesmith.potentials.potential import Batch, Evaluation, Graph
 
 #: edges (2, e) sender and receiver, unit shifts (e, 3), and the cell (3, 3) Å that they refer to
 Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -9,7 +9,7 @@ import torch
 
 from tunesmith.errors import ModelError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 
 
 @dataclass(frozen=True)

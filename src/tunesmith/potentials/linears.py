@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tunesmith.potentials.base import Block, Linear
+from tunesmith.potentials.potential import Block, Linear
 
 
 def linears(module: torch.nn.Module) -> Iterator[Linear]:

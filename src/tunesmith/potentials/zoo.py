@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import MAIN_HEAD, Potential
 from tunesmith.potentials.chgnet import chgnet_zoo
 from tunesmith.potentials.entries import Backend, Compute, ZooEntry
 from tunesmith.potentials.file_kind import package_of, require_model
 from tunesmith.potentials.mace import mace_zoo
+from tunesmith.potentials.potential import MAIN_HEAD, Potential
 from tunesmith.potentials.sevennet import sevennet_zoo
 from tunesmith.registry import nearest
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
 from tunesmith.references import sanity
-from tunesmith.references.base import Engine, harvest, refuse_shell, require_package
+from tunesmith.references.engine import Engine, harvest, refuse_shell, require_package
 from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 from tunesmith.registry import nearest

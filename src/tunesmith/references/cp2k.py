@@ -11,7 +11,7 @@ from ase.units import Rydberg
 from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
-from tunesmith.references.base import Engine, harvest, last_lines, version_in
+from tunesmith.references.engine import Engine, harvest, last_lines, version_in
 from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 

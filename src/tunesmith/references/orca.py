@@ -10,7 +10,7 @@ from ase.io import ParseError
 from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
-from tunesmith.references.base import Engine, harvest, last_lines, version_in
+from tunesmith.references.engine import Engine, harvest, last_lines, version_in
 from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 

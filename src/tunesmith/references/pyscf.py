@@ -13,7 +13,7 @@ from ase.units import Bohr, Hartree
 from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
-from tunesmith.references.base import Engine, require_package
+from tunesmith.references.engine import Engine, require_package
 from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 from pydantic import Field
 
-from tunesmith.references.base import Engine, harvest, refuse_partly_periodic, require_package
+from tunesmith.references.engine import Engine, harvest, refuse_partly_periodic, require_package
 from tunesmith.references.sanity import State
 from tunesmith.references.worker import CallFailed
 

@@ -9,7 +9,7 @@ from ase.calculators.calculator import CalculationFailed, ReadError
 from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
-from tunesmith.references.base import (
+from tunesmith.references.engine import (
     Engine,
     harvest,
     last_lines,

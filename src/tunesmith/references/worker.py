@@ -202,7 +202,7 @@ def serve(descriptor: int) -> None:
     """Answer calls until the other side is gone, then end this whole process group."""
     import faulthandler
 
-    import tunesmith.references.base  # noqa: F401  (seconds, before the clock of a call runs)
+    import tunesmith.references.engine  # noqa: F401  (seconds, before the clock of a call runs)
 
     faulthandler.enable()
     os.set_inheritable(descriptor, False)

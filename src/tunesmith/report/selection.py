@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from tunesmith.features.kernels import Kernel
 from tunesmith.report.plots import COLOURS, GREY, save
+from tunesmith.report.principal_components import Components
 from tunesmith.report.tables import number
-from tunesmith.uncertainty.components import Components
-from tunesmith.uncertainty.kernels import Kernel
 
 #: candidates drawn at most, drawn by lot of more
 DRAWN = 20_000

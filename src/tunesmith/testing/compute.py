@@ -8,7 +8,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike
 
 from tunesmith.core import Quantities, Tensor, Weights
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith.potentials.base import Capabilities, Potential
+from tunesmith.potentials.potential import Capabilities, Potential
 from tunesmith.testing.interface import (
     check_batches,
     check_embedding_gradient,

@@ -10,7 +10,7 @@ from ase import Atoms
 from tunesmith.core import Weights
 from tunesmith.errors import DataError
 from tunesmith.potentials import zoo
-from tunesmith.potentials.base import Evaluation, Potential, stack, unstack, unstack_evaluation
+from tunesmith.potentials.potential import Evaluation, Potential, stack, unstack, unstack_evaluation
 from tunesmith.testing.compute import (
     OFFSETS,
     array,
@@ -23,7 +23,7 @@ from tunesmith.testing.compute import (
     slope,
     tolerance,
 )
-from tunesmith.testing.structures import boxed, crystal, molecule, samples
+from tunesmith.testing.example_structures import boxed, crystal, molecule, samples
 
 
 def _mixed(potential: Potential, rng: np.random.Generator) -> list[Atoms]:

@@ -3,7 +3,7 @@
 import numpy as np
 from ase import Atoms
 
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.testing.compute import (
     OFFSETS,
     array,
@@ -16,7 +16,7 @@ from tunesmith.testing.compute import (
     slope,
     tolerance,
 )
-from tunesmith.testing.structures import boxed, crystal, molecule, row, samples, species
+from tunesmith.testing.example_structures import boxed, crystal, molecule, row, samples, species
 
 
 def _displaced(atoms: Atoms, shift: np.ndarray) -> Atoms:

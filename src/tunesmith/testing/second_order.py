@@ -7,7 +7,7 @@ import torch
 from ase import Atoms
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.base import Batch, Evaluation, Potential
+from tunesmith.potentials.potential import Batch, Evaluation, Potential
 from tunesmith.testing.compute import (
     OFFSETS,
     array,
@@ -18,7 +18,7 @@ from tunesmith.testing.compute import (
     slope,
     tolerance,
 )
-from tunesmith.testing.structures import samples
+from tunesmith.testing.example_structures import samples
 
 
 def check_place_gradients(potential: Potential, seed: int = 0) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from tunesmith.core import Weights
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.testing.compute import predict
-from tunesmith.testing.structures import samples
+from tunesmith.testing.example_structures import samples
 
 
 def check_names(potential: Potential, seed: int = 0) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tunesmith.core import Frame, Settings, Tensor
 from tunesmith.errors import ConfigError
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 
 
 class Anchored(Settings):

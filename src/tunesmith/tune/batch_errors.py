@@ -3,7 +3,7 @@
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.base import Batch, Evaluation
+from tunesmith.potentials.potential import Batch, Evaluation
 from tunesmith.tune.examples import Targets
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from ase import Atoms
 
 from tunesmith.config import TuneConfig
+from tunesmith.config.strategies import POSTERIORS, STRATEGIES
 from tunesmith.errors import ConfigError
 from tunesmith.tune import by_size
-from tunesmith.tune.strategies import POSTERIORS, STRATEGIES
 from tunesmith.words import counted
 
 #: structures of one composition up to which adapters are chosen, for models of so many weights:

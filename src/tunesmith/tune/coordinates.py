@@ -4,7 +4,7 @@ import torch
 
 from tunesmith.core import Subspace, Tensor, Weights, derived_seed
 from tunesmith.errors import ConfigError
-from tunesmith.potentials.base import Potential
+from tunesmith.potentials.potential import Potential
 from tunesmith.tune.subspace import weight_of
 from tunesmith.tune.vector import Vector
 

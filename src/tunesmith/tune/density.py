@@ -13,8 +13,8 @@ import torch
 
 from tunesmith.core import Members, Tensor, Weights, derived_seed
 from tunesmith.errors import ConfigError, TrainingError
-from tunesmith.potentials.base import Batch, Potential, stack, unstack_evaluation
-from tunesmith.tune import noise as noise_head
+from tunesmith.posterior import noise_head
+from tunesmith.potentials.potential import Batch, Potential, stack, unstack_evaluation
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.examples import Targets, collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood

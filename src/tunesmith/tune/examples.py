@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tunesmith.core import E0s, Frame, Tensor
-from tunesmith.potentials.base import Batch, Graph, Potential
+from tunesmith.potentials.potential import Batch, Graph, Potential
 
 
 @dataclass(frozen=True)

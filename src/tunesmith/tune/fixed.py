@@ -14,8 +14,8 @@ from tunesmith.core import Weights
 from tunesmith.engines.processes import unbroken
 from tunesmith.errors import CheckpointError
 from tunesmith.potentials.handle import alone
+from tunesmith.run_folder import stamp
 from tunesmith.settings import plain
-from tunesmith.tune import folder
 from tunesmith.tune.density import ChainTask, Density
 from tunesmith.tune.problem import Fit, Report
 from tunesmith.tune.sghmc import Chain
@@ -222,7 +222,7 @@ def _fingerprint(task: ChainTask) -> str:
     parts: dict[str, Any] = {
         "model": problem.potential.base.sha256,
         "dtype": str(problem.potential.dtype),
-        "data": folder.fingerprint(problem.train),
+        "data": stamp.fingerprint(problem.train),
         "e0s": sorted(problem.e0s.values.items()),
         "seed": problem.seed,
         "plan": repr(task.plan),
@@ -236,5 +236,5 @@ def _fingerprint(task: ChainTask) -> str:
     ):
         parts[name] = plain(part)
     if problem.replay is not None:
-        parts["replay"] = folder.fingerprint(problem.replay.frames)
+        parts["replay"] = stamp.fingerprint(problem.replay.frames)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,7 @@ from tunesmith.errors import ConfigError
 
 if TYPE_CHECKING:
     from tunesmith.core import Tensor, Weights
-    from tunesmith.potentials.base import Batch, Evaluation
+    from tunesmith.potentials.potential import Batch, Evaluation
     from tunesmith.tune.examples import Targets
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -66,8 +66,8 @@ class GaussianLikelihood(Settings):
         noise: weights of a noise head, for which ``out`` must hold features; without, σ_i is the
         base scale.
         """
+        from tunesmith.posterior import noise_head
         from tunesmith.tune import batch_errors
-        from tunesmith.tune import noise as noise_head
 
         assert out.forces is not None
         scale = self.scale

@@ -14,7 +14,7 @@ from tunesmith.core import Settings
 
 if TYPE_CHECKING:
     from tunesmith.core import Tensor
-    from tunesmith.potentials.base import Batch, Evaluation
+    from tunesmith.potentials.potential import Batch, Evaluation
     from tunesmith.tune.examples import Targets
 
 

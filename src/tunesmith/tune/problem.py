@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.core import E0s, Frame, NoiseScale, Subspace, Weights
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.handle import handle
+from tunesmith.potentials.potential import Potential
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber, MACEUniversal

@@ -22,7 +22,7 @@ from tunesmith.tune.loss import Huber
 
 if TYPE_CHECKING:
     from tunesmith.core import Tensor
-    from tunesmith.potentials.base import Potential
+    from tunesmith.potentials.potential import Potential
 
 #: weights λ_E, λ_F, λ_S of a Huber loss on replayed structures (A.1)
 _WEIGHTS = {"energy": 1.0, "forces": 10.0, "stress": 1.0}

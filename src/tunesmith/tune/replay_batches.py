@@ -3,7 +3,7 @@
 import torch
 
 from tunesmith.core import Tensor, Weights, derived_seed
-from tunesmith.potentials.base import Batch, Potential
+from tunesmith.potentials.potential import Batch, Potential
 from tunesmith.tune.examples import Targets, collate, examples
 from tunesmith.tune.replay import Replay
 

@@ -2,12 +2,12 @@
 
 One course, whoever proposes: a pool its candidates (`from_pool`), dynamics and attacks structures
 that they make (`from_dynamics`). Steps of dynamics and rounds share labels, store, tools and what
-begins and ends a run (`tunesmith.loop.job`). Not their course: a step asks about one structure and
+begins and ends a run (`tunesmith.loop.run`). Not their course: a step asks about one structure and
 goes on from it; a round proposes a batch, and its model learns all labels anew.
 """
 
-from tunesmith.loop.rounds.estimate import estimate
-from tunesmith.loop.rounds.job import prepare, run
-from tunesmith.loop.rounds.outputs import show
+from tunesmith.loop.rounds.rounds_estimate import estimate
+from tunesmith.loop.rounds.rounds_outputs import show
+from tunesmith.loop.rounds.rounds_run import prepare, run
 
 __all__ = ["estimate", "prepare", "run", "show"]

@@ -8,9 +8,9 @@ import numpy as np
 from tunesmith.acquire.greedy import Picks
 from tunesmith.calibrate.scores import spearman
 from tunesmith.core import Frame
-from tunesmith.uncertainty.ensemble import Ensemble
-from tunesmith.uncertainty.features import compute
-from tunesmith.uncertainty.kernels import disagreement
+from tunesmith.features.compute_features import compute
+from tunesmith.features.kernels import disagreement
+from tunesmith.posterior.ensemble import Ensemble
 
 
 class Choice:

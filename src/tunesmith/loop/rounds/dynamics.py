@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from ase import Atoms
 from ase.constraints import dict2constraint
 
-from tunesmith.check.committee import of_ensemble
-from tunesmith.check.md import Ask
+from tunesmith.check.replicas import Ask
+from tunesmith.check.simulate_members import of_ensemble
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md import MD
 from tunesmith.explore.state import State, Walker
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.posterior.ensemble import Ensemble
 
 
 @dataclass(frozen=True)

@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tunesmith.calibrate import scores
-from tunesmith.calibrate.fewer import followed
-from tunesmith.config import CagoConfig
-from tunesmith.core import Calibration, Label, derived_seed
-from tunesmith.errors import DataError, LabellingError
-from tunesmith.explore.attack import Attacked, attack
-from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
-from tunesmith.explore.pool import State
-from tunesmith.explore.scaled import projectors
-from tunesmith.loop.aim import aimed, said_of, within_reach
-from tunesmith.loop.rounds import proposing
-from tunesmith.loop.rounds.dynamics import simulate
-from tunesmith.loop.rounds.prepare import Prepared
-from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
-from tunesmith.loop.rounds.standing import Chosen
-from tunesmith.loop.tools import Tools
-from tunesmith.uncertainty.adversary import (
+from tunesmith.attack.adversary import (
     PerStructure,
     attackers,
     expected_error,
     member_forces,
     real_error,
 )
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.attack.scaled import projectors
+from tunesmith.attack.search import Attacked, attack
+from tunesmith.calibrate import scores
+from tunesmith.calibrate.few_members import followed
+from tunesmith.config import CagoConfig
+from tunesmith.core import Calibration, Label, derived_seed
+from tunesmith.errors import DataError, LabellingError
+from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
+from tunesmith.explore.pool import State
+from tunesmith.loop.attack_aim import aimed, said_of, within_reach
+from tunesmith.loop.rounds import proposing
+from tunesmith.loop.rounds.dynamics import simulate
+from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
+from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_standing import Chosen
+from tunesmith.loop.tools import Tools
+from tunesmith.posterior.ensemble import Ensemble
 
 _BATCH = 8  # structures predicted together
 

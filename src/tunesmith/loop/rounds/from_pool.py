@@ -6,9 +6,9 @@ import numpy as np
 
 from tunesmith.core import Label, derived_seed
 from tunesmith.loop.rounds.choosing import Choice, rank_correlations
-from tunesmith.loop.rounds.prepare import Prepared
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
-from tunesmith.loop.rounds.standing import Chosen
+from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_standing import Chosen
 from tunesmith.loop.tools import Tools
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.core import Frame, Prediction
+from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.report.curves import METRICS
 from tunesmith.report.evaluate import evaluate
-from tunesmith.uncertainty.ensemble import Ensemble
 
 _BATCH = 16  # structures computed together
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from ase import Atoms
 
+from tunesmith.attack.scaled import projectors
 from tunesmith.config import CagoConfig
 from tunesmith.core import E0s, Frame
 from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.explore.scaled import projectors
-from tunesmith.loop.rounds.apart import judges_itself
-from tunesmith.loop.rounds.prepare import (
+from tunesmith.loop.rounds.calibration_split import judges_itself
+from tunesmith.loop.rounds.rounds_prepare import (
     Prepared,
     check_e0,
     identity_of,
@@ -21,8 +21,8 @@ from tunesmith.loop.rounds.prepare import (
     refuse_overlap,
     to_learn,
 )
-from tunesmith.references.base import assumed
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.references.engine import assumed
 
 
 def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:

@@ -11,11 +11,11 @@ from ase import Atoms
 
 from tunesmith import tensor_files
 from tunesmith.core import Frame, Label
-from tunesmith.data.rows import plain_info
+from tunesmith.data.label_row import plain_info
 from tunesmith.errors import CheckpointError
 from tunesmith.explore.pool import State
-from tunesmith.loop.rounds.standing import FOLDER, Chosen
-from tunesmith.uncertainty.ensemble import Ensemble
+from tunesmith.loop.rounds.rounds_standing import FOLDER, Chosen
+from tunesmith.posterior.ensemble import Ensemble
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tunesmith.core import Tensor
-from tunesmith.potentials.base import Batch, Graph
+from tunesmith.potentials.potential import Batch, Graph
 
 
 @dataclass(frozen=True)

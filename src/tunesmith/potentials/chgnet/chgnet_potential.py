@@ -17,14 +17,6 @@ from torch.func import functional_call
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import (
-    Batch,
-    Capabilities,
-    Evaluation,
-    Graph,
-    OneByOne,
-    WeightNames,
-)
 from tunesmith.potentials.chgnet import chgnet_files
 from tunesmith.potentials.chgnet.chgnet_calculator import BoxedCalculator
 from tunesmith.potentials.chgnet.chgnet_energy import EnergyPath
@@ -33,6 +25,14 @@ from tunesmith.potentials.chgnet.chgnet_graph import BondGraph, bond_batch_of, b
 from tunesmith.potentials.chgnet.chgnet_weights import weight_names
 from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
 from tunesmith.potentials.linears import linears
+from tunesmith.potentials.potential import (
+    Batch,
+    Capabilities,
+    Evaluation,
+    Graph,
+    OneByOne,
+    WeightNames,
+)
 
 #: elements that have a row in every CHGNet and were in no training data: Po, At, Rn, Fr, Ra
 _UNTRAINED = range(84, 89)

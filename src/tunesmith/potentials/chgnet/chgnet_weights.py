@@ -1,7 +1,7 @@
 """Which weights a CHGNet's energy depends on, by part."""
 
-from tunesmith.potentials.base import WeightNames
 from tunesmith.potentials.chgnet.chgnet_energy import EnergyPath
+from tunesmith.potentials.potential import WeightNames
 
 _EMBEDDING = (
     "atom_embedding.",

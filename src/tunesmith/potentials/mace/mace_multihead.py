@@ -15,7 +15,6 @@ import torch
 
 from tunesmith.core import Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import MAIN_HEAD, REPLAY_HEAD, WeightNames
 from tunesmith.potentials.mace.mace_files import (
     NativeModule,
     filled,
@@ -25,6 +24,7 @@ from tunesmith.potentials.mace.mace_files import (
     save,
     single_head,
 )
+from tunesmith.potentials.potential import MAIN_HEAD, REPLAY_HEAD, WeightNames
 
 #: full weights of a head, and its E0s (eV)
 Head = tuple[Weights, dict[int, float]]

@@ -15,13 +15,6 @@ from torch.func import functional_call, vmap
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import (
-    Batch,
-    Capabilities,
-    Evaluation,
-    Graph,
-    one_by_one,
-)
 from tunesmith.potentials.convolution import regular_layout
 from tunesmith.potentials.graphs import (
     batch_of,
@@ -40,6 +33,13 @@ from tunesmith.potentials.mace.mace_interactions import can_fuse, fuse
 from tunesmith.potentials.mace.mace_radial import fold
 from tunesmith.potentials.mace.mace_untaught import fresh
 from tunesmith.potentials.mace.mace_weights import weight_names
+from tunesmith.potentials.potential import (
+    Batch,
+    Capabilities,
+    Evaluation,
+    Graph,
+    one_by_one,
+)
 
 #: edges × channels up to which a CPU computes all members at once in less time than one by one
 #: (measured: 8 members of 32 and 64 channels; above, their arrays no longer fit its caches)

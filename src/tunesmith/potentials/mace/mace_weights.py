@@ -1,7 +1,7 @@
 """Which weights a MACE module has, by part."""
 
-from tunesmith.potentials.base import WeightNames
 from tunesmith.potentials.mace.mace_files import NativeModule
+from tunesmith.potentials.potential import WeightNames
 
 
 def weight_names(module: NativeModule) -> WeightNames:

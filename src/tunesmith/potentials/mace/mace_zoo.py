@@ -11,8 +11,8 @@ from typing import Any
 
 from tunesmith.core import Base
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.entries import Compute, ZooEntry, installed
+from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.trust import sha256
 from tunesmith.registry import nearest
 

@@ -15,7 +15,10 @@ from torch.func import functional_call
 
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
-from tunesmith.potentials.base import (
+from tunesmith.potentials.convolution import regular_layout
+from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
+from tunesmith.potentials.linears import linears
+from tunesmith.potentials.potential import (
     Batch,
     Capabilities,
     Evaluation,
@@ -23,9 +26,6 @@ from tunesmith.potentials.base import (
     OneByOne,
     WeightNames,
 )
-from tunesmith.potentials.convolution import regular_layout
-from tunesmith.potentials.graphs import batch_of, evaluated, graph_of, placed
-from tunesmith.potentials.linears import linears
 from tunesmith.potentials.sevennet import sevennet_files
 from tunesmith.potentials.sevennet.sevennet_energy import EMBEDDING, EnergyPath
 from tunesmith.potentials.sevennet.sevennet_files import RESCALE, Checkpoint, NativeModule

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tunesmith.core import Base
 from tunesmith.errors import MissingDependencyError, ModelError
-from tunesmith.potentials.base import Potential
 from tunesmith.potentials.entries import Compute, ZooEntry, installed
+from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.trust import checked, trusted
 from tunesmith.registry import nearest
 

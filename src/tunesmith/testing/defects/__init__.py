@@ -4,8 +4,8 @@ Each defect is a function of clean labelled frames and a generator; the frames t
 as they are. `DEFECTS` and `CHANGES` hold them by name.
 """
 
-from tunesmith.testing.defects import cells, gaps, pairing, scales, zeros
-from tunesmith.testing.defects.base import Broken, Defect
+from tunesmith.testing.defects import cells, gaps, pairing, scales, shifted_energies
+from tunesmith.testing.defects.defect import Broken, Defect
 from tunesmith.testing.defects.harmless import CHANGES, Change
 
 #: name → what breaks a set
@@ -13,7 +13,7 @@ DEFECTS: dict[str, Defect] = {
     **scales.DEFECTS,
     **pairing.DEFECTS,
     **gaps.DEFECTS,
-    **zeros.DEFECTS,
+    **shifted_energies.DEFECTS,
     **cells.DEFECTS,
 }
 

@@ -5,7 +5,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 
 from tunesmith.core import Frame
-from tunesmith.testing.defects.base import (
+from tunesmith.testing.defects.defect import (
     Broken,
     Defect,
     broken,

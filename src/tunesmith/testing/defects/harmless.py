@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tunesmith.core import Frame
-from tunesmith.testing.defects.base import (
+from tunesmith.testing.defects.defect import (
     atom_energies,
     compositions,
     label_of,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from tunesmith.core import Frame
-from tunesmith.testing.defects.base import (
+from tunesmith.testing.defects.defect import (
     Broken,
     Defect,
     broken,

@@ -4,7 +4,7 @@ import numpy as np
 from ase import units as u
 
 from tunesmith.core import Frame
-from tunesmith.testing.defects.base import (
+from tunesmith.testing.defects.defect import (
     Broken,
     Defect,
     broken,

@@ -1,0 +1,139 @@
+"""What rounds will cost: proposing, measuring and a part of one fit, timed."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from tunesmith.attack.adversary import COST
+from tunesmith.core import E0s, Frame, Label
+from tunesmith.errors import ModelError
+from tunesmith.loop.rounds.choosing import Choice
+from tunesmith.loop.rounds.measure import measure
+from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.tune.adamw import AdamW
+from tunesmith.tune.by_size import BySize
+from tunesmith.tune.committee import Committee
+
+#: structures of each kind that are timed; predictions of each start structure
+_SOME, _CALLS = 16, 3
+
+
+def estimate(ready: Prepared) -> dict[str, Any]:
+    """Seconds of a round's parts and of the whole, labels left out; asks for no label.
+
+    choose_s: among all candidates; None where members that do not exist yet would choose. update_s:
+    the last fit; None of samplers whose length is not a number of epochs. Of rounds that make their
+    own structures: md_s and attack_s of the last round, the latter at most.
+    """
+    if ready.starts:
+        return _of_dynamics(ready)
+    config = ready.config
+    rounds, batch, start = config.explore.rounds, config.acquire.batch, config.explore.start
+    first = len(ready.initial) + start
+    sizes = [first + batch * r for r in range(rounds + 1)]
+    epoch = _epoch(ready, ready.valid[:_SOME])
+    fits = None if epoch is None else [epoch * _structures(config.tune.sampler, n) for n in sizes]
+    choose, measured = _choose(ready), _measure(ready)
+    whole = None
+    if fits is not None:
+        whole = sum(fits) + rounds * (choose or 0.0) + len(sizes) * measured
+    return {
+        "candidates": len(ready.pool),
+        "labels_asked": start + rounds * batch,
+        "choose_s": choose,
+        "measure_s": measured,
+        "update_s": None if fits is None else fits[-1],
+        "total_without_labels_s": whole,
+    }
+
+
+def _of_dynamics(ready: Prepared) -> dict[str, Any]:
+    """Timed with the untuned model: members cost as much each, and rounds end where it explodes."""
+    config, starts = ready.config, ready.starts
+    explore, acquire, members = config.explore, config.acquire, config.tune.sampler.members
+    md = explore.dynamics(explore.rounds)
+    call = [_call(ready, atoms, md.needs_stress) for atoms in starts]
+    systems, rounds = len(starts), range(1, explore.rounds + 1)
+    asked = len(ready.initial) + systems * (1 + explore.rattled)
+    asked += sum(explore.wanted(n, systems) for n in rounds) * systems
+    attack_s = None
+    if hasattr(acquire, "attack"):
+        # at most: where an error has to fall all members attack
+        each = explore.wanted(explore.rounds, systems) * acquire.attack.evaluations
+        attack_s = COST * members * each * sum(call)
+    epoch = _epoch(ready, [Frame(a, _nothing(a), "start") for a in starts], one=True)
+    sampler = config.tune.sampler
+    fit = None if epoch is None else members * epoch * _structures(sampler, asked)
+    return {
+        "labels_asked": asked,
+        "choose_s": None,
+        "md_s": members * sum(call) * md.total_steps * explore.walkers,
+        "attack_s": attack_s,
+        "measure_s": members * _measure(ready) if ready.test else 0.0,
+        "update_s": fit,
+        "total_without_labels_s": None,
+    }
+
+
+def _call(ready: Prepared, atoms: Atoms, stress: bool) -> float:
+    """Seconds of energy and forces of one member."""
+    ready.foundation.predict([atoms], stress=stress)
+    began = time.perf_counter()
+    for _ in range(_CALLS):
+        ready.foundation.predict([atoms], stress=stress)
+    return (time.perf_counter() - began) / _CALLS
+
+
+def _nothing(atoms: Atoms) -> Label:
+    return Label(0.0, np.zeros((len(atoms), 3)))
+
+
+def _choose(ready: Prepared) -> float | None:
+    some = ready.pool[:_SOME]
+    elements = {int(z) for f in (*ready.pool, *ready.initial, *ready.test) for z in f.atoms.numbers}
+    rng = np.random.default_rng(0)
+    began = time.perf_counter()
+    try:
+        choice = Choice(ready.config.acquire, ready.foundation, [], elements)
+        choice.picks(some, 1, rng)
+    except ModelError:
+        if ready.config.acquire.score is None:
+            raise
+        return None
+    return (time.perf_counter() - began) / len(some) * len(ready.pool)
+
+
+def _measure(ready: Prepared) -> float:
+    """Of the test structures, of the validation structures where they are others, and of the rest
+    of the pool."""
+    valid = [] if ready.test is ready.valid else ready.valid
+    everything = [*ready.test, *valid, *ready.rest.values()]
+    some = everything[:_SOME]
+    began = time.perf_counter()
+    measure(ready.foundation, some, aligned=False)
+    return (time.perf_counter() - began) / len(some) * len(everything)
+
+
+def _epoch(ready: Prepared, some: list[Frame], *, one: bool = False) -> float | None:
+    """Seconds of an epoch per structure learnt, validation included; one: of one member only."""
+    sampler = ready.config.tune.sampler
+    if not isinstance(sampler, AdamW | BySize):
+        return None
+    single = sampler.of(len(some)) if isinstance(sampler, BySize) else sampler
+    if one and isinstance(single, Committee):
+        single = single.single(len(some))
+    problem = replace(ready.problem, train=some, valid=some, e0s=E0s(ready.potential.e0s))
+    began = time.perf_counter()
+    once = {"epochs": 1, "patience": 1} | ({"steps": None} if hasattr(single, "steps") else {})
+    single.model_copy(update=once).fit(problem)
+    return (time.perf_counter() - began) / len(some)
+
+
+def _structures(sampler: AdamW | BySize, n: int) -> int:
+    """Learnt in all epochs of a fit to ``n`` of them."""
+    if not n:
+        return 0
+    return n * sampler.epochs_for(n)
