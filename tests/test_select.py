@@ -19,7 +19,7 @@ from tunesmith.cli import app
 from tunesmith.commands import select_structures
 from tunesmith.core import E0s, Members
 from tunesmith.features.compute_features import NTK, compute
-from tunesmith.features.kernels import gram
+from tunesmith.kernels import gram
 from tunesmith.posterior import members_file
 from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo

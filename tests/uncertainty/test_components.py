@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA, KernelPCA
 
-from tunesmith.features.kernels import gram, normalised
+from tunesmith.kernels import gram, normalised
 from tunesmith.report import principal_components
 from tunesmith.report.principal_components import Components
 

@@ -9,7 +9,7 @@ from sklearn.gaussian_process.kernels import DotProduct, PairwiseKernel
 
 from tunesmith.calibrate import scores
 from tunesmith.errors import DataError
-from tunesmith.features.kernels import gram
+from tunesmith.kernels import gram
 from tunesmith.posterior.residual_gp import ResidualGP, fit_prefix
 
 NOISE = 1e-3

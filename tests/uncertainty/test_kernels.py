@@ -6,7 +6,8 @@ from scipy.spatial.distance import cdist
 
 from tunesmith.core import Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
-from tunesmith.features.kernels import committee_scores, diagonal, gram, normalised
+from tunesmith.kernels import diagonal, gram, normalised
+from tunesmith.posterior.disagreement import committee_scores
 
 KERNELS = ("linear", "cosine", "tanimoto")
 

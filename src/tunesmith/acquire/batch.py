@@ -6,10 +6,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tunesmith.acquire.greedy import Picks, choose, random, top
-from tunesmith.acquire.points import Kernel, Points, closest
+from tunesmith.acquire.points import Points, closest
 from tunesmith.acquire.variance import PosteriorVariance
 from tunesmith.core import KERNEL_NOISE, Settings
 from tunesmith.errors import ConfigError
+from tunesmith.kernels import Kernel
 from tunesmith.settings import OneOf
 
 _BY_VARIANCE = "posterior-variance"

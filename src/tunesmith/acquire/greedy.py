@@ -22,10 +22,11 @@ import numpy as np
 
 from tunesmith.acquire.lazy import lazy_greedy
 from tunesmith.acquire.lcmd.clusters import Clusters, Work
-from tunesmith.acquire.points import Kernel, Points, closest, squared_distances
+from tunesmith.acquire.points import Points, closest, squared_distances
 from tunesmith.acquire.variance import PosteriorVariance
 from tunesmith.core import KERNEL_NOISE
 from tunesmith.errors import ConfigError, DataError
+from tunesmith.kernels import Kernel
 from tunesmith.registry import nearest
 
 Chosen = tuple[np.ndarray, np.ndarray]  # indices in order (n,), scores (n,)

@@ -1,22 +1,18 @@
-"""Feature vectors under a kernel, read a block at a time and compared in float64.
+"""Feature vectors under a kernel (`tunesmith.kernels`), read a block at a time, in float64.
 
-| kernel | k(a, b) |
-|---|---|
-| ``linear`` | a · b |
-| ``cosine`` | a · b / (‖a‖ ‖b‖) |
-| ``tanimoto`` | a · b / (‖a‖² + ‖b‖² − a · b) of bits: ∥a∩b∥ / ∥a∪b∥ |
-
-All three rise with a · b, and d² = k(a, a) + k(b, b) − 2 k(a, b) obeys the triangle inequality.
+Of bits Tanimoto's kernel is a · b / (‖a‖² + ‖b‖² − a · b): all three kernels then rise with a · b,
+and d² = k(a, a) + k(b, b) − 2 k(a, b) obeys the triangle inequality. On both rests what is left
+out here, so counts are refused, and rows of zeros, whose distance from all others is the same.
 """
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from tunesmith.errors import ConfigError, DataError
+from tunesmith.kernels import Kernel, kernel_values
 
-Kernel = Literal["linear", "cosine", "tanimoto"]
 Rows = slice | np.ndarray
 _BLOCK = 2**18  # numbers in float64 at a time: they stay in a processor's cache
 _CENTRES = 2**12  # compared with at a time
@@ -179,14 +175,6 @@ def _widened(block: np.ndarray, dtype: type) -> np.ndarray:
 
         block = torch.from_numpy(np.array(block)).float().numpy()
     return block.astype(dtype, copy=dtype is np.float64)
-
-
-def kernel_values(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> np.ndarray:
-    """k of all `vectors` x (r, d) with all z (m, d), (r, m)."""
-    dots = x @ z.T
-    if kernel == "tanimoto":
-        dots /= (x * x).sum(1)[:, None] + (z * z).sum(1) - dots
-    return dots
 
 
 def closest(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:

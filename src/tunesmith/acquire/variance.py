@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tunesmith.acquire.points import Kernel, kernel_values
+from tunesmith.kernels import Kernel, kernel_values
 
 
 class PosteriorVariance:

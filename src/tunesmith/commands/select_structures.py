@@ -18,7 +18,7 @@ from tunesmith.data.stream import Stream
 from tunesmith.doctor.candidates import LABELLED, Candidates, look
 from tunesmith.errors import DataError, ModelError
 from tunesmith.features.compute_features import Representation, stream
-from tunesmith.features.kernels import disagreement
+from tunesmith.posterior.disagreement import disagreement
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.report.selection import selection_map, selection_table
 from tunesmith.words import counted
@@ -112,7 +112,7 @@ def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
             "with several (tunesmith tune --strategy committee), or another --rule."
         )
     if representation.needs_model:
-        representation.prepare(posterior)
+        representation.prepare(posterior and posterior.network())
     else:
         representation.versions()
     return posterior

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from tunesmith.core import Frame
-from tunesmith.features.representation import Describe, Model, Representation
+from tunesmith.features.representation import Describe, Network, Representation
 
 
 class Activation(Representation):
@@ -17,9 +17,9 @@ class Activation(Representation):
     kind: ClassVar[str] = "activation"
     needs_model: ClassVar[bool] = True
 
-    def describer(self, model: Model | None) -> Describe:
-        assert model is not None
-        potential, weights = model.potential, model.weights
+    def describer(self, network: Network | None) -> Describe:
+        assert network is not None
+        potential, weights = network.potential, network.weights
 
         def describe(frames: list[Frame]) -> np.ndarray:
             batch = potential.batch([potential.graph(f.atoms) for f in frames])

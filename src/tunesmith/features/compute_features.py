@@ -24,9 +24,8 @@ from tunesmith.features.activation import Activation
 from tunesmith.features.feature_cache import key_of
 from tunesmith.features.morgan import Morgan
 from tunesmith.features.ntk import NTK
-from tunesmith.features.representation import Representation
+from tunesmith.features.representation import HasNetwork, Network, Representation
 from tunesmith.features.soap import SOAP
-from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.registry import REPRESENTATIONS
 
 __all__ = [
@@ -51,7 +50,7 @@ _ATOMS = 2048
 def compute(
     representation: Representation,
     structures: Sequence[Atoms | Frame],
-    posterior: Ensemble | None = None,
+    posterior: HasNetwork | None = None,
     *,
     batch_size: int = BATCH,
 ) -> np.ndarray:
@@ -61,13 +60,14 @@ def compute(
     together, which changes the last bits at most. Raises `DataError`, naming the structure, for
     one that cannot be represented, and what `Representation.prepare` raises.
     """
-    return np.concatenate(list(_blocks(representation, structures, posterior, batch_size)))
+    network = _network(representation, posterior)
+    return np.concatenate(list(_blocks(representation, structures, network, batch_size)))
 
 
 def stream(
     representation: Representation,
     source: Source,
-    posterior: Ensemble | None = None,
+    posterior: HasNetwork | None = None,
     *,
     cache: Path | None = None,
     batch_size: int = BATCH,
@@ -90,9 +90,11 @@ def stream(
             "the cache out."
         )
 
+    network = _network(representation, posterior)
+
     def blocks() -> Iterator[np.ndarray]:
         done = 0
-        for block in _blocks(representation, source, posterior, batch_size):
+        for block in _blocks(representation, source, network, batch_size):
             yield block
             done += len(block)
             if progress is not None:
@@ -101,13 +103,18 @@ def stream(
     if cache is None:
         with TemporaryFile(prefix="tunesmith-") as file:
             return feature_rows.read(file, *feature_rows.write(file, blocks()))
-    path = cache / f"{key_of(representation, source, posterior)}.npy"
+    path = cache / f"{key_of(representation, source, network)}.npy"
     found = feature_rows.load(path)
     return feature_rows.save(path, blocks()) if found is None else found
 
 
+def _network(representation: Representation, posterior: HasNetwork | None) -> Network | None:
+    """What a representation asks, if it asks a model."""
+    return posterior.network() if posterior is not None and representation.needs_model else None
+
+
 def _blocks(
-    representation: Representation, source: Source, posterior: Ensemble | None, batch_size: int
+    representation: Representation, source: Source, network: Network | None, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Vectors batch by batch. Raises `DataError` for a source without structures."""
     if batch_size < 1:
@@ -115,8 +122,8 @@ def _blocks(
     if representation.needs_elements and not isinstance(source, Iterator):
         found = (f.atoms.numbers.tolist() for f in _frames(source))
         representation = representation.for_elements(set(chain.from_iterable(found)))
-    describe = representation.prepare(posterior)
-    known = posterior.potential.elements if posterior and representation.needs_model else None
+    describe = representation.prepare(network)
+    known = network.potential.elements if network else None
     empty = True
     for batch in _batches(_frames(source), batch_size):
         check_structures(batch, known)

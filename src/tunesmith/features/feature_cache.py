@@ -12,8 +12,7 @@ from ase import Atoms
 from tunesmith.core import Frame, Weights
 from tunesmith.data.label_row import canonical, label_key
 from tunesmith.errors import DataError
-from tunesmith.features.representation import Model, Representation
-from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.features.representation import Network, Representation
 from tunesmith.settings import plain
 
 _FORMAT = 2  # of what is kept, and of how it is computed where no version says so
@@ -22,7 +21,7 @@ _FORMAT = 2  # of what is kept, and of how it is computed where no version says 
 def key_of(
     representation: Representation,
     source: Iterable[str | Path | Atoms | Frame],
-    posterior: Ensemble | None,
+    network: Network | None,
 ) -> str:
     """A file name for the vectors of some structures.
 
@@ -32,10 +31,10 @@ def key_of(
     """
     packages = {"tunesmith": version("tunesmith"), "numpy": version("numpy")}
     model = None
-    if representation.needs_model and posterior is not None:
-        model = _model(Model.of(posterior))
+    if representation.needs_model and network is not None:
+        model = _model(network)
         packages["torch"] = version("torch")
-        for name in _distributions(posterior.potential.base.package):
+        for name in _distributions(network.potential.base.package):
             packages[name] = version(name)
     identity = {
         "format": _FORMAT,
@@ -56,13 +55,13 @@ def _distributions(package: str) -> list[str]:
     return packages_distributions().get(package, [])
 
 
-def _model(model: Model) -> dict[str, Any]:
-    base, potential = model.potential.base, model.potential
+def _model(network: Network) -> dict[str, Any]:
+    base, potential = network.potential.base, network.potential
     return {
         "package": base.package,
         "sha256": base.sha256,
         "head": base.head,
-        "weights": _weights(model.weights),
+        "weights": _weights(network.weights),
         "dtype": str(potential.dtype),
         "device": potential.device.type,
     }

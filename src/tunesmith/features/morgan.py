@@ -11,8 +11,8 @@ from pydantic import Field
 
 from tunesmith.core import Frame
 from tunesmith.errors import DataError
-from tunesmith.features.kernels import Kernel
-from tunesmith.features.representation import Describe, Model, Representation
+from tunesmith.features.representation import Describe, Network, Representation
+from tunesmith.kernels import Kernel
 
 #: of RDKit's search for bond orders, which takes hours on some molecules where nothing stops it
 _ITERATIONS = 100_000
@@ -37,7 +37,7 @@ class Morgan(Representation):
         "orders", description="orders: a Lewis structure; connectivity: who is bonded to whom"
     )
 
-    def describer(self, model: Model | None) -> Describe:
+    def describer(self, network: Network | None) -> Describe:
         from rdkit.Chem import rdFingerprintGenerator
 
         generator = rdFingerprintGenerator.GetMorganGenerator(radius=self.radius, fpSize=self.bits)

@@ -19,13 +19,13 @@ from tunesmith.data.checks import symbols
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.features.representation import (
     Describe,
-    Model,
+    Network,
     Representation,
     numbers_of,
     refuse_others,
 )
+from tunesmith.potentials.weight_names import weights_named
 from tunesmith.settings import one_or_more
-from tunesmith.tune.subspace import weights_named
 
 Gradient = Callable[[list[Frame]], Tensor]
 #: of a projection, where weights are named and nothing else is said
@@ -71,13 +71,15 @@ class NTK(Representation):
         numbers_of(self.elements or ())
         return self
 
-    def describer(self, model: Model | None) -> Describe:
-        assert model is not None
-        gradient = self._of_embedding(model) if self.weights is None else self._of_weights(model)
+    def describer(self, network: Network | None) -> Describe:
+        assert network is not None
+        gradient = (
+            self._of_embedding(network) if self.weights is None else self._of_weights(network)
+        )
         return lambda frames: gradient(frames).cpu().numpy()
 
-    def _of_embedding(self, model: Model) -> Gradient:
-        potential = model.potential
+    def _of_embedding(self, network: Network) -> Gradient:
+        potential = network.potential
         if not potential.capabilities.embedding:
             raise ModelError(
                 f"{potential.base.source}: models of {potential.base.package} have no species "
@@ -95,23 +97,23 @@ class NTK(Representation):
         def gradient(frames: list[Frame]) -> Tensor:
             refuse_others(frames, chosen, self.kind)
             batch = potential.batch([potential.graph(f.atoms) for f in frames])
-            found = potential.embedding_gradient(model.weights, batch)[:, rows].flatten(1)
+            found = potential.embedding_gradient(network.weights, batch)[:, rows].flatten(1)
             return found if self.columns is None else project(found.shape[1])(found)
 
         return gradient
 
-    def _of_weights(self, model: Model) -> Gradient:
+    def _of_weights(self, network: Network) -> Gradient:
         import torch  # it takes a second, and settings are read without
 
-        potential = model.potential
+        potential = network.potential
         names = weights_named(potential, self.weights or (), "weights")
-        length = sum(model.weights[n].numel() for n in names)
+        length = sum(network.weights[n].numel() for n in names)
         project = self._projection(length)
 
         def one(frame: Frame) -> Tensor:
             batch = potential.batch([potential.graph(frame.atoms)])
-            own = {n: model.weights[n].detach().requires_grad_() for n in names}
-            weights = {**model.weights, **own}
+            own = {n: network.weights[n].detach().requires_grad_() for n in names}
+            weights = {**network.weights, **own}
             out = potential.evaluate(weights, batch, forces=False, create_graph=True)
             parts = torch.autograd.grad(
                 out.energy.sum(), list(own.values()), materialize_grads=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -13,35 +13,25 @@ from ase.data import atomic_numbers
 from tunesmith.core import Frame, Settings, Weights
 from tunesmith.data.checks import symbols
 from tunesmith.errors import ConfigError, DataError, MissingDependencyError, ModelError
+from tunesmith.kernels import Kernel
 from tunesmith.potentials.potential import Potential
-
-if TYPE_CHECKING:
-    from tunesmith.features.kernels import Kernel
-    from tunesmith.posterior.ensemble import Ensemble
 
 #: frames to their vectors (B, d)
 Describe = Callable[[list[Frame]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Model:
+class Network:
     """A potential with the one set of weights that represents structures."""
 
     potential: Potential
     weights: Weights
 
-    @classmethod
-    def of(cls, posterior: Ensemble) -> Self:
-        """Of a posterior: its member's weights, or of several members the mean weights.
 
-        Not the mean of the members' vectors: one pass instead of M, and the vectors then belong to
-        one network, whose linearisation a kernel is.
-        """
-        from tunesmith.posterior.export import mean_weights
+class HasNetwork(Protocol):
+    """A posterior, as far as representations ask it."""
 
-        several = len(posterior) > 1
-        weights = mean_weights(posterior.weights) if several else posterior.weights[0]
-        return cls(posterior.potential, weights)
+    def network(self) -> Network: ...
 
 
 class Representation(Settings):
@@ -68,7 +58,7 @@ class Representation(Settings):
         """
         return self
 
-    def prepare(self, posterior: Ensemble | None) -> Describe:
+    def prepare(self, network: Network | None) -> Describe:
         """All that can be done, and refused, before there is a structure.
 
         Raises `ModelError` without a model that is needed, `MissingDependencyError` without a
@@ -77,13 +67,13 @@ class Representation(Settings):
         self.versions()
         if not self.needs_model:
             return self.describer(None)
-        if posterior is None:
+        if network is None:
             raise ModelError(
                 f"the representation {self.kind!r} asks a model; name one, or use soap or morgan."
             )
-        return self.describer(Model.of(posterior))
+        return self.describer(network)
 
-    def describer(self, model: Model | None) -> Describe:
+    def describer(self, network: Network | None) -> Describe:
         """What `prepare` gives, for those who write a representation."""
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from tunesmith.core import Frame
 from tunesmith.errors import ConfigError
 from tunesmith.features.representation import (
     Describe,
-    Model,
+    Network,
     Representation,
     numbers_of,
     refuse_others,
@@ -58,7 +58,7 @@ class SOAP(Representation):
             update={"elements": tuple(chemical_symbols[z] for z in sorted(set(elements)))}
         )
 
-    def describer(self, model: Model | None) -> Describe:
+    def describer(self, network: Network | None) -> Describe:
         from dscribe.descriptors import SOAP as Descriptor
 
         if not self.elements:

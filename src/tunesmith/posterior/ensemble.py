@@ -20,6 +20,7 @@ from tunesmith.core import (
     Weights,
 )
 from tunesmith.errors import ModelError
+from tunesmith.features.representation import Network
 from tunesmith.posterior import members_file, noise_head
 from tunesmith.potentials import zoo
 from tunesmith.potentials.potential import Batch, Evaluation, Potential, stack
@@ -98,6 +99,15 @@ class Ensemble:
     def evaluate(self, batch: Batch, **options: bool) -> Evaluation:
         """`Potential.evaluate_members` of these members."""
         return self.potential.evaluate_members(self._shared, self._stacked, batch, **options)
+
+    def network(self) -> Network:
+        """The one network that represents structures: the member, or of several the mean weights.
+
+        Not the mean of the members' vectors: one pass instead of M, and the vectors then belong to
+        one network, whose linearisation a kernel is.
+        """
+        several = len(self) > 1
+        return Network(self.potential, mean_weights(self.weights) if several else self.weights[0])
 
     def few(self, indices: Sequence[int]) -> "Ensemble":
         """The posterior of some of the members, with all else that this one has."""
@@ -183,6 +193,14 @@ def _variance(all_: Quantities) -> Quantities:
     """Over members, M−1 denominator."""
     stress = None if all_.stress is None else all_.stress.var(0, ddof=1)
     return Quantities(all_.energy.var(0, ddof=1), all_.forces.var(0, ddof=1), stress)
+
+
+def mean_weights(weights: Sequence[Weights]) -> Weights:
+    """Every weight's mean over members."""
+    return {
+        name: torch.stack([w[name].double() for w in weights]).mean(0).to(first)
+        for name, first in weights[0].items()
+    }
 
 
 def open_model(

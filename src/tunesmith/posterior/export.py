@@ -8,7 +8,7 @@ from ase import Atoms
 
 from tunesmith.core import E0s, Members, Weights
 from tunesmith.errors import ModelError
-from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.posterior.ensemble import Ensemble, mean_weights
 from tunesmith.potentials.potential import REPLAY_HEAD, Potential
 
 #: eV per atom, a large energy of atomisation
@@ -74,14 +74,6 @@ def nearest(ensemble: Ensemble, judges: list[Atoms]) -> tuple[str, Weights]:
 
     name = min(candidates, key=lambda n: distance(candidates[n]))
     return name, candidates[name]
-
-
-def mean_weights(weights: list[Weights]) -> Weights:
-    """Every weight's mean over members."""
-    return {
-        name: torch.stack([w[name].double() for w in weights]).mean(0).to(first)
-        for name, first in weights[0].items()
-    }
 
 
 def check_export(path: Path, tuned: Ensemble, judges: list[Atoms]) -> None:

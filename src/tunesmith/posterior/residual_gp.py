@@ -32,7 +32,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from tunesmith.calibrate import scores
 from tunesmith.core import KERNEL_NOISE
 from tunesmith.errors import DataError
-from tunesmith.features.kernels import Kernel, diagonal, gram, normalised
+from tunesmith.kernels import Kernel, diagonal, gram, normalised
 
 _ROWS = 4096  # structures predicted at a time
 

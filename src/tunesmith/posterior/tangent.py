@@ -17,7 +17,6 @@ from ase import Atoms
 from tunesmith.core import Frame, Prediction, Quantities
 from tunesmith.errors import DataError
 from tunesmith.features.compute_features import REPRESENTATIONS, compute
-from tunesmith.features.representation import Model
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.posterior.residual_gp import ResidualGP
 
@@ -48,7 +47,7 @@ class Tangent:
         self._posterior, self._representation = posterior, REPRESENTATIONS.get("ntk")()
         self._process: ResidualGP | None = None
         # averaged once: every step of the dynamics asks for its vector
-        network = Model.of(posterior)
+        network = posterior.network()
         self._network = Ensemble(network.potential, [network.weights], posterior.e0s)
         if len(wrong) > 1 and np.ptp(wrong) > 0:
             features = compute(self._representation, frames, self._network)

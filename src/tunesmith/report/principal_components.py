@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from tunesmith.features.kernels import Kernel, gram
+from tunesmith.kernels import Kernel, gram
 
 #: structures a map is fitted to; of more, as many drawn at random
 LANDMARKS = 1000

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from tunesmith.features.kernels import Kernel
+from tunesmith.kernels import Kernel
 from tunesmith.report.plots import COLOURS, GREY, save
 from tunesmith.report.principal_components import Components
 from tunesmith.report.tables import number

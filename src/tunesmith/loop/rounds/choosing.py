@@ -9,7 +9,7 @@ from tunesmith.acquire.greedy import Picks
 from tunesmith.calibrate.scores import spearman
 from tunesmith.core import Frame
 from tunesmith.features.compute_features import compute
-from tunesmith.features.kernels import disagreement
+from tunesmith.posterior.disagreement import disagreement
 from tunesmith.posterior.ensemble import Ensemble
 
 

@@ -1,4 +1,4 @@
-"""How alike two structures are, from vectors that represent them; and how far members disagree.
+"""How alike two structures are, from vectors that represent them: every kernel, defined once.
 
 | kernel | k(a, b) |
 |---|---|
@@ -10,25 +10,15 @@ Rows are structures, (n, d), of any real type; kernels are float64. A row of zer
 itself included: its cosine and Tanimoto kernels are 0.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from ase import Atoms
 
-from tunesmith.core import Prediction
-from tunesmith.errors import DataError, ModelError
-
-if TYPE_CHECKING:
-    from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.errors import DataError
 
 Kernel = Literal["linear", "cosine", "tanimoto"]
 #: below which a vector's length, or a union, counts as none
 EPSILON = 1e-12
-_TOGETHER = 16  # structures whose members' spread is predicted in one pass
 _ROWS = 4096  # held in float64 at a time
 
 
@@ -46,20 +36,29 @@ def gram(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> np.ndarray:
         )
     out = np.empty((len(x), len(y)))
     right = normalised(y, kernel).astype(np.float64, copy=False)
-    # of bits, the intersections of all pairs are one matrix product
-    bits = kernel == "tanimoto" and _are_bits(x) and _are_bits(y)
-    sums = right.sum(1)
+    counts = kernel == "tanimoto" and not (_are_bits(x) and _are_bits(y))
     for start in range(0, len(x), _ROWS):
         part = slice(start, start + _ROWS)
         left = normalised(x[part], kernel).astype(np.float64, copy=False)
-        if kernel != "tanimoto" or bits:
-            out[part] = left @ right.T
-        else:
-            for j, row in enumerate(right):
-                out[part, j] = np.minimum(left, row).sum(1)
-        if kernel == "tanimoto":
-            out[part] /= np.maximum(left.sum(1)[:, None] + sums - out[part], EPSILON)
+        out[part] = _of_counts(left, right) if counts else kernel_values(left, right, kernel)
     return out
+
+
+def kernel_values(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """k of all x (r, d) with all z (m, d), (r, m), from their inner products.
+
+    Rows are of length one under the cosine kernel (`normalised`), and bits under Tanimoto's.
+    """
+    dots = x @ z.T
+    if kernel == "tanimoto":  # of bits, the intersections of all pairs are one matrix product
+        dots /= np.maximum((x * x).sum(1)[:, None] + (z * z).sum(1) - dots, EPSILON)
+    return dots
+
+
+def _of_counts(x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Tanimoto's kernel of counts, one column at a time."""
+    shared = np.stack([np.minimum(x, row).sum(1) for row in z], axis=1)
+    return shared / np.maximum(x.sum(1)[:, None] + z.sum(1) - shared, EPSILON)
 
 
 def diagonal(x: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -80,39 +79,6 @@ def normalised(x: np.ndarray, kernel: Kernel) -> np.ndarray:
     lengths = np.maximum(np.sqrt(_squares(x)), EPSILON)[:, None]
     wide = np.float64 if x.dtype == np.float64 else np.float32
     return np.divide(x, lengths, dtype=np.float64).astype(wide, copy=False)
-
-
-def committee_scores(prediction: Prediction) -> dict[str, np.ndarray]:
-    """How far members disagree about every structure, (B,) each, by the score's name.
-
-    ``committee-energy``: standard deviation of the energies, eV. ``committee-force``: the largest
-    over atoms of sqrt(Σ_xyz std²), eV/Å; ``committee-force-mean``: the mean over atoms. Over
-    members alone, predicted noise left out; NaN where a spread was not asked for. Raises
-    `ModelError` where there is one member.
-    """
-    spread = prediction.var_model
-    if spread is None:
-        raise ModelError(
-            "a committee's score needs members that disagree, but this model has one member; tune "
-            "a committee (--strategy committee), or select by its features."
-        )
-    atoms = np.sqrt(spread.forces.sum(1))
-    ends = np.cumsum(prediction.n_atoms)
-    parts = np.split(atoms, ends[:-1])
-    return {
-        "committee-energy": np.sqrt(spread.energy),
-        "committee-force": np.array([p.max() for p in parts]),
-        "committee-force-mean": np.array([p.mean() for p in parts]),
-    }
-
-
-def disagreement(posterior: Ensemble, structures: Iterable[Atoms], score: str) -> np.ndarray:
-    """`committee_scores` of that name of any number of structures, (n,), a few at a time."""
-    spread: Literal["energy", "all"] = "energy" if score == "committee-energy" else "all"
-    left, found = iter(structures), []
-    while batch := list(islice(left, _TOGETHER)):
-        found.append(committee_scores(posterior.predict(batch, spread=spread))[score])
-    return np.concatenate(found)
 
 
 def _rows(x: np.ndarray, kernel: Kernel) -> np.ndarray:
