@@ -112,7 +112,7 @@ def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
             "with several (tunesmith tune --strategy committee), or another --rule."
         )
     if representation.needs_model:
-        representation.prepare(posterior and posterior.network())
+        representation.prepare(None if posterior is None else posterior.network())
     else:
         representation.versions()
     return posterior

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms
 
 from tunesmith.core import E0s, Members, Weights

@@ -25,8 +25,10 @@ from typing import Any
 #: what a calculation prints, in its scratch folder
 LOG = "output.log"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+#: what every call needs is imported before the clock of a call runs: it takes seconds
 _BOOT = """import sys
 sys.path[:] = {path!r}
+import tunesmith.references.engine
 from tunesmith.references.worker import serve
 serve({fd})
 """
@@ -201,8 +203,6 @@ os.register_at_fork(after_in_child=_forget)
 def serve(descriptor: int) -> None:
     """Answer calls until the other side is gone, then end this whole process group."""
     import faulthandler
-
-    import tunesmith.references.engine  # noqa: F401  (seconds, before the clock of a call runs)
 
     faulthandler.enable()
     os.set_inheritable(descriptor, False)

@@ -16,7 +16,7 @@ import torch
 from tunesmith import tensor_files, units
 from tunesmith.core import Tensor, derived_seed
 from tunesmith.errors import CheckpointError, TrainingError
-from tunesmith.tune.adamw import AdamW
+from tunesmith.tune.adamw_settings import AdamWSettings
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.examples import Example, collate, examples
 from tunesmith.tune.problem import Fit, Problem, Report
@@ -43,7 +43,7 @@ class Progress:
 class AdamWFit:
     """The mutable state of one fit."""
 
-    def __init__(self, settings: AdamW, problem: Problem, checkpoint: Path | None) -> None:
+    def __init__(self, settings: AdamWSettings, problem: Problem, checkpoint: Path | None) -> None:
         self.settings, self.problem, self.checkpoint = settings, problem, checkpoint
         potential, replay = problem.potential, problem.replay
         start = pretrained(potential, problem.subspace, problem.seed)

@@ -82,6 +82,8 @@ class Committee(AdamW):
         """Epochs of a fit to ``n`` structures, of which members may set some aside."""
         if self.steps is None:
             return self.epochs
+        from tunesmith.tune.committee_fit import held_aside
+
         wanted = [steps for size, steps in self.steps if size <= max(n, 1)][-1]
         learnt = n - held_aside(n) if self.splits else n
         return math.ceil(wanted / math.ceil(max(learnt, 1) / self.batch_size))
@@ -104,15 +106,12 @@ class Committee(AdamW):
         """
         from tunesmith.tune import committee_fit
 
-        return committee_fit.fit(self, problem, place, report, executor)
+        self.check(problem)
+        single = self.single(len(problem.train))
+        return committee_fit.fit(single, problem, self.vary, self.members, place, report, executor)
 
     def check(self, problem: Problem) -> None:
         """Raise `TrainingError` where members can differ in nothing but rounding."""
         from tunesmith.tune import committee_fit
 
-        committee_fit.check(self, problem)
-
-
-def held_aside(n: int) -> int:
-    """How many of ``n`` structures a member of bootstrap-splits sets aside."""
-    return max(1, round(n / 9)) if n > 2 else 0
+        committee_fit.check(problem, self.vary, self.members, self.batch_size)

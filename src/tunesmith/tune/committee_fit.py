@@ -20,7 +20,6 @@ from tunesmith.errors import TrainingError
 from tunesmith.potentials.handle import alone
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.adamw_fit import epochs_done
-from tunesmith.tune.committee import Committee, held_aside
 from tunesmith.tune.coordinates import pretrained
 from tunesmith.tune.problem import Fit, Problem, Report
 
@@ -29,18 +28,19 @@ SHOW_EVERY = 30.0
 
 
 def fit(
-    settings: Committee,
+    single: AdamW,
     problem: Problem,
+    vary: str,
+    members: int,
     place: Path | None = None,
     report: Report | None = None,
     executor: Executor | None = None,
 ) -> Fit:
-    """As `Committee.fit`."""
-    check(settings, problem)
-    orders, single = _orders(settings, problem), settings.single(len(problem.train))
-    problems = [member(problem, settings.vary, i, drawn) for i, drawn in enumerate(orders)]
+    """As `Committee.fit`; single: the settings of every member."""
+    orders = [order(problem, vary, i) for i in range(members)]
+    problems = [member(problem, vary, i, drawn) for i, drawn in enumerate(orders)]
     tasks = [
-        MemberTask(single, part, i, settings.members, None if place is None else _of(place, i))
+        MemberTask(single, part, i, members, None if place is None else _of(place, i))
         for i, part in enumerate(problems)
     ]
     progress = _Progress(tasks, report or (lambda text: None))
@@ -50,26 +50,28 @@ def fit(
         "best_epochs": best,
         "epochs": [fit.details["epochs"] for fit in fits],
     }
-    if settings.vary in ("bootstraps", "bootstrap-splits"):
+    if vary in ("bootstraps", "bootstrap-splits"):
+        splits = vary == "bootstrap-splits"
         details["out_of_bag"] = [
-            sorted(set(range(len(problem.train))).difference(drawn, _held(settings, problem, i)))
+            sorted(
+                set(range(len(problem.train))).difference(drawn, held(problem, i) if splits else [])
+            )
             for i, drawn in enumerate(orders)
         ]
     return Fit(
         _stacked([fit.moved for fit in fits]),
         [fit.histories[0] for fit in fits],
-        f"all {settings.members} members trained; best epochs {', '.join(map(str, best))}",
+        f"all {members} members trained; best epochs {', '.join(map(str, best))}",
         details,
         _stacked([fit.replay for fit in fits]),
     )
 
 
-def check(settings: Committee, problem: Problem) -> None:
-    """As `Committee.check`."""
-    orders = _orders(settings, problem)
-    first, second = (member(problem, settings.vary, i, orders[i]) for i in range(2))
+def check(problem: Problem, vary: str, members: int, size: int) -> None:
+    """As `Committee.check`; size: of a batch."""
+    orders = [order(problem, vary, i) for i in range(members)]
+    first, second = (member(problem, vary, i, orders[i]) for i in range(2))
     replay = first.replay
-    size = settings.batch_size
     if size < len(first.train) or (replay and (replay.batch_size or size) < len(replay.frames)):
         return  # batches differ
     if any(sorted(drawn) != sorted(orders[0]) for drawn in orders):
@@ -81,18 +83,10 @@ def check(settings: Committee, problem: Problem) -> None:
         return
     raise TrainingError(
         f"tune.sampler: every step sees all {len(first.train)} structures, so by "
-        f"{settings.vary} all members would be the same; lower tune.sampler.batch_size, give more "
+        f"{vary} all members would be the same; lower tune.sampler.batch_size, give more "
         "structures, set tune.sampler.vary to bootstraps, or let members start apart "
         "(tune.subspace.kind=lora with vary bootstraps or seeds)."
     )
-
-
-def _orders(settings: Committee, problem: Problem) -> list[list[int]]:
-    return [order(problem, settings.vary, i) for i in range(settings.members)]
-
-
-def _held(settings: Committee, problem: Problem, number: int) -> list[int]:
-    return held(problem, number) if settings.splits else []
 
 
 # ------------------------------------------------------------------ what a member learns from
@@ -110,6 +104,11 @@ def order(problem: Problem, vary: str, number: int) -> list[int]:
         drawn: list[int] = torch.randint(n, (n,), generator=generator).tolist()
         return drawn
     return torch.randperm(n, generator=generator).tolist() if vary == "shuffles" else list(range(n))
+
+
+def held_aside(n: int) -> int:
+    """How many of ``n`` structures a member of bootstrap-splits sets aside."""
+    return max(1, round(n / 9)) if n > 2 else 0
 
 
 def held(problem: Problem, number: int) -> list[int]:

@@ -2,18 +2,16 @@
 energy's gradient. Such a label is asked for once more before it is believed."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from tunesmith.core import Failure, Frame, Label, Prediction
+from tunesmith.loop.onthefly.course import Course
 from tunesmith.loop.onthefly.onthefly_prepare import convergence
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.posterior.tangent import Tangent
-
-if TYPE_CHECKING:
-    from tunesmith.loop.onthefly.onthefly_course import Loop
 
 #: Å that any atom may have moved since a label that this one is compared with
 _NEAR = 0.1
@@ -25,31 +23,31 @@ _FLOOR, _PER_ATOM, _FORCES = 5e-3, 1e-4, 0.02
 
 
 def believed(
-    loop: "Loop", atoms: Atoms, prediction: Prediction, label: Label, origin: str
+    course: Course, atoms: Atoms, prediction: Prediction, label: Label, origin: str
 ) -> Label | Failure:
     """The label, asked for once more where it is hardly right; a failure where it is not."""
-    if not (least := loop.config.loop.doubt):
+    if not (least := course.config.loop.doubt):
         return label
-    noise = convergence(loop.labels.identity)
-    chance = probability(loop.at.calibration, prediction, label)
-    gap = gradient_gap(loop.frames, atoms, label, loop.posterior, noise or 0.0)
+    noise = convergence(course.labels.identity)
+    chance = probability(course.at.calibration, prediction, label)
+    gap = gradient_gap(course.frames, atoms, label, course.posterior, noise or 0.0)
     if chance >= least and gap is None:
         return label
     off = 1e3 * (label.energy - float(prediction.mean.energy[0]))
     why = gap or f"{off:+.0f} meV from what was predicted, an error of probability {chance:.0e}"
-    key = loop.labels.key(atoms)
-    if not loop.labels.asked_again(key):
-        second = loop.labels.ask(atoms)
+    key = course.labels.key(atoms)
+    if not course.labels.asked_again(key):
+        second = course.labels.ask(atoms)
         if isinstance(second, Failure):
             wrong: str | None = f"a second call failed ({second.kind}: {second.reason})"
         else:
             wrong = differ(label, second, noise)
         if wrong is not None:
-            return loop.labels.reject(key, Failure("not-reproducible", f"{why}; {wrong}"))
-        loop.labels.confirm(key, why)
+            return course.labels.reject(key, Failure("not-reproducible", f"{why}; {wrong}"))
+        course.labels.confirm(key, why)
     if gap is not None:
-        return loop.labels.reject(key, Failure("inconsistent", gap))
-    loop.tools.screen.say(f"{origin}: {why}; asked once more, the reference says the same")
+        return course.labels.reject(key, Failure("inconsistent", gap))
+    course.tools.screen.say(f"{origin}: {why}; asked once more, the reference says the same")
     return label
 
 

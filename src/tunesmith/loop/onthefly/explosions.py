@@ -1,21 +1,18 @@
 """After an explosion: learn from the structure if it can be labelled, and go back to a good one."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tunesmith.core import Failure
 from tunesmith.errors import TunesmithError
 from tunesmith.explore.explosion import ExplosionError
-
-if TYPE_CHECKING:
-    from tunesmith.loop.onthefly.onthefly_course import Loop
+from tunesmith.loop.onthefly.course import Course
 
 
-def recover(loop: "Loop", explosion: ExplosionError) -> None:
+def recover(course: Course, explosion: ExplosionError) -> None:
     """Raises `TunesmithError` after ``loop.max_explosions`` in a row."""
-    at, settings = loop.at, loop.config.loop
+    at, settings = course.at, course.config.loop
     if at.explosions + 1 > settings.max_explosions:
         raise TunesmithError(
             f"walker {explosion.walker}: {explosion.reason}, and that was explosion "
@@ -24,42 +21,42 @@ def recover(loop: "Loop", explosion: ExplosionError) -> None:
         )
     learnt = "not labelled"
     if settings.max_labels is None or at.made < settings.max_labels:
-        learnt = _learn_from(loop, explosion)
-    at = loop.at
-    loop.at = replace(
+        learnt = _learn_from(course, explosion)
+    at = course.at
+    course.at = replace(
         at,
-        explorer=loop.explorer.restart(at.explorer, explosion.walker, at.good[0]),
+        explorer=course.explorer.restart(at.explorer, explosion.walker, at.good[0]),
         since_good=0,
         explosions=at.explosions + 1,
         exploded=at.exploded + 1,
     )
-    back = loop.explorer.time_of(loop.at.explorer.walkers[explosion.walker])
-    loop.tools.screen.say(
+    back = course.explorer.time_of(course.at.explorer.walkers[explosion.walker])
+    course.tools.screen.say(
         f"walker {explosion.walker}: {explosion.reason}; {learnt}; back to {back:.0f} fs with "
         "new velocities"
     )
-    loop.save()
+    course.save()
 
 
-def _learn_from(loop: "Loop", explosion: ExplosionError) -> str:
+def _learn_from(course: Course, explosion: ExplosionError) -> str:
     """What came of it, in words."""
     atoms, walker = explosion.atoms, explosion.walker
     if not np.isfinite(atoms.positions).all():
         return "no structure to label"
-    prediction = loop.posterior.predict([atoms], spread="all")
+    prediction = course.posterior.predict([atoms], spread="all")
     if not np.isfinite(prediction.mean.energy).all():
         return "no prediction to learn from"
-    acquire, at = loop.config.acquire, loop.at
-    limits = acquire.limits(loop.config.target, atoms, len(at.records))
+    acquire, at = course.config.acquire, course.at
+    limits = acquire.limits(course.config.target, atoms, len(at.records))
     decision = acquire.decide(limits, prediction, at.calibration)
     decision = replace(decision, label=True, reason=f"explosion: {explosion.reason}")
     origin = f"walker {walker}, explosion {at.exploded + 1}"
-    with loop.tools.interrupts.at_once():
-        outcome = loop.labels.get(
+    with course.tools.interrupts.at_once():
+        outcome = course.labels.get(
             atoms, origin=origin, extra={"why": decision.reason}, failures_count=True
         )
     if isinstance(outcome, Failure):
         return f"the reference cannot label it ({outcome.kind})"
     # what breaks the dynamics is far enough from what is known: it is not attacked
-    loop.learn(loop.asked(walker, atoms, outcome, limits, decision, origin), attacked=False)
+    course.learn(course.asked(walker, atoms, outcome, limits, decision, origin), attacked=False)
     return "labelled and learnt"
