@@ -11,12 +11,12 @@ HERE = Path(__file__).parent
 #: tests that start from organic-xs or another MACE. What they are about does not depend on the
 #: model package; that every backend can do it is in backends/, which runs wherever there is one
 WITH_MACE = (
-    *("check/*", "doctor/*", "loop/*", "net/*", "tune/*", "uncertainty/*"),
+    *("attack/test_adversary.py", "bench/*", "check/*", "commands/*", "config/test_config.py"),
+    *("doctor/*", "features/*", "loop/**/*", "net/*", "posterior/*", "recipes/*", "tune/*"),
     *("potentials/test_mace*", "potentials/test_organic_xs.py", "potentials/test_trust.py"),
-    *("potentials/test_contract_sees.py", "acquire/test_greedy_bmdal.py"),
-    *("calibrate/test_scores.py", "test_attack_command.py", "test_bench_*", "test_cli_models.py"),
-    *("test_config.py", "test_evaluate_command.py", "test_examples.py", "test_readme.py"),
-    *("test_select.py", "test_*_recipe.py"),
+    *("potentials/test_contract_sees.py", "acquire/test_greedy_bmdal.py", "test_kernels.py"),
+    *("calibrate/test_scores.py", "cli/test_cli_models.py", "test_examples.py", "test_readme.py"),
+    "report/test_principal_components.py",
 )
 
 

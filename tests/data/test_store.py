@@ -13,6 +13,7 @@ from ase.build import molecule
 from ase.constraints import FixAtoms
 from ase.db import connect
 
+import crowd as crowd_module
 from crowd import EMTReference, copper
 from tunesmith.core import Failure, Frame, Label
 from tunesmith.data import claims
@@ -21,7 +22,7 @@ from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore, label_frames
 from tunesmith.errors import DataError, RunFolderError
 
-CROWD = Path(__file__).with_name("crowd.py")
+CROWD = Path(crowd_module.__file__)
 IDENTITY = EMTReference().identity()
 
 

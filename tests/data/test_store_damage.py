@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase.db.sqlite import SQLite3Database
 
+import crowd
 from crowd import EMTReference, copper
 from tunesmith.core import Failure, Label
 from tunesmith.data import claims, databases
@@ -21,6 +22,8 @@ from tunesmith.data.formats import read_frames
 from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, RunFolderError
+
+HELPERS = str(Path(crowd.__file__).parent)
 
 
 def numbers(frames):
@@ -330,7 +333,7 @@ for i in range(12):
 
 
 def test_two_processes_compute_each_label_once(tmp_path):
-    args = [sys.executable, "-c", TWO, str(Path(__file__).parent), str(tmp_path / "labels.db")]
+    args = [sys.executable, "-c", TWO, HELPERS, str(tmp_path / "labels.db")]
     both = [subprocess.Popen(args, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [p.communicate(timeout=120)[0].split() for p in both]
     assert [p.returncode for p in both] == [0, 0]
@@ -343,7 +346,7 @@ def test_two_processes_compute_each_label_once(tmp_path):
 def test_what_a_killed_process_claimed_is_free(tmp_path):
     code = TWO.replace("time.sleep(0.05)", "time.sleep(100)")
     path = tmp_path / "labels.db"
-    args = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
+    args = [sys.executable, "-c", code, HELPERS, str(path)]
     with subprocess.Popen(args, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "call\n"
         process.kill()

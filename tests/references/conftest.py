@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import troublemakers
 from tunesmith.references import worker
 
 NAMES = "Spring Sleeper Leaver Segfault Raiser Importer Undefined Whereabouts Counted"
@@ -21,7 +22,7 @@ def plugins(tmp_path_factory):
     info.joinpath("entry_points.txt").write_text(
         "\n".join(["[tunesmith.ase_calculators]", *lines, ""])
     )
-    added = [str(info.parent), str(Path(__file__).parent)]
+    added = [str(info.parent), str(Path(troublemakers.__file__).parent)]
     sys.path[:0] = added
     worker.end_all()  # a worker has the path it was started with
     yield

@@ -16,13 +16,13 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.attack.adversary import Adversary, real_error
+from tunesmith.attack.attack_aim import aimed, said_of, within_reach
 from tunesmith.attack.search import Attacked, attack
 from tunesmith.calibrate.few_members import followed
 from tunesmith.config import RunConfig
 from tunesmith.core import BY_MEMBERS, Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
 from tunesmith.explore.cago import Filter
-from tunesmith.loop.attack_aim import aimed, said_of, within_reach
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Standing
 from tunesmith.loop.tools import Tools

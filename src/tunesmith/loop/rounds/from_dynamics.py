@@ -17,6 +17,7 @@ from tunesmith.attack.adversary import (
     member_forces,
     real_error,
 )
+from tunesmith.attack.attack_aim import aimed, said_of, within_reach
 from tunesmith.attack.scaled import projectors
 from tunesmith.attack.search import Attacked, attack
 from tunesmith.calibrate import scores
@@ -26,7 +27,6 @@ from tunesmith.core import Calibration, Label, derived_seed
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
-from tunesmith.loop.attack_aim import aimed, said_of, within_reach
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal

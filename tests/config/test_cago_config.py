@@ -8,12 +8,12 @@ from ase import Atoms
 from ase.build import molecule
 from ase.data import covalent_radii
 
+from tunesmith.attack.attack_aim import within_reach
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import CagoConfig, dump, load, load_run, template
 from tunesmith.errors import ConfigError
 from tunesmith.explore.cago import Cago, Filter
-from tunesmith.loop.attack_aim import within_reach
 from tunesmith.loop.rounds.round_in_words import told
 
 GIVEN = (

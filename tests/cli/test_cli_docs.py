@@ -10,7 +10,7 @@ import typer
 from tunesmith import terminal
 from tunesmith.cli import app
 
-DOCS = Path(__file__).parents[1] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 GROUP: Any = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = GROUP.commands
 LINES, COLUMNS = 40, 80

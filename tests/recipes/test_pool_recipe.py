@@ -15,7 +15,7 @@ from tunesmith.data.checks import require_labels
 from tunesmith.data.formats import read_frames
 from tunesmith.loop.rounds.rounds_prepare import refuse_overlap
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "pool.yaml"
 NAMES = ("HCN", "formaldehyde", "formamide", "acetaldehyde")
 

@@ -13,7 +13,7 @@ from tunesmith.config import CagoConfig, load_run
 from tunesmith.data.formats import read_frames
 from tunesmith.references.tblite import TBLite
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "water.yaml"
 START = ROOT / "examples" / "data" / "water-8.xyz"
 

@@ -9,7 +9,7 @@ from shlex import split
 import pytest
 
 HEAVY = ("torch", "mace", "sevenn", "chgnet", "matplotlib", "pandas", "sklearn")
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 #: command → exit code
 CHEAP = {
     "--help": 0,

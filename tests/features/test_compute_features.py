@@ -24,7 +24,6 @@ from tunesmith.features.compute_features import (
     stream,
 )
 from tunesmith.features.ntk import projection
-from tunesmith.features.representation import Model
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials.mace.mace_potential import MACEPotential
 from tunesmith.settings import build
@@ -452,4 +451,4 @@ def test_a_generator_is_not_read_ahead(model: Ensemble, frames: list[Atoms]) -> 
 
 
 def test_the_model_of_one_member_is_that_member(model: Ensemble) -> None:
-    assert Model.of(model).weights is model.weights[0]
+    assert model.network().weights is model.weights[0]
