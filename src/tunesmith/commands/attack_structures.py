@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from tunesmith.attack.adversary import PerStructure, attackers, member_forces, real_error
-from tunesmith.attack.search import Attacked, attack
-from tunesmith.calibrate.few_members import followed
+from tunesmith.attack.adversary import real_error
+from tunesmith.attack.search import Attacked
+from tunesmith.attack.strike import strike
 from tunesmith.commands.attackers import drawn_members, law_of, opened
 from tunesmith.config import AttackConfig
 from tunesmith.core import Calibration, Failure, Frame
@@ -88,25 +88,20 @@ def run(job: Job, bar: Progress) -> dict[str, Any]:
     for note in job.notes:
         bar.console.print(note, markup=False)
     settings = job.config.attack
-    law = followed(job.law, len(job.posterior))
-    structures = [frame.atoms for frame in job.frames]
-    task = bar.add_task("attack", total=len(structures))
-    forces = member_forces(job.posterior, structures)
-    drawn = attackers(forces, law, settings.error, [job.attackers] * len(structures))
-    adversaries = PerStructure(job.posterior, settings.objective(law), drawn, settings.batch)
-    found = attack(
-        structures,
+    task = bar.add_task("attack", total=len(job.frames))
+    struck = strike(
+        job.posterior,
+        [frame.atoms for frame in job.frames],
         settings,
-        adversaries.evaluate,
-        lambda number, one: bar.advance(task),
+        job.law,
+        [job.attackers] * len(job.frames),
+        ended=lambda number, one: bar.advance(task),
     )
+    found = list(zip(job.frames, struck.results, struck.members, strict=True))
     rows = [
-        _row(frame, one, settings.error) | {"members": members}
-        for frame, one, members in zip(job.frames, found, adversaries.members, strict=True)
+        _row(frame, one, settings.error) | {"members": members} for frame, one, members in found
     ]
-    frames = [
-        _marked(frame, one, row) for frame, one, row in zip(job.frames, found, rows, strict=True)
-    ]
+    frames = [_marked(frame, one, row) for (frame, one, _), row in zip(found, rows, strict=True)]
     if job.store is not None:
         frames = _labelled(job, job.store, frames, rows, bar)
     if frames:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tunesmith.attack.adversary import Adversary, real_error
+from tunesmith.attack.adversary import real_error
 from tunesmith.attack.attack_aim import aimed, said_of, within_reach
-from tunesmith.attack.search import Attacked, attack
-from tunesmith.calibrate.few_members import followed
+from tunesmith.attack.search import Attacked
+from tunesmith.attack.strike import strike
 from tunesmith.config import RunConfig
 from tunesmith.core import BY_MEMBERS, Calibration, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
@@ -74,9 +74,7 @@ def beside(
     try:
         with tools.watch.part("attack"), tools.interrupts.at_once():
             settings.space(start)  # in a sentence without the structure's number
-            objective = settings.objective(followed(law, len(posterior)))
-            adversary = Adversary(posterior, objective)
-            [found] = attack([start], settings, adversary.evaluate)
+            [found] = strike(posterior, [start], settings, law).results
     except DataError as error:
         return Beside(replace(about, why=str(error).removeprefix("structure 0: ")))
     about = _with(about, found)

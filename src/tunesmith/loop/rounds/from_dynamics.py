@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from tunesmith.attack.adversary import (
-    PerStructure,
-    attackers,
-    expected_error,
-    member_forces,
-    real_error,
-)
+from tunesmith.attack.adversary import expected_error, member_forces, real_error
 from tunesmith.attack.attack_aim import aimed, said_of, within_reach
 from tunesmith.attack.scaled import projectors
-from tunesmith.attack.search import Attacked, attack
+from tunesmith.attack.search import Attacked
+from tunesmith.attack.strike import strike
 from tunesmith.calibrate import scores
 from tunesmith.calibrate.few_members import followed
 from tunesmith.config import CagoConfig
@@ -201,12 +196,6 @@ class FromDynamics:
         new = not self.explore.from_training(known.number)
         kept = {i for i, error in enumerate(expected) if new and aim < min(wanted, error)}
         moved = [i for i in range(len(able)) if i not in kept]
-        drawn = attackers(
-            [forces[i] for i in moved], law_followed, aim, [self._drawn(known, i) for i in moved]
-        )
-        adversaries = PerStructure(
-            posterior, settings.objective(law_followed), drawn, settings.batch
-        )
         done = 0
 
         def ended(_: int, __: Attacked) -> None:
@@ -214,12 +203,20 @@ class FromDynamics:
             done += 1
             self.tools.screen.busy(f"round {known.number}: attack {done} of {len(moved)}")
 
-        results = attack([able[i].atoms for i in moved], settings, adversaries.evaluate, ended)
+        struck = strike(
+            posterior,
+            [able[i].atoms for i in moved],
+            settings,
+            law,
+            [self._drawn(known, i) for i in moved],
+            forces=[forces[i] for i in moved],
+            ended=ended,
+        )
         made = list(able)  # attacked or not, in their order
-        for i, result, several in zip(moved, results, adversaries.members, strict=True):
+        for i, result, several in zip(moved, struck.results, struck.members, strict=True):
             said = result.facts() | {"members": several}
             made[i] = _Seen(result.atoms, f"{able[i].origin}, attacked", found=said)
-        stopped = Counter(result.reason for result in results)
+        stopped = Counter(result.reason for result in struck.results)
         return made, {
             "frames": len(frames),
             "attacked": len(moved),
@@ -227,7 +224,7 @@ class FromDynamics:
             "too_close_to_attack": len(frames) - len(able),
             "on_target": stopped["on target"],
             "stopped": dict(stopped),
-            "by_all": sum(several == len(posterior) for several in adversaries.members),
+            "by_all": sum(several == len(posterior) for several in struck.members),
             "calibration": said_of(law, wanted),
             "plain": plain,
             "wanted": wanted,
