@@ -111,16 +111,16 @@ KEYS = (
 
 def watch(split: Split) -> None:
     """Book the parts of a run that the choices differ in; the rest is ``other``."""
-    from tunesmith.loop import run
     from tunesmith.loop.onthefly import learning, onthefly_outputs
-    from tunesmith.loop.onthefly.onthefly_course import Loop
+    from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
+    from tunesmith.loop.onthefly.onthefly_recipe import OnTheFly
     from tunesmith.references.tblite import TBLite
     from tunesmith.tune.chains import SGHMC
 
-    split.watch(run, "opened", "start")
+    split.watch(OnTheFly, "open", "start")
     split.watch(onthefly_outputs, "write", "results")
-    split.watch(Loop, "advance", "md")
-    split.watch(Loop, "_posterior", "kernel")
+    split.watch(OnTheFlyCourse, "advance", "md")
+    split.watch(OnTheFlyCourse, "_posterior", "kernel")
     split.watch(learning, "thinned", "thinning")
     split.watch(TBLite, "label", "reference")
     split.watch(SGHMC, "update", lambda *_, number, **__: "update" if number else "first update")
@@ -155,17 +155,17 @@ def judged(config: Any, out: Path, files: list[Path]) -> dict[str, Any]:
     from rich.console import Console
 
     from tunesmith.data.formats import read_frames
-    from tunesmith.loop import run
     from tunesmith.loop.interrupts import Interrupts
-    from tunesmith.loop.onthefly.onthefly_prepare import prepare as read
+    from tunesmith.loop.onthefly.onthefly_recipe import OnTheFly
     from tunesmith.loop.screen import Screen
     from tunesmith.loop.stopwatch import Stopwatch
     from tunesmith.loop.tools import Tools
 
-    ready = read(config, lambda _: None)
+    recipe = OnTheFly()
+    ready = recipe.prepare(config, lambda _: None)
     screen = Screen(Console(stderr=True, quiet=True))
     with Interrupts() as interrupts:
-        loop = run.opened(ready, out, Tools(Stopwatch(), interrupts, screen))
+        loop = recipe.open(ready, out, Tools(Stopwatch(), interrupts, screen))
     loop.trajectory.close()
     labelled = [(f.atoms, f.label) for file in files for f in read_frames(file)[0]]
     law = loop.at.calibration["energy"]

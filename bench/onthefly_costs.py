@@ -34,7 +34,7 @@ def loop(time: str, every: str) -> dict[str, Any]:
     from tunesmith.data.store import LabelStore
     from tunesmith.explore.md import MD
     from tunesmith.loop import run
-    from tunesmith.loop.onthefly.onthefly_course import Loop
+    from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
     from tunesmith.posterior.ensemble import Ensemble
     from tunesmith.references.tblite import TBLite
 
@@ -51,12 +51,12 @@ def loop(time: str, every: str) -> dict[str, Any]:
         def inside(part: str, otherwise: str = "start") -> Any:
             return lambda *_, **__: part if split.within("loop") else otherwise
 
-        split.watch(Loop, "run", "loop")
-        split.watch(Loop, "answer", "loop")
+        split.watch(OnTheFlyCourse, "run", "loop")
+        split.watch(OnTheFlyCourse, "answer", "loop")
         split.watch(MD, "step", "integrator")
         split.watch(Ensemble, "predict", inside("model"))
-        split.watch(Loop, "_write", "store")
-        split.watch(Loop, "save", inside("checkpoint", "first checkpoint"))
+        split.watch(OnTheFlyCourse, "_write", "store")
+        split.watch(OnTheFlyCourse, "save", inside("checkpoint", "first checkpoint"))
         split.watch(LabelStore, "label", "label store")
         split.watch(TBLite, "label", "reference")
         summary = run.run(config, Path(folder) / "run")

@@ -132,6 +132,23 @@ CALIBRATIONS = Registry(
         "power-law": "tunesmith.calibrate.powerlaw:PowerLaw",
     },
 )
+#: explore.kind → what a run of it is told, and who runs it (`tunesmith.loop.recipe`)
+RUNS = Registry(
+    "run",
+    {
+        "md": "tunesmith.config.onthefly_config:RunConfig",
+        "pool": "tunesmith.config.pool_config:PoolConfig",
+        "cago": "tunesmith.config.cago_config:CagoConfig",
+    },
+)
+RECIPES = Registry(
+    "recipe",
+    {
+        "md": "tunesmith.loop.onthefly.onthefly_recipe:OnTheFly",
+        "pool": "tunesmith.loop.rounds.rounds_recipes:PoolRounds",
+        "cago": "tunesmith.loop.rounds.rounds_recipes:CagoRounds",
+    },
+)
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
 _FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}

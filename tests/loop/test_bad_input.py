@@ -13,9 +13,9 @@ from tunesmith.cli import app
 from tunesmith.config import RunConfig, template
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
-from tunesmith.loop.onthefly.onthefly_estimate import LABELS, estimate, whole_update
+from tunesmith.loop.onthefly.onthefly_estimate import LABELS, whole_update
 from tunesmith.loop.onthefly.onthefly_prepare import prepare
-from tunesmith.loop.run import run
+from tunesmith.loop.run import estimate, run
 
 REFUSED = [
     (

@@ -41,19 +41,19 @@ def run(
     folder = out or Path("runs") / config_file.stem
     naming.require_files(set(naming.files_of(settings)))
     from tunesmith.loop import run
-    from tunesmith.loop.onthefly import onthefly_estimate
 
+    recipe = run.recipe_of(settings)
     with terminal.only_results():
         if dry_run:
-            cost = onthefly_estimate.estimate(settings, folder, terminal.notes())
+            cost = run.estimate(settings, folder, terminal.notes())
         else:
             summary = run.run(settings, folder, terminal.notes())
     if dry_run:
         after = "the same without --dry-run"
-        terminal.give(cost, json, lambda screen: onthefly_estimate.show(cost, screen), after)
+        terminal.give(cost, json, lambda screen: recipe.show_cost(cost, screen), after)
         return
     files = getattr(settings.explore, "start", None)  # of a pool it is a number
     start = files[0] if isinstance(files, tuple) else "START.xyz"
     after = f"tunesmith check {quote(str(folder))} {quote(start)}  # is it stable in dynamics?"
-    terminal.give(summary, json, lambda screen: run.show(summary, screen), after)
+    terminal.give(summary, json, lambda screen: recipe.show(summary, screen), after)
     raise typer.Exit(0 if summary["as_asked"] else 1)

@@ -15,7 +15,7 @@ from tunesmith.config.onthefly_config import (
     RunConfig,
 )
 from tunesmith.config.pool_config import PoolConfig, PoolDataSettings, RoundSettings
-from tunesmith.config.reading import RUNS, TEMPLATES, dump, load, load_run, template
+from tunesmith.config.reading import TEMPLATES, dump, load, load_run, template
 from tunesmith.config.sections import (
     DataSettings,
     E0Settings,
@@ -26,7 +26,6 @@ from tunesmith.config.sections import (
 from tunesmith.config.tune_config import LabelConfig, TuneConfig
 
 __all__ = [
-    "RUNS",
     "TEMPLATES",
     "AttackConfig",
     "CagoConfig",

@@ -13,11 +13,8 @@ from tunesmith.config.pool_config import PoolConfig
 from tunesmith.config.tune_config import LabelConfig, TuneConfig
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
-from tunesmith.registry import SECTIONS, nearest
+from tunesmith.registry import RUNS, SECTIONS, nearest
 from tunesmith.settings import build, merged, plain
-
-#: kind of explorer → what `tunesmith run` needs to know; `RunConfig` for all others
-RUNS: dict[str, type[Settings]] = {"pool": PoolConfig, "cago": CagoConfig}
 
 #: name of a template → its class, and a start for what has no default
 TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
@@ -71,14 +68,15 @@ def load(
 
 
 def load_run(path: str | Path | None, overrides: Sequence[str] = ()) -> Any:
-    """What `tunesmith run` is given: a `RunConfig`, or what `RUNS` has for ``explore.kind``.
+    """What `tunesmith run` is given, of the class that `RUNS` has for ``explore.kind``.
 
     As `load` otherwise.
     """
     raw = yamltext.read(path) if path is not None else {}
     changed = merged(RunConfig, raw, overrides, {})
     kind = settings.section(changed.get("explore"), "explore").get("kind")
-    return load(RUNS.get(str(kind), RunConfig), path, overrides)
+    # what is none is refused where the section is built, with its path
+    return load(RUNS.get(kind) if kind in RUNS.names() else RunConfig, path, overrides)
 
 
 def dump(config: Settings) -> str:
@@ -100,7 +98,7 @@ def template(name: str, overrides: Sequence[str] = (), *, short: bool = False) -
     raw = cls.filled(least)
     with contextlib.suppress(settings.NotGivenError):
         build(cls, raw)  # whatever else is wrong is said
-    file = "FILE" if cls in (RunConfig, *RUNS.values()) else "--config FILE"
+    file = "FILE" if "explore" in cls.model_fields else "--config FILE"
     command = "run" if file == "FILE" else name
     if short:
         full = f"all settings: tunesmith template {name}"

@@ -135,3 +135,7 @@ def duration(seconds: float) -> str:
             digits = 1 if unit != "min" and seconds < 10 * size else 0
             return f"{seconds / size:.{digits}f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def duration_or_ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms" if seconds < 1 else duration(seconds)

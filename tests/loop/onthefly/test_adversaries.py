@@ -28,11 +28,11 @@ from tunesmith.errors import ConfigError, DataError
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly import adversaries, onthefly_checkpoint
-from tunesmith.loop.onthefly.onthefly_estimate import LABELS, estimate
+from tunesmith.loop.onthefly.onthefly_estimate import LABELS
 from tunesmith.loop.onthefly.onthefly_outputs import show
 from tunesmith.loop.onthefly.onthefly_prepare import prepare
 from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Record, Standing
-from tunesmith.loop.run import run
+from tunesmith.loop.run import estimate, run
 from tunesmith.loop.screen import Screen
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools

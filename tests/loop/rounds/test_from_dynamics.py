@@ -31,7 +31,8 @@ from tunesmith.explore.cago import Cago
 from tunesmith.loop.rounds.calibration_split import set_apart
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.prepare_cago import prepare
-from tunesmith.loop.run import run, show
+from tunesmith.loop.rounds.rounds_recipes import CagoRounds
+from tunesmith.loop.run import run
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
 from tunesmith.references.engine import Engine
@@ -177,7 +178,7 @@ def test_where_error_bars_hold_is_drawn(
     monkeypatch.setattr(spreads, "GROUP_POINTS", 2)
     summary = run(config(named, "explore.rounds=0", "explore.rattled=6"), tmp_path / "run")
     assert (tmp_path / "run" / "calibration.png").stat().st_size > 5000
-    show(summary, screen := Console(file=io.StringIO(), width=200))
+    CagoRounds().show(summary, screen := Console(file=io.StringIO(), width=200))
     assert "/run/calibration.png" in screen.file.getvalue()
 
 

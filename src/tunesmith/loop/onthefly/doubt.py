@@ -8,8 +8,8 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.core import Failure, Frame, Label, Prediction
-from tunesmith.loop.onthefly.course import Course
 from tunesmith.loop.onthefly.onthefly_prepare import convergence
+from tunesmith.loop.onthefly.running import Running
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.posterior.tangent import Tangent
 
@@ -23,7 +23,7 @@ _FLOOR, _PER_ATOM, _FORCES = 5e-3, 1e-4, 0.02
 
 
 def believed(
-    course: Course, atoms: Atoms, prediction: Prediction, label: Label, origin: str
+    course: Running, atoms: Atoms, prediction: Prediction, label: Label, origin: str
 ) -> Label | Failure:
     """The label, asked for once more where it is hardly right; a failure where it is not."""
     if not (least := course.config.loop.doubt):

@@ -7,10 +7,10 @@ import numpy as np
 from tunesmith.core import Failure
 from tunesmith.errors import TunesmithError
 from tunesmith.explore.explosion import ExplosionError
-from tunesmith.loop.onthefly.course import Course
+from tunesmith.loop.onthefly.running import Running
 
 
-def recover(course: Course, explosion: ExplosionError) -> None:
+def recover(course: Running, explosion: ExplosionError) -> None:
     """Raises `TunesmithError` after ``loop.max_explosions`` in a row."""
     at, settings = course.at, course.config.loop
     if at.explosions + 1 > settings.max_explosions:
@@ -38,7 +38,7 @@ def recover(course: Course, explosion: ExplosionError) -> None:
     course.save()
 
 
-def _learn_from(course: Course, explosion: ExplosionError) -> str:
+def _learn_from(course: Running, explosion: ExplosionError) -> str:
     """What came of it, in words."""
     atoms, walker = explosion.atoms, explosion.walker
     if not np.isfinite(atoms.positions).all():

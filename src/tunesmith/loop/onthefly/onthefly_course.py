@@ -8,7 +8,8 @@ when a checkpoint was made. That is why a run that was killed goes on to the sam
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from ase import Atoms
 
 from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits, needs_forces_spread
-from tunesmith.config import RunConfig
 from tunesmith.core import Failure, Frame, Label, Prediction
 from tunesmith.errors import LabellingError, MissingDependencyError
 from tunesmith.explore.explosion import ExplosionError
@@ -25,27 +25,20 @@ from tunesmith.explore.state import Answer
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.onthefly import adversaries, doubt, explosions, onthefly_checkpoint
 from tunesmith.loop.onthefly.learning import Asked, noted, updated
+from tunesmith.loop.onthefly.onthefly_prepare import Prepared
 from tunesmith.loop.onthefly.onthefly_standing import Standing
 from tunesmith.loop.onthefly.trajectory_file import Trajectory
+from tunesmith.loop.recipe import End
 from tunesmith.loop.tools import Tools
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.posterior.tangent import Tangent, residuals
-from tunesmith.tune.problem import Problem
 from tunesmith.words import counted
 
 #: steps of each walker between states that one may go back to after an explosion
 GOOD_EVERY = 200
 
 
-@dataclass(frozen=True)
-class End:
-    """Why a run is over, in words; well: as it was asked for."""
-
-    reason: str
-    well: bool = True
-
-
-class Loop:
+class OnTheFlyCourse:
     """One run from where it stands to its end.
 
     frames: labelled, all that ``at.members`` have learnt from, in order. foundation: the untuned
@@ -54,16 +47,16 @@ class Loop:
 
     def __init__(
         self,
-        config: RunConfig,
-        problem: Problem,
+        ready: Prepared,
         labels: Labels,
         frames: list[Frame],
         at: Standing,
         out: Path,
         tools: Tools,
     ) -> None:
-        self.config, self.problem, self.labels, self.out = config, problem, labels, out
-        self.at, self.frames, self.tools = at, list(frames), tools
+        config, problem = ready.config, ready.problem
+        self.ready, self.config, self.problem, self.labels = ready, config, problem, labels
+        self.at, self.frames, self.out, self.tools = at, list(frames), out, tools
         self.explorer = config.explore
         self.judges_forces = needs_forces_spread(config.target, config.acquire)
         potential = problem.potential
@@ -80,12 +73,12 @@ class Loop:
 
     # ------------------------------------------------------------------------- the course
 
-    def run(self) -> End:
+    def run(self) -> None:
         """Go on until there is a reason to end; saved by then, also when interrupted."""
         every = units.parse(self.config.loop.checkpoint_every, "wall time").value
         self.tools.screen.begin(self.at)
         try:
-            while (end := self.end()) is None:
+            while self.end() is None:
                 self.advance()
                 due = time.monotonic() - self._saved > every
                 if due or len(self.at.keys) > self._learnt or self.tools.interrupts.came:
@@ -94,7 +87,6 @@ class Loop:
                     self.tools.screen.say("saved; the same command goes on from here")
                     self.tools.interrupts.leave()
             self.save()
-            return end
         finally:
             self.trajectory.close()
 
@@ -116,6 +108,10 @@ class Loop:
         if rare is not None and at.clock - at.labelled_at >= rare * (1 - 1e-9):
             return End(f"no label for {loop.rare} (loop.rare)")
         return None
+
+    def is_of(self, summary: Mapping[str, Any]) -> bool:
+        """Whether a summary was written after just these steps and updates."""
+        return (summary.get("steps"), summary.get("updates")) == (self.at.steps, self.at.updates)
 
     def advance(self) -> None:
         """One step of the walker whose turn it is; or back to a good state after an explosion."""

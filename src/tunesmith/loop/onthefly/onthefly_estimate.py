@@ -9,21 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from tunesmith.attack.adversary import COST
-from tunesmith.config import CagoConfig, PoolConfig, RunConfig
-from tunesmith.engines.processes import executor
 from tunesmith.explore.state import Answer
-from tunesmith.loop import rounds
-from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly import adversaries, begin, onthefly_checkpoint
 from tunesmith.loop.onthefly.onthefly_prepare import Prepared
 from tunesmith.loop.onthefly.onthefly_standing import Standing
-from tunesmith.loop.run import may_change, prepared
-from tunesmith.loop.screen import Screen, duration
-from tunesmith.loop.stopwatch import Stopwatch
+from tunesmith.loop.screen import duration, duration_or_ms
 from tunesmith.loop.tools import Tools
 from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.run_folder import stamp
 
 #: MD steps timed; steps of each chain timed at most, and how many seconds they may take
 _STEPS, _CHAIN, _BUDGET = 20, 120, 60.0
@@ -32,31 +25,12 @@ _LEAST = 10  # steps of a chain that its schedule makes sense for
 LABELS = (20, 50, 100)
 
 
-def estimate(
-    config: RunConfig | PoolConfig | CagoConfig, out: Path, console: Console
-) -> dict[str, Any]:
-    """Check a run as a real one would, label its start, and time its parts; seconds.
+def estimate(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    """Label the start, and time a step, a label and a part of an update.
 
-    The label is kept in the run's store, where the run will find it; of rounds none is made. With
-    attacks every label that is asked for costs one attack and one label more.
-    Raises what a run would.
+    The label is kept in the run's store, where the run will find it. With attacks every label that
+    is asked for costs one attack and one label more.
     """
-    known = stamp.stored(out, config, may_change(config))
-    ready = prepared(config, console.print)
-    if known is not None:
-        stamp.require_same(out, known["identity"], ready.identity)
-    if isinstance(config, PoolConfig | CagoConfig):
-        return rounds.estimate(ready)
-    screen = Screen(console)
-    settings = config.execute
-    try:
-        with Interrupts() as interrupts, executor(settings.processes, settings.threads) as pool:
-            return _timed(ready, out, Tools(Stopwatch(), interrupts, screen, pool))
-    finally:
-        screen.close()
-
-
-def _timed(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     config = ready.config
     labels = Labels(out, config.reference, tools.watch, onthefly_checkpoint.state(out))
     keys = begin.first_labels(ready, labels, tools)
@@ -145,9 +119,6 @@ def whole_update(
 
 def show(cost: dict[str, Any], screen: Console) -> None:
     """For people."""
-    if "labels_asked" in cost:
-        _show_rounds(cost, screen)
-        return
     label = cost["label_s"]
     said = duration_or_ms(label) if label is not None else "not measured (none was needed)"
     screen.print(f"one MD step {duration_or_ms(cost['step_s'])}, in all {duration(cost['md_s'])}")
@@ -160,27 +131,3 @@ def show(cost: dict[str, Any], screen: Console) -> None:
     for n, total in cost["total_s"].items():
         screen.print(f"with {n} labels{asked} the run takes about {duration(total)}")
     screen.print(f"labels made by now are kept in {cost['labels_kept_in']}", markup=False)
-
-
-def _show_rounds(cost: dict[str, Any], screen: Console) -> None:
-    if (there := cost.get("candidates")) is not None:
-        screen.print(f"{there} candidates, {cost['labels_asked']} labels asked for")
-    else:
-        screen.print(f"at most {cost['labels_asked']} labels asked for")
-    parts = {
-        "choosing once": cost["choose_s"],
-        "dynamics of the last round": cost.get("md_s"),
-        "attacks of the last round, at most": cost.get("attack_s"),
-        "measuring once": cost["measure_s"],
-        "the last fit": cost["update_s"],
-        "all rounds, labels left out,": cost["total_without_labels_s"],
-    }
-    for what, seconds in parts.items():
-        if seconds is None and what not in ("choosing once", "the last fit"):
-            continue
-        said = "not measured" if seconds is None else f"about {duration_or_ms(seconds)}"
-        screen.print(f"{what} {said}")
-
-
-def duration_or_ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.1f} ms" if seconds < 1 else duration(seconds)

@@ -15,7 +15,7 @@ from rich.console import Console
 from tunesmith import files
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.onthefly import adversaries
-from tunesmith.loop.onthefly.onthefly_course import End, Loop
+from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
 from tunesmith.loop.onthefly.onthefly_prepare import Prepared
 from tunesmith.loop.onthefly.records import statistics
 from tunesmith.posterior import members_file
@@ -26,19 +26,19 @@ from tunesmith.report import calibration_plot, onthefly_plot
 _JUDGES = 20
 
 
-def write(ready: Prepared, loop: Loop, end: End) -> dict[str, Any]:
+def write(course: OnTheFlyCourse) -> dict[str, Any]:
     """Write everything into the run's folder; returns the summary."""
-    at, out = loop.at, loop.out
+    ready, at, out = course.ready, course.at, course.out
     # a law learnt from other error bars says nothing of the members'
     of_members = ready.config.acquire.spread == "members"
     members = replace(at.members, calibration=at.calibration if of_members else {})
     members_file.save(members, out)
-    write_frames(out / "labels.extxyz", loop.frames)
-    judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in loop.frames]
+    write_frames(out / "labels.extxyz", course.frames)
+    judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in course.frames]
     anchor, replay = ready.config.tune.anchor, ready.problem.replay
     kept = replay.e0s if replay and anchor.keep_head else None
     chosen = export(out, ready.potential, members, judges, kept)
-    summary = _summary(ready, loop, end, chosen)
+    summary = _summary(course, chosen)
     onthefly_plot.picture(at.records, out / "onthefly.png", simulated=at.clock, target=_k(ready))
     calibration_plot.reliability_curves(at.calibration, out / calibration_plot.NAME)
     files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
@@ -67,9 +67,10 @@ def _k(ready: Prepared) -> float | None:
     return max((k for k in found if k is not None), default=None)
 
 
-def _summary(ready: Prepared, loop: Loop, end: End, chosen: str) -> dict[str, Any]:
-    at, config = loop.at, ready.config
-    seconds = loop.tools.watch.read()
+def _summary(course: OnTheFlyCourse, chosen: str) -> dict[str, Any]:
+    ready, at, end = course.ready, course.at, course.end()
+    assert end is not None
+    config, seconds = ready.config, course.tools.watch.read()
     parts = ["reference", "update", "md", "store", "checkpoint", "other"]
     if adversaries.on(config):
         parts.insert(2, "attack")
@@ -84,14 +85,14 @@ def _summary(ready: Prepared, loop: Loop, end: End, chosen: str) -> dict[str, An
         "threshold_eV": _k(ready),
         **statistics(at.records, config.target.probability),
         "attacks": [asdict(record) for record in at.attacks],
-        "reference_calls": loop.labels.calls(),
+        "reference_calls": course.labels.calls(),
         "failed_calls": at.failed,
         "explosions": at.exploded,
         "updates": at.updates,
         "members": len(at.members),
         "calibration_energy": float(at.calibration["energy"].std(1.0)),
         "e0": {"method": at.members.e0s.method, "reason": at.members.e0s.reason},
-        "final_model": str(loop.out / "final.model"),
+        "final_model": str(course.out / "final.model"),
         "final_model_is": chosen,
         "wall_time_s": {name: round(seconds.get(name, 0.0), 2) for name in parts},
         "seed": config.seed,

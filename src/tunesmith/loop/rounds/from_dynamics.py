@@ -47,8 +47,7 @@ class FromDynamics:
     """A `Proposer`. out: the run's folder, where a proposal is kept until its round is done."""
 
     def __init__(self, ready: Prepared, out: Path, tools: Tools) -> None:
-        config = ready.config
-        assert isinstance(config, CagoConfig)
+        config: CagoConfig = ready.config
         self.ready, self.out, self.tools = ready, out, tools
         self.explore, self.acquire = config.explore, config.acquire
         self.target = float(config.target.forces_of(Atoms("H"))[0])

@@ -5,8 +5,10 @@ when it was interrupted. That is why a run that was killed goes on to the same r
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 
@@ -16,6 +18,7 @@ from tunesmith.core import E0s, Failure, Label, Members
 from tunesmith.engines.processes import unbroken
 from tunesmith.errors import MissingDependencyError
 from tunesmith.loop.labels import Labels
+from tunesmith.loop.recipe import End
 from tunesmith.loop.rounds import rounds_standing
 from tunesmith.loop.rounds.calibration_split import set_apart
 from tunesmith.loop.rounds.measure import Measured, measure
@@ -29,7 +32,7 @@ from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.words import counted
 
 
-class Course:
+class RoundsCourse:
     """Rounds from where they stand to their end. frames: labelled, all learnt from, in order."""
 
     def __init__(
@@ -82,6 +85,16 @@ class Course:
                 self._begin()
             while not self.explorer.finished(self.at.explorer):
                 self._round()
+
+    def end(self) -> End | None:
+        """All rounds that are asked for are done; None while they are not."""
+        if not self.at.rounds or not self.explorer.finished(self.at.explorer):
+            return None
+        return End(f"all {self.at.rounds[-1].round} rounds are done")
+
+    def is_of(self, summary: Mapping[str, Any]) -> bool:
+        """Whether a summary was written after just these rounds."""
+        return len(summary.get("rounds", ())) == len(self.at.rounds)
 
     def _begin(self) -> None:
         """Round 0: what there is to start from."""

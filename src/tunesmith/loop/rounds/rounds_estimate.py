@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from rich.console import Console
 
 from tunesmith.attack.adversary import COST
 from tunesmith.core import E0s, Frame, Label
@@ -13,6 +14,7 @@ from tunesmith.errors import ModelError
 from tunesmith.loop.rounds.choosing import Choice
 from tunesmith.loop.rounds.measure import measure
 from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.screen import duration_or_ms
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.by_size import BySize
 from tunesmith.tune.committee import Committee
@@ -21,15 +23,12 @@ from tunesmith.tune.committee import Committee
 _SOME, _CALLS = 16, 3
 
 
-def estimate(ready: Prepared) -> dict[str, Any]:
+def of_pool(ready: Prepared) -> dict[str, Any]:
     """Seconds of a round's parts and of the whole, labels left out; asks for no label.
 
     choose_s: among all candidates; None where members that do not exist yet would choose. update_s:
-    the last fit; None of samplers whose length is not a number of epochs. Of rounds that make their
-    own structures: md_s and attack_s of the last round, the latter at most.
+    the last fit; None of samplers whose length is not a number of epochs.
     """
-    if ready.starts:
-        return _of_dynamics(ready)
     config = ready.config
     rounds, batch, start = config.explore.rounds, config.acquire.batch, config.explore.start
     first = len(ready.initial) + start
@@ -50,8 +49,11 @@ def estimate(ready: Prepared) -> dict[str, Any]:
     }
 
 
-def _of_dynamics(ready: Prepared) -> dict[str, Any]:
-    """Timed with the untuned model: members cost as much each, and rounds end where it explodes."""
+def of_dynamics(ready: Prepared) -> dict[str, Any]:
+    """As `of_pool`; md_s and attack_s: of the last round, the latter at most.
+
+    Timed with the untuned model: members cost as much each, and rounds end where it explodes.
+    """
     config, starts = ready.config, ready.starts
     explore, acquire, members = config.explore, config.acquire, config.tune.sampler.members
     md = explore.dynamics(explore.rounds)
@@ -137,3 +139,24 @@ def _structures(sampler: AdamW | BySize, n: int) -> int:
     if not n:
         return 0
     return n * sampler.epochs_for(n)
+
+
+def show(cost: dict[str, Any], screen: Console) -> None:
+    """For people."""
+    if (there := cost.get("candidates")) is not None:
+        screen.print(f"{there} candidates, {cost['labels_asked']} labels asked for")
+    else:
+        screen.print(f"at most {cost['labels_asked']} labels asked for")
+    parts = {
+        "choosing once": cost["choose_s"],
+        "dynamics of the last round": cost.get("md_s"),
+        "attacks of the last round, at most": cost.get("attack_s"),
+        "measuring once": cost["measure_s"],
+        "the last fit": cost["update_s"],
+        "all rounds, labels left out,": cost["total_without_labels_s"],
+    }
+    for what, seconds in parts.items():
+        if seconds is None and what not in ("choosing once", "the last fit"):
+            continue
+        said = "not measured" if seconds is None else f"about {duration_or_ms(seconds)}"
+        screen.print(f"{what} {said}")

@@ -12,11 +12,10 @@ from rich.console import Console
 
 from tunesmith import files
 from tunesmith.calibrate.recalibrate import facts_of
-from tunesmith.config import CagoConfig
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.rounds.round_in_words import told
-from tunesmith.loop.rounds.rounds_course import Course
+from tunesmith.loop.rounds.rounds_course import RoundsCourse
 from tunesmith.loop.rounds.rounds_prepare import Prepared
 from tunesmith.loop.rounds.rounds_standing import Round
 from tunesmith.posterior import members_file
@@ -31,7 +30,7 @@ _JUDGES = 20
 _PARTS = ("choose", "propose", "reference", "update", "measure", "store", "checkpoint", "other")
 
 
-def write(course: Course) -> dict[str, Any]:
+def write(course: RoundsCourse) -> dict[str, Any]:
     """Write everything into the run's folder; returns the summary."""
     out, ready, at = course.out, course.ready, course.at
     learnt = curve([asdict(r) for r in at.rounds])
@@ -70,8 +69,9 @@ def of_round(frames: Sequence[Frame], rounds: Sequence[int]) -> list[Frame]:
     return said
 
 
-def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
-    at, config = course.at, course.ready.config
+def _summary(course: RoundsCourse, learnt: Curve) -> dict[str, Any]:
+    at, config, end = course.at, course.ready.config, course.end()
+    assert end is not None
     seconds = course.tools.watch.read()
     last = at.rounds[-1]
     return {
@@ -80,8 +80,8 @@ def _summary(course: Course, learnt: Curve) -> dict[str, Any]:
         "acquire": plain(config.acquire),
         "method": course.acquire.name,
         "strategy": config.strategy,
-        "ended": f"all {last.round} rounds are done",
-        "as_asked": True,
+        "ended": end.reason,
+        "as_asked": end.well,
         **_made(course),
         "labels": last.labels,
         "asked": sum(len(r.chosen) for r in at.rounds),
@@ -111,13 +111,13 @@ def _on_rest(rounds: Sequence[Round]) -> dict[str, Any]:
     return {"auc": {m: _number(learnt.auc(m)) for m in METRICS}, "final": rounds[-1].rest}
 
 
-def _made(course: Course) -> dict[str, Any]:
+def _made(course: RoundsCourse) -> dict[str, Any]:
     """How many candidates a pool had; or of what systems structures were made, and what for."""
-    config = course.ready.config
-    if not isinstance(config, CagoConfig):
-        return {"candidates": len(course.ready.pool)}
-    formulas = [atoms.get_chemical_formula() for atoms in course.ready.starts]
-    return {"systems": formulas, "target": config.target.forces}
+    ready = course.ready
+    if ready.pool:
+        return {"candidates": len(ready.pool)}
+    formulas = [atoms.get_chemical_formula() for atoms in ready.starts]
+    return {"systems": formulas, "target": ready.config.target.forces}
 
 
 def _judged_on(ready: Prepared) -> str | None:

@@ -36,7 +36,7 @@ class Prepared:
     the labels they hide, that measure every round's model until they are asked for.
     """
 
-    config: PoolConfig | CagoConfig
+    config: Any
     problem: Problem
     foundation: Ensemble
     pool: list[Frame]

@@ -15,7 +15,7 @@ from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.posterior.tangent import Tangent
 
 
-class Course(Protocol):
+class Running(Protocol):
     """A run on its way. at: where it stands; a helper may set it. frames: learnt from, in order."""
 
     config: RunConfig
