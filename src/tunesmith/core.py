@@ -231,6 +231,18 @@ class Calibration(Protocol):
         """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
         ...
 
+    def derivative(self, raw: Any) -> Any:
+        """dσ_cal/dσ̂ of raw standard deviations, elementwise."""
+        ...
+
+    def reach(self, components: int = 3) -> tuple[float, float] | None:
+        """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
+        ...
+
+    def check_target(self, target: float, components: int = 3) -> None:
+        """Raise `ConfigError` where an error of this size is beyond that."""
+        ...
+
 
 class Posterior(Protocol):
     """Something that predicts a mean and a variance; nothing downstream asks how it was made."""
@@ -371,12 +383,3 @@ class Members:
     def noise_of(self, i: int) -> Weights:
         """Weights of the noise head of member ``i``; empty where there is none."""
         return {k: v[i] for k, v in self.noise.items()}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Structures picked from a set: indices in order of picking, their scores, and why."""
-
-    indices: np.ndarray
-    scores: np.ndarray
-    reason: str

@@ -10,6 +10,7 @@ import pytest
 from tunesmith.attack.objective import Target
 from tunesmith.attack.search import Attack
 from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.contracts import Law
 from tunesmith.core import Quantities
 from tunesmith.errors import ModelError
 
@@ -31,7 +32,7 @@ class Power:
 class Bent(Power):
     """One that is not linear and does not say its slope."""
 
-    derivative = None  # type: ignore[assignment]
+    derivative = Law.derivative
 
 
 GAMMA = GammaCalibration().update(0.1, 0.3).update(0.2, 0.1)

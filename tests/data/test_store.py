@@ -9,7 +9,6 @@ from threading import Barrier, get_ident
 
 import numpy as np
 import pytest
-from ase.build import molecule
 from ase.constraints import FixAtoms
 from ase.db import connect
 
@@ -19,7 +18,7 @@ from tunesmith.core import Failure, Frame, Label
 from tunesmith.data import claims
 from tunesmith.data.formats import read_frames
 from tunesmith.data.label_row import label_key
-from tunesmith.data.store import LabelStore, label_frames
+from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, RunFolderError
 
 CROWD = Path(crowd_module.__file__)
@@ -159,34 +158,6 @@ def test_imported_labels(tmp_path):
     with pytest.raises(DataError, match="no label"):
         store.add(Frame(copper(8), None, "b"), "42")
     store.add(other, "another reference")
-
-
-def test_label_frames(tmp_path):
-    store = LabelStore(tmp_path / "labels.db")
-    frames = [Frame(copper(i), None, f"a#{i}", 0.5, "bulk") for i in range(2)]
-    frames.append(Frame(molecule("H2O"), None, "w"))
-
-    class Picky(EMTReference):
-        def label(self, atoms):
-            return super().label(atoms) if len(atoms) == 4 else Failure("refused", "no water")
-
-    seen = []
-    labelled, failed = label_frames(store, frames, Picky(), lambda done, n: seen.append((done, n)))
-    assert [(f.origin, f.weight, f.config_type) for f in labelled] == [
-        ("a#0", 0.5, "bulk"),
-        ("a#1", 0.5, "bulk"),
-    ]
-    assert [(f.origin, x.reason) for f, x in failed] == [("w", "no water")]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    back, keys = read_frames(tmp_path / "labels.db")  # the failed row is left out
-    assert [f.config_type for f in back] == ["bulk", "bulk"]
-    assert keys.energy == "free_energy"
-    for a, b in zip(back, labelled, strict=True):
-        assert a.label.energy == b.label.energy
-        np.testing.assert_array_equal(a.label.forces, b.label.forces)
-
-
-# ------------------------------------------------------------- crashes and company
 
 
 def crowd(path, first, last):

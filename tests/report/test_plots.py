@@ -113,20 +113,6 @@ def test_many_config_types_share_grey_beyond_the_palette(tmp_path, drawn, rng):
     assert len(_points(drawn[0].axes[0])) == 10
 
 
-def test_before_and_after_share_their_scale(water_and_methane, tmp_path, drawn, rng):
-    before = evaluate(plant(water_and_methane, rng.normal(size=6), 2.0), water_and_methane)
-    after = evaluate(plant(water_and_methane, 0.01, 0.1), water_and_methane)
-    plots.parity_before_after(before, after, tmp_path / "p.png")
-    assert _is_picture(tmp_path / "p.png")
-    axes = drawn[0].axes
-    for left, right in (axes[:2], axes[2:4]):
-        assert left.get_xlim() == right.get_xlim() == left.get_ylim() == right.get_ylim()
-    for ax in axes:  # nothing lies outside
-        xy, (low, high) = _points(ax), ax.get_xlim()
-        assert low <= xy.min()
-        assert xy.max() <= high
-
-
 def _history():
     losses = [1.0, 0.4, 0.2, 0.3]
     return [

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from tunesmith.acquire.greedy import Picks, choose, random, top
 from tunesmith.acquire.points import Points, closest
 from tunesmith.acquire.variance import PosteriorVariance
-from tunesmith.core import KERNEL_NOISE, Settings
+from tunesmith.contracts import Acquirer, Candidates
+from tunesmith.core import KERNEL_NOISE
 from tunesmith.errors import ConfigError
 from tunesmith.kernels import Kernel
 from tunesmith.settings import OneOf
@@ -17,12 +18,10 @@ _BY_VARIANCE = "posterior-variance"
 _BATCH = "candidates labelled in a round"
 
 
-class Greedy(Settings):
+class Greedy(Acquirer):
     """The candidates that features say tell most beside what is labelled and each other."""
 
     kind: ClassVar[str] = "greedy"
-    #: nothing is asked of the members
-    score: ClassVar[None] = None
 
     representation: Annotated[Any, OneOf("acquire.representation", "ntk")] = Field(
         default=None, validate_default=True, description="what structures are compared by"
@@ -49,21 +48,25 @@ class Greedy(Settings):
 
     @property
     def name(self) -> str:
-        """Of the method, for people."""
         return f"{self.representation.kind} {self.rule}"
 
     @property
     def _kernel(self) -> Kernel:
         return self.kernel or self.representation.kernel
 
-    def choose(self, pool: np.ndarray, labelled: np.ndarray | None, n: int) -> Picks:
-        """``n`` of the rows of pool (p, d), in the order of taking, beside labelled (m, d)."""
+    def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Picks:
+        """By the rule on features of the candidates, beside those of what is labelled."""
+        labelled = candidates.labelled(self.representation)
+        pool = candidates.features(self.representation)
         noise = self.noise or KERNEL_NOISE
         return choose(self.rule, pool, labelled, n, kernel=self._kernel, noise=noise)
 
-    def rate(self, x: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-        """What the rule makes large, of any rows x (n, d) beside labelled (m, d): (n,) posterior
-        variances, or distances to the nearest labelled one."""
+    def rate(self, structures: Candidates) -> np.ndarray | None:
+        """What the rule makes large: (n,) posterior variances, or distances to the nearest labelled
+        one; None where nothing is labelled."""
+        if (labelled := structures.labelled(self.representation)) is None:
+            return None
+        x = structures.features(self.representation)
         points, known = Points(x, self._kernel), Points(labelled, self._kernel, "labelled")
         rows = slice(None)
         if self.rule != _BY_VARIANCE:
@@ -74,12 +77,10 @@ class Greedy(Settings):
         return process.of(points.vectors(rows), points.diagonal(rows))
 
 
-class CommitteeScore(Settings):
+class CommitteeScore(Acquirer):
     """The candidates on which the members disagree most."""
 
     kind: ClassVar[str] = "committee"
-    representation: ClassVar[None] = None
-
     score: Literal["committee-energy", "committee-force", "committee-force-mean"] = Field(
         "committee-force", description="committee-energy, committee-force or committee-force-mean"
     )
@@ -87,29 +88,28 @@ class CommitteeScore(Settings):
 
     @property
     def name(self) -> str:
-        """Of the method, for people."""
         return self.score
 
-    def choose(self, scores: np.ndarray, n: int) -> Picks:
-        """The ``n`` largest of scores (p,)."""
+    @property
+    def asks_members(self) -> bool:
+        return True
+
+    def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Picks:
+        """The ``n`` of the largest scores."""
+        scores = candidates.disagreement(self.score)
         found = top(scores, n)
         return Picks(found, scores[found], np.full(n, -1))
 
+    def rate(self, structures: Candidates) -> np.ndarray | None:
+        """Their scores."""
+        return structures.disagreement(self.score)
 
-class RandomChoice(Settings):
+
+class RandomChoice(Acquirer):
     """Candidates by chance, each as likely as any other: what every rule is held against."""
 
     kind: ClassVar[str] = "random"
-    representation: ClassVar[None] = None
-    score: ClassVar[None] = None
-
     batch: int = Field(5, ge=1, description=_BATCH)
 
-    @property
-    def name(self) -> str:
-        """Of the method, for people."""
-        return self.kind
-
-    def choose(self, size: int, n: int, rng: np.random.Generator) -> Picks:
-        """``n`` of so many candidates."""
-        return Picks(random(size, n, rng), np.full(n, np.nan), np.full(n, -1))
+    def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Picks:
+        return Picks(random(len(candidates), n, rng), np.full(n, np.nan), np.full(n, -1))

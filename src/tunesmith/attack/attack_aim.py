@@ -12,8 +12,7 @@ def within_reach(target: float, law: Calibration | None) -> float:
     """The error to aim at, eV/Å: the target or, while that is beyond what the calibration was seen
     to hold for, the nearer end of it. What is beyond can be any error: of the first labels, spreads
     that promised 100 meV/Å led to 1250."""
-    reach = getattr(law, "reach", None)
-    if reach is None or (ends := reach()) is None:
+    if law is None or (ends := law.reach()) is None:
         return target
     return float(np.clip(target, *ends))
 
@@ -29,10 +28,8 @@ def said_of(law: Calibration | None, target: float) -> str:
     """In a word, whether the target is where the calibration is known to hold."""
     if law is None:
         return "none"
-    if (check := getattr(law, "check_target", None)) is None:
-        return "holds"
     try:
-        check(target)
+        law.check_target(target)
     except ConfigError as error:
         return str(error).removeprefix("target: ").removesuffix(".")
     return "holds"

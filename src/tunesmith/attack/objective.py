@@ -26,7 +26,6 @@ from typing import Literal
 import numpy as np
 
 from tunesmith.core import Calibration, Judged, Quantities
-from tunesmith.errors import ModelError
 
 #: a scalar of mean energy (1,) eV, forces (n, 3) and stress (3, 3), and its slope by each of them
 Scalar = Callable[[Quantities], tuple[float, Quantities]]
@@ -104,14 +103,7 @@ def _lawful(law: Calibration | None, raw: np.ndarray) -> tuple[np.ndarray, np.nd
     """Calibrated standard deviations and their derivative by raw ones."""
     if law is None:
         return raw, 1.0
-    if (derivative := getattr(law, "derivative", None)) is not None:
-        return law.std(raw), derivative(raw)
-    scale = float(law.std(1.0))
-    if not np.isclose(law.std(2.0), 2 * scale):
-        raise ModelError(
-            f"the calibration {law.kind!r} is not linear and has no derivative; give it one."
-        )
-    return law.std(raw), scale
+    return law.std(raw), law.derivative(raw)
 
 
 # ------------------------------------------------------------------- what can be pulled

@@ -22,13 +22,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tunesmith.calibrate import student
-from tunesmith.core import Settings
+from tunesmith.contracts import Law
 from tunesmith.errors import ConfigError, DataError
 
 _A, _B = 1.5, 10.0
 
 
-class GammaCalibration(Settings):
+class GammaCalibration(Law):
     """Calibration of one quantity, settings and state in one frozen, JSON-able object.
 
     a, b: shape and rate of λ's prior (a = 1.5 for MACE, 3 for NequIP in the paper). memory: how

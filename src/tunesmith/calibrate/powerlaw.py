@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from tunesmith.calibrate import spreads, student
 from tunesmith.calibrate.powerlaw_exponent import HIGHEST, LOWEST, exponent
-from tunesmith.core import Settings
+from tunesmith.contracts import Law
 from tunesmith.errors import ConfigError, DataError
 
 #: points below which a law is not fitted
@@ -54,7 +54,7 @@ class Reliability:
         return np.asarray(apart <= np.log(AGREEMENT) + 2 * self.uncertainty)
 
 
-class PowerLaw(Settings):
+class PowerLaw(Law):
     """Calibration of one quantity, settings and state in one frozen, JSON-able object.
 
     shape, rate: of λ's prior, as of `GammaCalibration`. width: how far from 1 the exponent may be
@@ -65,6 +65,7 @@ class PowerLaw(Settings):
     """
 
     kind: ClassVar[str] = "power-law"
+    has_range: ClassVar[bool] = True
     shape: float = Field(
         1.5, ge=1, description="shape of the prior over the inverse variance scale"
     )

@@ -51,10 +51,9 @@ def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
             "may be any part of their error; tune it with one (calibrate.kind=power-law), or say "
             "--uncalibrated to take the spread as it is."
         )
-    check = getattr(law, "check_target", None)
-    if check is not None and not config.beyond_calibration:
+    if not config.beyond_calibration:
         try:
-            check(config.attack.error)
+            law.check_target(config.attack.error)
         except ConfigError as error:
             said = str(error).removesuffix(".").removeprefix("target: ")
             raise ConfigError(f"attack.target: {said}; or say --beyond-calibration.") from None

@@ -64,8 +64,7 @@ def fine_tune(
             return done
     look_at = examined(given, console)
     problem = _problem(given, out, console)
-    if check := getattr(tune.sampler, "check", None):
-        check(problem)
+    tune.sampler.check(problem)
     with stamp.alone(out):
         seal.put_aside(out, console.print)
         stamp.claim(out, config, given.identity)
@@ -85,14 +84,13 @@ def fine_tune(
 def _problem(given: Intake, out: Path, console: Console) -> Problem:
     """What is to be fitted; refuses what can be refused before anything is written."""
     config, start, tune = given.config, given.start, given.config.tune
-    fresh = getattr(tune.subspace, "initial", "pretrained") == "random"
-    e0s = align(tune.e0, start, given.train, given.isolated, fresh=fresh)
+    e0s = align(tune.e0, start, given.train, given.isolated, fresh=tune.subspace.fresh)
     console.print(e0s.reason)
     for state in (out / CHECKPOINT).rglob(STATE):
         # a damaged one is refused before anything is written, and so are fewer epochs than done
         done = len(tensor_files.read(state)[1].get("history", ()))
-        epochs_for = getattr(tune.sampler, "epochs_for", None)
-        if epochs_for and done > epochs_for(len(given.train)):
+        most = tune.sampler.epochs_for(len(given.train))
+        if most is not None and done > most:
             raise RunFolderError(
                 f"{out} has {done} epochs behind it; set tune.sampler.epochs to as many or more, "
                 "or choose another folder."
@@ -121,7 +119,7 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
     """Fit, write what came of it, and say how much better it is."""
     config, sampler = given.config, given.config.tune.sampler
     train, valid, e0s = problem.train, problem.valid, problem.e0s
-    epochs = hasattr(sampler, "epochs") and not getattr(sampler, "splits", False)
+    epochs = sampler.epochs_for(len(train)) is not None and not sampler.splits
     use = "choose the best epoch" if epochs else "recalibrate error bars"
     console.print(f"{len(train)} structures to learn from, {len(valid)} to {use}")
     with executor(config.execute.processes, config.execute.threads) as pool:

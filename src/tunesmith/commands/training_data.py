@@ -87,7 +87,7 @@ def take_in(config: TuneConfig, console: Console) -> Intake:
             f"only {len(train)} labels: no test set is set apart, and error bars are recalibrated "
             "out of the bag, each structure by the members that have not seen it."
         )
-    elif getattr(config.tune.sampler, "members", 1) > 1 and len(valid) < FEW:
+    elif config.tune.sampler.count > 1 and len(valid) < FEW:
         remarks.append(
             f"only {len(valid)} validation structures recalibrate the error bars, which want {FEW} "
             "or more: give a file as data.valid, or a larger data.valid_fraction."
@@ -171,7 +171,7 @@ def _frames(
         valid, _ = checks.separate_isolated(read(Path(data.valid)))
         if not valid:
             raise DataError(f"{data.valid} holds only isolated atoms; give structures or leave it.")
-    elif getattr(config.tune.sampler, "splits", False) and len(train) < NO_TEST:
+    elif config.tune.sampler.splits and len(train) < NO_TEST:
         valid = []
     else:
         train, valid = checks.split(train, data.valid_fraction, np.random.default_rng(config.seed))

@@ -111,7 +111,7 @@ class CagoConfig(Settings):
                 f"acquire.attack.target: is target.forces, {self.target.forces}; leave it out."
             )
         beyond = getattr(self.acquire, "beyond_calibration", False)
-        if beyond and not hasattr(self.calibrate, "reach"):
+        if beyond and not self.calibrate.has_range:
             raise ConfigError(
                 f"acquire.beyond_calibration: {self.calibrate.kind} knows no range to be beyond; "
                 "leave it out, or set calibrate.kind to power-law."
@@ -122,9 +122,8 @@ class CagoConfig(Settings):
 
     def _check_committee(self) -> None:
         sampler = self.tune.sampler
-        if require := getattr(sampler, "require_fixed", None):
-            require()
-        members = getattr(sampler, "members", 1)
+        sampler.require_fixed()
+        members = sampler.count
         if members < 2:
             raise ConfigError(
                 f"tune.sampler: a single fit by {sampler.kind!r} has no spread, which rounds of "
@@ -136,7 +135,7 @@ class CagoConfig(Settings):
                     f"acquire.{name}: {getattr(self.acquire, name)} of {members} members cannot "
                     "attack; ask for fewer, or for more tune.sampler.members."
                 )
-        if self.tune.begin == "last" and sampler.kind != "committee":
+        if self.tune.begin == "last" and not sampler.begins_at_members:
             raise ConfigError(
                 f"tune.begin: {sampler.kind} cannot go on from members; leave it at foundation, or "
                 "set tune.sampler.kind to committee."

@@ -50,9 +50,10 @@ class PosteriorSettings(TuneSettings):
 
     @model_validator(mode="after")
     def _is_a_posterior(self) -> "PosteriorSettings":
-        for name, attribute in (("sampler", "update"), ("loss", "is_likelihood")):
+        able = {"sampler": self.sampler.goes_on, "loss": self.loss.is_likelihood}
+        for name, can in able.items():
             chosen = getattr(self, name)
-            if not hasattr(chosen, attribute):
+            if not can:
                 raise ConfigError(
                     f"tune.{name}: {chosen.kind!r} gives no posterior that learns on with every "
                     f"label, which a run needs; use {settings.default_kind(type(self), name)}."
@@ -137,7 +138,7 @@ class RunConfig(Settings):
         why = "chooses from many at once, not step by step; use threshold"
         require_part(self.acquire, "acquire", "decide", why)
         by_members = getattr(self.acquire, "spread", "members") == "members"
-        if by_members and getattr(self.tune.sampler, "members", 2) < 2:
+        if by_members and self.tune.sampler.count < 2:
             raise ConfigError(
                 "tune.sampler.members: one chain has no spread to judge errors by; use 2 or more, "
                 "or set acquire.spread to ntk."
@@ -147,7 +148,7 @@ class RunConfig(Settings):
                 "acquire.spread: ntk knows no error of forces; leave target.forces and "
                 "acquire.regions out, or set it to members."
             )
-        if getattr(self.acquire, "attack", None) and getattr(self.tune.sampler, "members", 2) < 2:
+        if getattr(self.acquire, "attack", None) and self.tune.sampler.count < 2:
             raise ConfigError(
                 "acquire.attack: one chain never disagrees with itself, so that there is nothing "
                 "to attack; set tune.sampler.members to 2 or more, or leave the attack out."

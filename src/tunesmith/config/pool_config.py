@@ -75,21 +75,20 @@ class PoolConfig(Settings):
         require_part(
             self.acquire, "acquire", "choose", "judges one structure at a time; use greedy"
         )
-        if require := getattr(self.tune.sampler, "require_fixed", None):
-            require()
+        self.tune.sampler.require_fixed()
         require_committee(self.calibrate, self.tune.sampler)
         if self.explore.rest is not None and not hasattr(self.reference, "among"):
             raise ConfigError(
                 f"explore.rest: {self.reference.kind} would have to label what nobody chose; leave "
                 "it out, or use reference: hidden with a pool whose labels are known."
             )
-        score = self.acquire.score
-        if score is not None and getattr(self.tune.sampler, "members", 1) < 2:
+        asks = self.acquire.asks_members
+        if asks and self.tune.sampler.count < 2:
             raise ConfigError(
-                f"acquire.score: {score} is how far members disagree, and tune.sampler gives one; "
-                "set tune.sampler.members to 3."
+                f"acquire.score: {self.acquire.name} is how far members disagree, and "
+                "tune.sampler gives one; set tune.sampler.members to 3."
             )
-        if score is not None and not self.data.initial and not self.explore.start:
+        if asks and not self.data.initial and not self.explore.start:
             raise ConfigError(
                 "explore.start: the first committee needs labels to learn; give a number, as 5, or "
                 "files as data.initial."

@@ -129,7 +129,7 @@ class TuneSettings(Settings):
         def beneath(name: str, **layer: str) -> None:
             values[name] = strategies.beneath(f"tune.{name}", layer, values.get(name))
 
-        if kind("sampler") in strategies.POSTERIORS:
+        if strategies.samples_a_posterior(kind("sampler")):
             for name in ("loss", "anchor"):
                 beneath(name, kind="gaussian")
         if kind("anchor") == "gaussian" and kind("subspace") == "lora":
@@ -196,7 +196,7 @@ def with_attack_target(acquire: dict[str, Any], target: Any) -> dict[str, Any]:
 def require_committee(calibrate: Any, sampler: Any) -> None:
     """Raise `ConfigError` where error bars are to be calibrated as given and there are none."""
     usual = settings.build(Settings, with_belief({})["calibrate"], "calibrate")
-    if calibrate != usual and getattr(sampler, "members", 1) < 2:
+    if calibrate != usual and sampler.count < 2:
         raise ConfigError(
             f"calibrate: a single fit by {sampler.kind!r} has no spread to calibrate; set "
             "tune.sampler.kind to committee (strategy committee), or leave calibrate out."

@@ -13,9 +13,6 @@ from tunesmith.errors import ConfigError
 from tunesmith.registry import SECTIONS, nearest
 from tunesmith.settings import section
 
-#: kinds of samplers that need a likelihood, and a prior unless told otherwise
-POSTERIORS = ("sghmc", "cyclical")
-
 
 @dataclass(frozen=True)
 class Strategy:
@@ -140,6 +137,13 @@ def kind_of(path: str, given: Any) -> Any:
     return section(given, path).get("kind")
 
 
+def samples_a_posterior(kind: Any) -> bool:
+    """Whether a kind of sampler needs a likelihood, and a prior unless told otherwise."""
+    registry = SECTIONS["tune.sampler"]
+    # what is none is refused where the section is built
+    return kind in registry.names() and bool(registry.get(kind).needs_likelihood)
+
+
 def beneath(path: str, layer: Mapping[str, Any], given: Any) -> Any:
     """A section as given, and for what was not given the values of a layer beneath it.
 
@@ -169,9 +173,9 @@ def _is_a(path: str, kind: Any, other: str) -> bool:
 
 def contradiction(subspace: Any, anchor: Any, sampler: Any, loss: Any) -> str | None:
     """Why these do not go together and what to change, one sentence; None where they do."""
-    fresh = getattr(subspace, "initial", "pretrained") == "random"
+    fresh = subspace.fresh
     gaussian = anchor.kind == "gaussian"
-    if sampler.kind in POSTERIORS and not hasattr(loss, "is_likelihood"):
+    if sampler.needs_likelihood and not loss.is_likelihood:
         return (
             f"tune.loss: {loss.kind!r} gives no posterior, which {sampler.kind} samples; "
             "use gaussian."
@@ -181,7 +185,7 @@ def contradiction(subspace: Any, anchor: Any, sampler: Any, loss: Any) -> str | 
             "tune.subspace.factors: a Gaussian prior over both factors of an adapter is none over "
             "the weights they change; set it to outer, or leave it out."
         )
-    if gaussian and subspace.kind == "lora" and anchor.mean == "zero":
+    if gaussian and subspace.adapts and anchor.mean == "zero":
         return (
             "tune.anchor.mean: adapters change the pretrained weights, so a prior around zero "
             "weights cannot hold them; set it to pretrained, or tune.subspace to all."
@@ -191,22 +195,14 @@ def contradiction(subspace: Any, anchor: Any, sampler: Any, loss: Any) -> str | 
             "tune.anchor.mean: random weights cannot be held near the pretrained ones; "
             "set it to zero, or tune.subspace.initial to pretrained."
         )
-    if getattr(anchor, "has_head", False) and fresh:
+    if anchor.has_head and fresh:
         return (
             f"tune.anchor: {anchor.kind} keeps what the foundation knows, and random weights know "
             "nothing; set tune.anchor to none, or tune.subspace.initial to pretrained."
         )
-    if getattr(anchor, "has_head", False) and _only_readouts(subspace):
+    if anchor.has_head and subspace.only_readouts:
         return (
             f"tune.anchor: {anchor.kind} would hold nothing, as each head has readouts of its own "
             "and nothing else moves; set tune.anchor to none, or let more move in tune.subspace."
         )
     return None
-
-
-def _only_readouts(subspace: Any) -> bool:
-    if subspace.kind == "freeze-readout":
-        return True
-    return subspace.kind == "blocks" and all(
-        name.partition(".")[0] == "readouts" for name in subspace.names
-    )

@@ -68,20 +68,18 @@ class TuneConfig(Settings):
     @property
     def forces_only(self) -> bool:
         """Whether the loss does without energies, so that labels may, too."""
-        weight = getattr(self.tune.loss, "energy", None)
-        return isinstance(weight, float) and weight == 0
+        return not self.tune.loss.wants_energy
 
     @model_validator(mode="after")
     def _all_labels_are_there(self) -> "TuneConfig":
-        if require := getattr(self.tune.sampler, "require_fixed", None):
-            require()
+        self.tune.sampler.require_fixed()
         require_committee(self.calibrate, self.tune.sampler)
         return self
 
     @model_validator(mode="after")
     def _scope_is_kept(self) -> "TuneConfig":
         anchor = self.tune.anchor
-        if self.scope == "broad" and not self.undecided and not getattr(anchor, "has_head", False):
+        if self.scope == "broad" and not self.undecided and not anchor.has_head:
             raise ConfigError(
                 f"scope: only replay keeps it broad, and tune.anchor is {anchor.kind!r}; use "
                 "strategy pseudolabel or multihead, or leave scope out."

@@ -323,33 +323,5 @@ class LabelStore:
                     db.write(atoms, pairs, data)
 
 
-def label_frames(
-    store: LabelStore,
-    frames: Sequence[Frame],
-    reference: Reference,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Frame], list[tuple[Frame, Failure]]]:
-    """Label frames one after another: the labelled ones, and those that failed with their reason.
-
-    progress: called with (frames done, frames in all) after each.
-    """
-    labelled, failed = [], []
-    for done, frame in enumerate(frames, 1):
-        outcome = store.label(
-            frame.atoms,
-            reference,
-            origin=frame.origin,
-            config_type=frame.config_type,
-            weight=frame.weight,
-        )
-        if isinstance(outcome, Label):
-            labelled.append(replace(frame, label=outcome))
-        else:
-            failed.append((frame, outcome))
-        if progress is not None:
-            progress(done, len(frames))
-    return labelled, failed
-
-
 def _same(a: Label, b: Label | Failure) -> bool:
     return isinstance(b, Label) and a.energy == b.energy and np.array_equal(a.forces, b.forces)

@@ -53,21 +53,6 @@ def _panels(evaluation: Evaluation) -> list[tuple[Callable[[Axes, Evaluation], N
     ]
 
 
-def parity_before_after(before: Evaluation, after: Evaluation, path: Path | str) -> None:
-    """Two evaluations of the same frames side by side: energies above, forces below."""
-    figure = Figure(figsize=(2 * _PANEL + 0.8, 2 * _PANEL + 1.0), layout="compressed")
-    axes = figure.subplots(2, 2)
-    for column, (name, evaluation) in enumerate((("before", before), ("after", after))):
-        _energy_parity(axes[0, column], evaluation, f"energies {name} tuning")
-        _force_parity(axes[1, column], evaluation, f"forces {name} tuning")
-    for row in axes:  # one scale, so that the narrowing can be seen
-        limits = [ax.get_xlim() for ax in row]
-        wide = (min(low for low, _ in limits), max(high for _, high in limits))
-        for ax in row:
-            ax.set(xlim=wide, ylim=wide)
-    save(figure, path)
-
-
 def learning_curves(histories: Sequence[Sequence[dict[str, Any]]], path: Path | str) -> None:
     """Losses, validation errors and learning rate against the epoch, a line for each member; of a
     single one the best epoch is marked.

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith import units
-from tunesmith.core import Settings
+from tunesmith.contracts import Sampler
 
 
-class AdamWSettings(Settings):
+class AdamWSettings(Sampler):
     """AdamW (Loshchilov and Hutter) with exponential moving average and best epoch by validation.
 
     The average's decay warms up as min(ema, (1 + t) / (10 + t)). Validation, the best epoch and
@@ -17,6 +17,7 @@ class AdamWSettings(Settings):
     """
 
     kind: ClassVar[str] = "adamw"
+    begins_at_members: ClassVar[bool] = True
     learning_rate: float = Field(1e-3, gt=0, description="step size")
     epochs: int = Field(200, ge=1, description="passes over the training set at most")
     patience: int = Field(50, ge=1, description="epochs without a better validation loss to stop")
@@ -37,7 +38,11 @@ class AdamWSettings(Settings):
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError("betas must lie in [0, 1).")
 
-    def epochs_for(self, n: int) -> int:
+    @property
+    def decay(self) -> float:
+        return self.weight_decay
+
+    def epochs_for(self, n: int) -> int | None:
         """Epochs of a fit to ``n`` structures."""
         return self.epochs
 

@@ -4,48 +4,18 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from tunesmith.core import Frame, Settings, Tensor
+from tunesmith.contracts import Anchor
+from tunesmith.core import Tensor
 from tunesmith.errors import ConfigError
-from tunesmith.potentials.potential import Potential
 
 
-class Anchored(Settings):
-    """What an anchor does unless it says otherwise: nothing."""
-
-    #: whether the foundation's knowledge has a head of its own, which `select` gives frames to
-    has_head: ClassVar[bool] = False
-
-    def std(self, unit: Tensor) -> Tensor | None:
-        """(d,) standard deviation of the prior of every coordinate; None for a flat one.
-
-        unit: (d,), size of the pretrained weights that each coordinate moves.
-        """
-        return None
-
-    def penalty(self, moved: Tensor, start: Tensor, unit: Tensor, n: int) -> Tensor | None:
-        """What is added to the loss of a step; None for nothing.
-
-        moved, start, unit: (d,) coordinates, those of the foundation, and their size. n: training
-        structures.
-        """
-        return None
-
-    def wider(self, factor: float) -> Self:
-        """The anchor with a prior of ``factor`` times the standard deviation."""
-        return self
-
-    def select(self, potential: Potential, frames: list[Frame], seed: int) -> list[Frame]:
-        """The structures to replay while ``frames`` are learnt; none without a head of its own."""
-        return []
-
-
-class NoAnchor(Anchored):
+class NoAnchor(Anchor):
     """Nothing: the naive fine-tuning of the literature; for a posterior, a flat prior."""
 
     kind: ClassVar[str] = "none"
 
 
-class GaussianPrior(Anchored):
+class GaussianPrior(Anchor):
     """θ ~ N(θ_pretrained, σ_TL²) over every coordinate (on-the-fly paper, B.3), or N(0, σ²).
 
     σ_TL = scale · rms(pretrained values of the moved weights): it follows the size of the

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tunesmith.core import Settings
+from tunesmith.contracts import Sampler
 from tunesmith.errors import ConfigError
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.committee import Committee
@@ -30,7 +30,7 @@ STEPS, LEAST = 1000, 10
 LARGE = (50, 16, 1e-2)
 
 
-class BySize(Settings):
+class BySize(Sampler):
     """AdamW, once or as a committee, on the published schedule for as many labels as there are.
 
     small: batch size and learning rate (1, 1e-3) up to 20 structures, (2, 5e-3) up to 100 and
@@ -83,15 +83,20 @@ class BySize(Settings):
             return AdamW(**values)
         return Committee(**values, members=self.members, vary=self.vary or "shuffles")
 
-    def epochs_for(self, n: int) -> int:
-        """Epochs of a fit to ``n`` structures."""
+    @property
+    def count(self) -> int:
+        return self.members
+
+    @property
+    def judges_itself(self) -> bool:
+        return self.members > 1 and self.vary == "bootstraps"
+
+    def epochs_for(self, n: int) -> int | None:
         return self.of(n).epochs
 
     def check(self, problem: Problem) -> None:
         """Raise `TrainingError` where members of a committee would all be the same."""
-        sampler = self.of(len(problem.train))
-        if isinstance(sampler, Committee):
-            sampler.check(problem)
+        self.of(len(problem.train)).check(problem)
 
     def fit(
         self,

@@ -31,6 +31,7 @@ class SGHMC(Dynamics):
     """
 
     kind: ClassVar[str] = "sghmc"
+    goes_on: ClassVar[bool] = True
     members: int = Field(
         4, ge=1, description="chains; 8 in the paper; 1 only with acquire.spread: ntk"
     )
@@ -47,6 +48,10 @@ class SGHMC(Dynamics):
     together: int = Field(
         2, ge=1, description="chains computed in one pass by one process; part of the last bits"
     )
+
+    @property
+    def count(self) -> int:
+        return self.members
 
     def start(self, problem: Problem) -> Members:
         """M copies of the pretrained weights, each with a noise head of its own.
@@ -88,7 +93,7 @@ class SGHMC(Dynamics):
         moved, replay, noise = (
             {name: torch.cat([d[i][name] for d in done]) for name in done[0][i]} for i in range(3)
         )
-        scale = getattr(problem.loss, "scale", None)
+        scale = problem.loss.scale
         return replace(members, moved=moved, replay=replay, noise=noise, noise_scale=scale)
 
     def fit(

@@ -10,7 +10,7 @@ from typing import Any
 from ase import Atoms
 
 from tunesmith.config import TuneConfig
-from tunesmith.config.strategies import POSTERIORS, STRATEGIES
+from tunesmith.config.strategies import STRATEGIES
 from tunesmith.errors import ConfigError
 from tunesmith.tune import by_size
 from tunesmith.words import counted
@@ -74,17 +74,17 @@ def warnings(config: TuneConfig) -> list[str]:
     """What is allowed and likely to disappoint, a sentence each."""
     tune, said = config.tune, []
     anchor, sampler = tune.anchor, tune.sampler
-    replays = getattr(anchor, "has_head", False)
+    replays = anchor.has_head
     adapters = tune.subspace.kind == "lora"
     most = REPLAY_RATE_OF_ADAPTERS if adapters else REPLAY_RATE
     name, rate = _rate(sampler)
-    if replays and sampler.kind not in POSTERIORS and rate > most:
+    if replays and not sampler.needs_likelihood and rate > most:
         said.append(
             f"tune.sampler.{name} {rate:g} is over {most:g}: the replayed knowledge is lost long "
             "before the errors on your structures show it."
         )
-    pretrained = getattr(tune.subspace, "initial", "pretrained") == "pretrained"
-    if getattr(sampler, "weight_decay", 0) > 0 and pretrained and not adapters:
+    pretrained = not tune.subspace.fresh
+    if sampler.decay > 0 and pretrained and not adapters:
         said.append(
             f"tune.sampler.weight_decay {sampler.weight_decay:g} pulls the weights towards zero, "
             "away from the pretrained ones; 0 is the strategies' own."

@@ -66,9 +66,16 @@ class Committee(AdamW):
             )
 
     @property
+    def count(self) -> int:
+        return self.members
+
+    @property
     def splits(self) -> bool:
-        """Whether each member has a validation set of its own."""
         return self.vary == "bootstrap-splits"
+
+    @property
+    def judges_itself(self) -> bool:
+        return self.vary in ("bootstraps", "bootstrap-splits")
 
     def single(self, n: int) -> AdamW:
         """The settings of one member of a fit to ``n`` structures."""
@@ -78,7 +85,7 @@ class Committee(AdamW):
             values |= {"epochs": epochs, "patience": epochs}
         return AdamW(**values)
 
-    def epochs_for(self, n: int) -> int:
+    def epochs_for(self, n: int) -> int | None:
         """Epochs of a fit to ``n`` structures, of which members may set some aside."""
         if self.steps is None:
             return self.epochs

@@ -38,6 +38,10 @@ class Cyclical(Dynamics):
     batch_size: int = Field(5, ge=1, description="structures per step; 15 to 30 in the paper")
     beta: float = Field(annealing.BETA, gt=0, lt=1, description="decay of the mass")
 
+    @property
+    def count(self) -> int:
+        return self.members
+
     def plan(self) -> Cycles:
         """Every step of the chain."""
         return Cycles(

@@ -196,7 +196,7 @@ def begun(problem: Problem, chains: int, sampler: str) -> Members:
         )
     at = _coordinates(problem)
     starts = [at.start] * chains
-    if getattr(problem.subspace, "initial", "pretrained") == "random":
+    if problem.subspace.fresh:
         seeds = [derived_seed(seed, "chain", i) for i in range(chains)]
         starts = [_coordinates(replace(problem, seed=own)).start for own in seeds]
     moved, replay = at.split(torch.stack(starts))

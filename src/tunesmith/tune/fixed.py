@@ -60,7 +60,7 @@ def sampled(
         {"chains": sum(len(task.names) for task in tasks), "steps": tasks[0].plan.steps},
         _own(replay),
         _own(noise),
-        getattr(tasks[0].problem.loss, "scale", None),
+        tasks[0].problem.loss.scale,
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from tunesmith import units
-from tunesmith.core import NoiseScale, Settings
+from tunesmith.contracts import Loss
+from tunesmith.core import NoiseScale
 from tunesmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class GaussianLikelihood(Settings):
+class GaussianLikelihood(Loss):
     """Negative log-likelihood of a structure, summed over all it is labelled with:
 
     −log p = −log N(E; E_θ, σ_E²) − Σ_i log N(F_i; F_θ,i, σ_i² I) [− log N(S; S_θ, σ_S² I)]
@@ -29,9 +30,7 @@ class GaussianLikelihood(Settings):
     """
 
     kind: ClassVar[str] = "gaussian"
-    #: a sampler of posteriors asks for this
     is_likelihood: ClassVar[bool] = True
-    wants_stress: ClassVar[bool] = True
     energy: str | None = Field(
         None, description="σ_E of a structure; null: a tenth of target.energy, else 2.17 meV"
     )

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tunesmith.core import Settings, Tensor, Weights
+from tunesmith.contracts import SubspaceRule
+from tunesmith.core import Tensor, Weights
 from tunesmith.errors import ConfigError
 from tunesmith.tune.subspace import rms
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _INIT_STD = 1e-3
 
 
-class LoRA(Settings):
+class LoRA(SubspaceRule):
     """Adapters on every scalar and equivariant linear layer; nothing else moves.
 
     factors: "both": A ~ N(0, init_std²), B = 0, s = α/r. "outer", for posteriors: A has random
@@ -64,6 +65,10 @@ class LoRA(Settings):
     def linear(self) -> bool:
         """Whether full weights are an affine function of what moves."""
         return self.factors == "outer"
+
+    @property
+    def adapts(self) -> bool:
+        return True
 
     def start(self, model: Any, generator: torch.Generator) -> Weights:
         """A and B of every irrep block of every linear layer: "<weight>|<start>|A", "…|B".

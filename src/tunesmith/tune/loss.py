@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from tunesmith.core import Settings
+from tunesmith.contracts import Loss
 
 if TYPE_CHECKING:
     from tunesmith.core import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tunesmith.tune.examples import Targets
 
 
-class Huber(Settings):
+class Huber(Loss):
     """Huber loss of fine-tuning strategies, appendix A.1 (Batatia et al.).
 
     L = mean over structures b of w_b [ λ_E h(ΔE_b / n_b) + λ_F mean over atoms h(|ΔF_i|)
@@ -39,6 +39,10 @@ class Huber(Settings):
     def wants_stress(self) -> bool:
         return self.stress > 0
 
+    @property
+    def wants_energy(self) -> bool:
+        return self.energy > 0
+
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""
         from tunesmith.tune import batch_errors
@@ -54,7 +58,7 @@ class Huber(Settings):
         return (targets.weight * loss).mean()
 
 
-class MACEUniversal(Settings):
+class MACEUniversal(Loss):
     """The ``universal`` loss of mace-torch: Huber per component, δ shrinking for large forces.
 
     Means over components of all atoms of the batch, so large structures count more. δ is
@@ -72,6 +76,10 @@ class MACEUniversal(Settings):
     @property
     def wants_stress(self) -> bool:
         return self.stress > 0
+
+    @property
+    def wants_energy(self) -> bool:
+        return self.energy > 0
 
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
-from tunesmith.core import Settings
+from tunesmith.contracts import Sampler
 from tunesmith.tune import annealing
 
 if TYPE_CHECKING:
     import torch
 
 
-class Dynamics(Settings):
+class Dynamics(Sampler):
     """What every sampler of posteriors by Hamiltonian dynamics is told."""
+
+    needs_likelihood: ClassVar[bool] = True
 
     batch_size: int = Field(5, ge=1, description="structures per step")
     friction: float = Field(annealing.FRICTION, gt=0, lt=1, description="α")

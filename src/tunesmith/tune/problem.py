@@ -4,16 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith.core import E0s, Frame, NoiseScale, Subspace, Weights
+from tunesmith.contracts import Anchor, Loss, SubspaceRule
+from tunesmith.core import E0s, Frame, NoiseScale, Weights
 from tunesmith.potentials.handle import handle
 from tunesmith.potentials.potential import Potential
-from tunesmith.tune.anchor import GaussianPrior, NoAnchor
-from tunesmith.tune.likelihood import GaussianLikelihood
-from tunesmith.tune.loss import Huber, MACEUniversal
-from tunesmith.tune.replay import Multihead, Pseudolabel, Replay
+from tunesmith.tune.replay import Replay
 
-Anchor = NoAnchor | GaussianPrior | Multihead | Pseudolabel
-Loss = Huber | MACEUniversal | GaussianLikelihood
 #: takes one line of progress
 Report = Callable[[str], None]
 
@@ -28,7 +24,7 @@ class Problem:
     """
 
     potential: Potential
-    subspace: Subspace
+    subspace: SubspaceRule
     anchor: Anchor
     loss: Loss
     train: list[Frame]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from tunesmith.contracts import Anchor
 from tunesmith.core import E0s, Frame, Label, derived_seed
 from tunesmith.errors import ConfigError, DataError, ModelError
-from tunesmith.tune.anchor import Anchored
 from tunesmith.tune.loss import Huber
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Replay:
     reason: str
 
 
-class _Replayed(Anchored):
+class _Replayed(Anchor):
     """What the two kinds of replay have in common."""
 
     has_head: ClassVar[bool] = True
@@ -118,7 +118,7 @@ class _Replayed(Anchored):
     def _loss(self, loss: Any) -> Any:
         """The target's loss with the weights of replayed structures."""
         given = {k: getattr(self, k) for k in _WEIGHTS if getattr(self, k) is not None}
-        if getattr(loss, "is_likelihood", False):
+        if loss.is_likelihood:
             if given:
                 raise ConfigError(
                     f"tune.anchor.{next(iter(given))}: the loss {loss.kind} has standard "

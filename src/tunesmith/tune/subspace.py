@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tunesmith.core import Settings, Tensor, Weights
+from tunesmith.contracts import SubspaceRule
+from tunesmith.core import Tensor, Weights
 from tunesmith.potentials.weight_names import weights_named
 from tunesmith.settings import one_or_more
 
@@ -31,10 +32,8 @@ def rms(values: list[Tensor]) -> Tensor:
     return torch.cat([v.reshape(-1) for v in values]).double().square().mean().sqrt()
 
 
-class _Whole(Settings):
+class _Whole(SubspaceRule):
     """Coordinates that are weights of the network themselves; the others stay."""
-
-    linear: ClassVar[bool] = True
 
     def selected(self, model: Any) -> tuple[str, ...]:
         """Names of the weights that move."""
@@ -44,10 +43,6 @@ class _Whole(Settings):
         """The model's own weights by name."""
         weights = model.weights()
         return {name: weights[name] for name in self.selected(model)}
-
-    def moves(self, name: str) -> bool:
-        """All of them."""
-        return True
 
     def expand(self, weights: Weights, moved: Weights) -> Weights:
         """The moved weights in place of the model's own."""
@@ -66,6 +61,10 @@ class All(_Whole):
     initial: Literal["pretrained", "random"] = Field(
         "pretrained", description="weights to start from; random: fresh ones, nothing is reused"
     )
+
+    @property
+    def fresh(self) -> bool:
+        return self.initial == "random"
 
     def selected(self, model: Any) -> tuple[str, ...]:
         found: tuple[str, ...] = model.names.trainable()
@@ -99,6 +98,10 @@ class FreezeReadout(_Whole):
 
     kind: ClassVar[str] = "freeze-readout"
 
+    @property
+    def only_readouts(self) -> bool:
+        return True
+
     def selected(self, model: Any) -> tuple[str, ...]:
         found: tuple[str, ...] = model.names.readouts
         return found
@@ -116,6 +119,10 @@ class Blocks(_Whole):
         description="parts (embedding, interactions, products.1, readouts, …), weights, "
         "beginnings of weights up to a dot, or patterns of weights with * and ?",
     )
+
+    @property
+    def only_readouts(self) -> bool:
+        return all(name.partition(".")[0] == "readouts" for name in self.names)
 
     def selected(self, model: Any) -> tuple[str, ...]:
         """Names of the weights that move. Raises `ConfigError` for a name that fits none."""

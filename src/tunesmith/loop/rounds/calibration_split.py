@@ -1,10 +1,10 @@
 """Which labels of a growing set no member learns: error bars are calibrated on them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from tunesmith.contracts import Sampler
 from tunesmith.core import Frame, derived_seed
 
 #: one label of so many is set apart (method page 4)
@@ -14,7 +14,9 @@ _OF = 10
 _FEWEST = 5
 
 
-def set_apart(frames: Sequence[Frame], sampler: Any, seed: int) -> tuple[list[Frame], list[Frame]]:
+def set_apart(
+    frames: Sequence[Frame], sampler: Sampler, seed: int
+) -> tuple[list[Frame], list[Frame]]:
     """Labels to learn, and the common test set: one by lot of every ten, so that what was set apart
     stays so when more labels come.
 
@@ -26,14 +28,9 @@ def set_apart(frames: Sequence[Frame], sampler: Any, seed: int) -> tuple[list[Fr
         _OF * block + int(np.random.default_rng(derived_seed(seed, "apart", block)).integers(_OF))
         for block in range(n // _OF)
     }
-    if judges_itself(sampler):
+    if sampler.judges_itself:
         chosen = chosen if len(chosen) >= _FEWEST else set()
     elif not chosen and n > 1:
         chosen = {n - 1}
     rest = [frame for i, frame in enumerate(frames) if i not in chosen]
     return rest, [frames[i] for i in sorted(chosen)]
-
-
-def judges_itself(sampler: Any) -> bool:
-    """Whether each member leaves labels out, by which the others' spread can be judged."""
-    return str(getattr(sampler, "vary", None)).startswith("bootstrap")

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.acquire.greedy import Picks
 from tunesmith.calibrate.scores import spearman
 from tunesmith.core import Frame
 from tunesmith.features.compute_features import compute
@@ -13,54 +12,49 @@ from tunesmith.posterior.disagreement import disagreement
 from tunesmith.posterior.ensemble import Ensemble
 
 
-class Choice:
-    """One choice of ``acquire`` among candidates, beside what is labelled.
+class Seen:
+    """`Candidates`: structures as a posterior sees them, beside what is labelled.
 
     posterior: of the last round. elements: of all structures that will ever be compared.
     """
 
     def __init__(
         self,
-        acquire: Any,
+        structures: Sequence[Frame],
         posterior: Ensemble,
         labelled: Sequence[Frame],
         elements: Iterable[int],
     ) -> None:
-        self._acquire, self._posterior = acquire, posterior
-        self._representation = acquire.representation
-        self._labelled: np.ndarray | None = None
-        if self._representation is not None:
-            self._representation = self._representation.for_elements(elements)
-            self._labelled = self._features(labelled) if labelled else None
+        self._structures, self._posterior = structures, posterior
+        self._known, self._elements = labelled, tuple(elements)
+        self._labelled: dict[str, np.ndarray] = {}
 
-    def picks(self, candidates: Sequence[Frame], n: int, rng: np.random.Generator) -> Picks:
-        """``n`` candidates in the order of taking."""
-        acquire, found = self._acquire, candidates
-        picks: Picks
-        if self._representation is not None:
-            picks = acquire.choose(self._features(found), self._labelled, n)
-        elif acquire.score is not None:
-            picks = acquire.choose(self._disagreement(found), n)
-        else:
-            picks = acquire.choose(len(found), n, rng)
-        return picks
+    def __len__(self) -> int:
+        return len(self._structures)
 
-    def ratings(self, structures: Sequence[Frame]) -> np.ndarray | None:
-        """(n,) how much each of other structures would tell, by what the choice rests on; None
-        where that rates nothing."""
-        if self._acquire.score is not None:
-            return self._disagreement(structures)
-        if self._labelled is None:
+    def of(self, structures: Sequence[Frame]) -> "Seen":
+        """Others, seen the same way; what is labelled is not looked at again."""
+        other = Seen(structures, self._posterior, self._known, self._elements)
+        other._labelled = self._labelled
+        return other
+
+    def features(self, representation: Any) -> np.ndarray:
+        return self._features(representation, self._structures)
+
+    def labelled(self, representation: Any) -> np.ndarray | None:
+        if not self._known:
             return None
-        rated: np.ndarray = self._acquire.rate(self._features(structures), self._labelled)
-        return rated
+        name = repr(representation)
+        if name not in self._labelled:
+            self._labelled[name] = self._features(representation, self._known)
+        return self._labelled[name]
 
-    def _features(self, structures: Sequence[Frame]) -> np.ndarray:
-        return compute(self._representation, structures, self._posterior)
+    def disagreement(self, score: str) -> np.ndarray:
+        return disagreement(self._posterior, (f.atoms for f in self._structures), score)
 
-    def _disagreement(self, structures: Sequence[Frame]) -> np.ndarray:
-        atoms = (f.atoms for f in structures)
-        return disagreement(self._posterior, atoms, self._acquire.score)
+    def _features(self, representation: Any, structures: Sequence[Frame]) -> np.ndarray:
+        own = representation.for_elements(self._elements)
+        return compute(own, structures, self._posterior)
 
 
 def rank_correlations(

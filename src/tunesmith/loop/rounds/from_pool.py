@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.core import Label, derived_seed
-from tunesmith.loop.rounds.choosing import Choice, rank_correlations
+from tunesmith.loop.rounds.choosing import Seen, rank_correlations
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
 from tunesmith.loop.rounds.rounds_prepare import Prepared
 from tunesmith.loop.rounds.rounds_standing import Chosen
@@ -35,10 +35,11 @@ class FromPool:
         left = self.explorer.left(known.state, len(ready.pool))
         self.tools.screen.busy(f"round {number}: choosing among {len(left)} candidates")
         with self.tools.watch.part("choose"):
-            choice = Choice(self.acquire, known.posterior, known.frames, self._elements)
+            candidates = [ready.pool[i] for i in left]
+            seen = Seen(candidates, known.posterior, known.frames, self._elements)
             rng = np.random.default_rng(derived_seed(ready.config.seed, "acquire", number))
-            picks = choice.picks([ready.pool[i] for i in left], self.acquire.batch, rng)
-            ratings = choice.ratings(ready.test)
+            picks = self.acquire.choose(seen, self.acquire.batch, rng)
+            ratings = self.acquire.rate(seen.of(ready.test))
         found = []
         for i, score, nearest in zip(picks.indices, picks.scores, picks.nearest, strict=True):
             frame = ready.pool[left[i]]

@@ -11,7 +11,6 @@ from tunesmith.core import E0s, Frame
 from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.loop.rounds.calibration_split import judges_itself
 from tunesmith.loop.rounds.rounds_prepare import (
     Prepared,
     check_e0,
@@ -97,7 +96,7 @@ def _check_first_labels(config: CagoConfig, labels: int, valid: list[Frame]) -> 
             "explore.rattled: from one label nobody can say how far a committee errs; let rattled "
             "copies be labelled too, as 4, or give data.initial or data.valid."
         )
-    if not valid and not judges_itself(sampler) and labels < 3:
+    if not valid and not sampler.judges_itself and labels < 3:
         raise ConfigError(
             f"explore.rattled: of {labels} labels one is set apart to calibrate error bars, as "
             f"{sampler.kind} judges none out of the bag; let more rattled copies be labelled."

@@ -196,7 +196,7 @@ class RoundsCourse:
     def _fitted(self, number: int) -> tuple[Members, str]:
         """Members that have learnt all labels, and what is said of their fit."""
         ready, tune, frames = self.ready, self.ready.config.tune, self.frames
-        fresh = getattr(tune.subspace, "initial", "pretrained") == "random"
+        fresh = tune.subspace.fresh
         e0s = align(tune.e0, ready.foundation, frames, ready.isolated, fresh=fresh)
         problem = replace(ready.problem, train=frames, e0s=e0s)
         if not ready.valid:
@@ -204,8 +204,7 @@ class RoundsCourse:
             problem = replace(problem, train=train, valid=valid)
         if getattr(tune, "begin", "foundation") == "last" and (last := self.at.members) is not None:
             problem = replace(problem, begin=(last.moved, last.replay))
-        if check := getattr(tune.sampler, "check", None):
-            check(problem)
+        tune.sampler.check(problem)
         self.tools.screen.busy(f"round {number}: learning {counted(len(frames), 'label')}")
 
         def report(text: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from tunesmith.attack.adversary import COST
 from tunesmith.core import E0s, Frame, Label
 from tunesmith.errors import ModelError
-from tunesmith.loop.rounds.choosing import Choice
+from tunesmith.loop.rounds.choosing import Seen
 from tunesmith.loop.rounds.measure import measure
 from tunesmith.loop.rounds.rounds_prepare import Prepared
 from tunesmith.loop.screen import duration_or_ms
@@ -99,10 +99,9 @@ def _choose(ready: Prepared) -> float | None:
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     try:
-        choice = Choice(ready.config.acquire, ready.foundation, [], elements)
-        choice.picks(some, 1, rng)
+        ready.config.acquire.choose(Seen(some, ready.foundation, [], elements), 1, rng)
     except ModelError:
-        if ready.config.acquire.score is None:
+        if not ready.config.acquire.asks_members:
             raise
         return None
     return (time.perf_counter() - began) / len(some) * len(ready.pool)
@@ -136,9 +135,7 @@ def _epoch(ready: Prepared, some: list[Frame], *, one: bool = False) -> float | 
 
 def _structures(sampler: AdamW | BySize, n: int) -> int:
     """Learnt in all epochs of a fit to ``n`` of them."""
-    if not n:
-        return 0
-    return n * sampler.epochs_for(n)
+    return n * (sampler.epochs_for(n) or 0) if n else 0
 
 
 def show(cost: dict[str, Any], screen: Console) -> None:

@@ -1,0 +1,268 @@
+"""What every exchangeable part of a run must be: its law, and what it says it can do.
+
+A part is the frozen settings of one section of a configuration, registered under its ``kind``
+(`tunesmith.registry`), here or in a package of one's own. Capabilities are declared, with the
+default that most parts have; nobody asks a part what attributes it has. `tunesmith.testing` holds
+tests that a new part inherits.
+
+| section | class | law |
+|---|---|---|
+| ``tune.sampler`` | `Sampler` | a function of problem and seed, however often it is interrupted |
+| ``tune.anchor`` | `Anchor` | at the pretrained weights its penalty has no slope and no value |
+| ``tune.loss`` | `Loss` | a mean over structures, smallest where predictions are the labels |
+| ``tune.subspace`` | `SubspaceRule` | what it starts from expands to the model itself |
+| ``acquire`` of rounds | `Acquirer` | n different candidates, the order of candidates indifferent |
+| ``calibrate`` | `Law` | the calibrated spread rises with the raw one |
+
+Beside them stand protocols where they are used: `tunesmith.core` for `Reference`, `Posterior` and
+`Calibration`, `tunesmith.loop.recipe` for recipes, `tunesmith.potentials.potential` for backends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from tunesmith.core import Settings, Tensor, Weights
+from tunesmith.errors import ModelError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    import torch
+
+
+class Sampler(Settings):
+    """How weights move: from a problem to members.
+
+    Law: the members are a function of the problem and its seed alone, to the bit at a fixed number
+    of threads: with or without an executor, and however often ``place`` was left half-way.
+    """
+
+    kind: ClassVar[str]
+    #: whether what it samples is a posterior, for which the loss must be a likelihood
+    needs_likelihood: ClassVar[bool] = False
+    #: whether members go on from where they stand when a label comes (``start``, ``update``)
+    goes_on: ClassVar[bool] = False
+    #: whether it sets out from other members where ``problem.begin`` gives them
+    begins_at_members: ClassVar[bool] = False
+
+    @property
+    def count(self) -> int:
+        """How many members it ends with."""
+        return 1
+
+    @property
+    def splits(self) -> bool:
+        """Whether each member sets structures of its own aside to find its best epoch on."""
+        return False
+
+    @property
+    def judges_itself(self) -> bool:
+        """Whether each member leaves labels out, by which the others' spread can be judged."""
+        return False
+
+    @property
+    def decay(self) -> float:
+        """How strongly weights are drawn to zero."""
+        return 0.0
+
+    def epochs_for(self, n: int) -> int | None:
+        """Epochs of a fit to ``n`` structures; None where it has no epochs."""
+        return None
+
+    def require_fixed(self) -> None:
+        """Raise `ConfigError` for settings that mean nothing where all labels are there."""
+
+    def check(self, problem: Any) -> None:
+        """Raise `TrainingError` where this problem would give members that are all the same."""
+
+    def fit(
+        self,
+        problem: Any,
+        place: Path | None = None,
+        report: Any = None,
+        executor: Executor | None = None,
+    ) -> Any:
+        """Members that have learnt ``problem`` (`tunesmith.tune.problem`): a `Fit`.
+
+        place: folder of checkpoints, from which it goes on. report: takes a line of progress every
+        few seconds. executor: where members may be computed; None: here.
+        """
+        raise NotImplementedError
+
+
+class Anchor(Settings):
+    """What holds the weights near the foundation model. Unless it says otherwise: nothing."""
+
+    kind: ClassVar[str]
+    #: whether the foundation's knowledge has a head of its own, which `select` gives frames to
+    has_head: ClassVar[bool] = False
+
+    def std(self, unit: Tensor) -> Tensor | None:
+        """(d,) standard deviation of the prior of every coordinate; None for a flat one.
+
+        unit: (d,), size of the pretrained weights that each coordinate moves.
+        """
+        return None
+
+    def penalty(self, moved: Tensor, start: Tensor, unit: Tensor, n: int) -> Tensor | None:
+        """What is added to the loss of a step; None for nothing.
+
+        moved, start, unit: (d,) coordinates, those of the foundation, and their size. n: training
+        structures.
+        """
+        return None
+
+    def wider(self, factor: float) -> Self:
+        """The anchor with a prior of ``factor`` times the standard deviation."""
+        return self
+
+    def select(self, potential: Any, frames: list[Any], seed: int) -> list[Any]:
+        """The structures to replay while ``frames`` are learnt; none without a head of its own."""
+        return []
+
+
+class Loss(Settings):
+    """What a step makes small: a mean over the structures of a batch."""
+
+    kind: ClassVar[str]
+    #: whether it is a negative log-likelihood, which samplers of posteriors ask for
+    is_likelihood: ClassVar[bool] = False
+    #: the fixed standard deviations of a likelihood (`NoiseScale`), None of others
+    scale: ClassVar[Any] = None
+
+    @property
+    def wants_stress(self) -> bool:
+        """Whether labels of stress are learnt."""
+        return True
+
+    @property
+    def wants_energy(self) -> bool:
+        """Whether labels of energy are learnt; else structures may come without."""
+        return True
+
+    def __call__(self, out: Any, batch: Any, targets: Any) -> Tensor:
+        """The loss of a batch, a scalar: of an `Evaluation` and the `Targets` of its structures."""
+        raise NotImplementedError
+
+
+class SubspaceRule(Settings):
+    """Which weights may move, and how the moved ones are written: `tunesmith.core.Subspace`."""
+
+    kind: ClassVar[str]
+
+    @property
+    def linear(self) -> bool:
+        """Whether full weights are an affine function of the coordinates."""
+        return True
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it starts from random weights, so that nothing is reused."""
+        return False
+
+    @property
+    def only_readouts(self) -> bool:
+        """Whether nothing moves but what heads have of their own."""
+        return False
+
+    @property
+    def adapts(self) -> bool:
+        """Whether coordinates change pretrained weights instead of being weights themselves."""
+        return False
+
+    def start(self, model: Any, generator: torch.Generator) -> Weights:
+        """The coordinates of the untouched model (or, where `fresh`, of a new one)."""
+        raise NotImplementedError
+
+    def moves(self, name: str) -> bool:
+        """Whether a coordinate may move; the others are constants, kept with the members."""
+        return True
+
+    def expand(self, weights: Weights, moved: Weights) -> Weights:
+        """Full weights from the model's own and the moved coordinates (differentiable)."""
+        raise NotImplementedError
+
+    def unit(self, model: Any, start: Weights) -> Weights:
+        """Of every coordinate: the rms of the pretrained weights it moves, a scalar."""
+        raise NotImplementedError
+
+
+class Candidates(Protocol):
+    """Structures to choose from, as far as a rule looks at them. Each look is computed once."""
+
+    def __len__(self) -> int: ...
+
+    def features(self, representation: Any) -> np.ndarray:
+        """(n, d), of the candidates."""
+        ...
+
+    def labelled(self, representation: Any) -> np.ndarray | None:
+        """(m, d), of what is labelled; None where nothing is."""
+        ...
+
+    def disagreement(self, score: str) -> np.ndarray:
+        """(n,) how far members disagree about the candidates, by a committee's score."""
+        ...
+
+
+class Acquirer(Settings):
+    """Which of many candidates are labelled next.
+
+    Law: ``choose`` gives n different candidates, and the same ones in whatever order they stand.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """Of the method, for people."""
+        return self.kind
+
+    @property
+    def asks_members(self) -> bool:
+        """Whether it rests on how far members disagree, of which there must then be several."""
+        return False
+
+    def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Any:
+        """``n`` candidates in the order of taking, with scores and nearest: `Picks`."""
+        raise NotImplementedError
+
+    def rate(self, structures: Candidates) -> np.ndarray | None:
+        """(n,) how much each of any structures would tell; None where the rule rates nothing."""
+        return None
+
+
+class Law(Settings):
+    """From raw spreads to errors: `tunesmith.core.Calibration`, with what more it may know."""
+
+    kind: ClassVar[str]
+    #: whether it knows in which range of errors it was seen to hold
+    has_range: ClassVar[bool] = False
+
+    def derivative(self, raw: Any) -> Any:
+        """dσ_cal/dσ̂ of raw spreads; unless it says otherwise the factor of a law that multiplies.
+
+        Raises `ModelError` for one that does not.
+        """
+        factor = float(self.std(1.0))
+        if not np.isclose(self.std(2.0), 2 * factor):
+            raise ModelError(
+                f"the calibration {self.kind!r} is not linear and has no derivative; give it one."
+            )
+        return np.full(np.shape(raw), factor)
+
+    def std(self, raw: Any) -> Any:
+        """Calibrated standard deviation of raw ones, any shape."""
+        raise NotImplementedError
+
+    def reach(self, components: int = 3) -> tuple[float, float] | None:
+        """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
+        return None
+
+    def check_target(self, target: float, components: int = 3) -> None:
+        """Raise `ConfigError` where an error of this size is beyond what it was seen to hold for;
+        a law that knows no range has none to leave."""
