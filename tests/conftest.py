@@ -16,7 +16,7 @@ WITH_MACE = (
     *("potentials/test_mace*", "potentials/test_organic_xs.py", "potentials/test_trust.py"),
     *("potentials/test_contract_sees.py", "acquire/test_greedy_bmdal.py", "test_kernels.py"),
     *("calibrate/test_scores.py", "cli/test_cli_models.py", "test_examples.py", "test_readme.py"),
-    "report/test_principal_components.py",
+    *("report/test_principal_components.py", "testing/test_parts_contract.py"),
 )
 
 

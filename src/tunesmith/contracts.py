@@ -259,6 +259,10 @@ class Law(Settings):
         """Calibrated standard deviation of raw ones, any shape."""
         raise NotImplementedError
 
+    def exceedance(self, std: Any, threshold: Any) -> Any:
+        """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
+        raise NotImplementedError
+
     def reach(self, components: int = 3) -> tuple[float, float] | None:
         """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
         return None

@@ -1,0 +1,148 @@
+"""The laws of `tunesmith.contracts`, for any package that brings a part of its own.
+
+A part's test file is a few lines::
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_my_rule(seed):
+        parts_contract.check_acquirer(MyRule(), seed)
+
+Every check is a plain function that raises AssertionError.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunesmith.contracts import Acquirer, Anchor, Law, Sampler, SubspaceRule
+from tunesmith.potentials.potential import Potential
+
+
+class Planted:
+    """`Candidates` drawn at random: features in a few dimensions, scores all different."""
+
+    def __init__(self, seed: int, n: int = 40, known: int = 5) -> None:
+        rng = np.random.default_rng(seed)
+        self.x, self.known = rng.normal(size=(n, 6)), rng.normal(size=(known, 6))
+        self.scores = rng.permutation(n) + 1.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def features(self, representation: Any) -> np.ndarray:
+        return self.x
+
+    def labelled(self, representation: Any) -> np.ndarray | None:
+        return self.known if len(self.known) else None
+
+    def disagreement(self, score: str) -> np.ndarray:
+        return self.scores
+
+    def reordered(self, order: np.ndarray) -> "Planted":
+        """The same candidates, standing in another order."""
+        other = Planted(0, len(self), len(self.known))
+        other.x, other.known, other.scores = self.x[order], self.known, self.scores[order]
+        return other
+
+
+def check_acquirer(rule: Acquirer, seed: int, *, by_chance: bool = False) -> None:
+    """n different candidates, a function of the generator's state, in whatever order they stand.
+
+    by_chance: the rule draws by lot, so that another order draws others.
+    """
+    given = Planted(seed)
+    for n in (1, 7, len(given)):
+        picks = rule.choose(given, n, np.random.default_rng(seed))
+        again = rule.choose(given, n, np.random.default_rng(seed))
+        assert len(set(picks.indices.tolist())) == len(picks.indices) == n
+        assert set(picks.indices.tolist()) <= set(range(len(given)))
+        assert len(picks.scores) == len(picks.nearest) == n
+        np.testing.assert_array_equal(picks.indices, again.indices)
+        if not by_chance:
+            order = np.random.default_rng(seed + 1).permutation(len(given))
+            other = rule.choose(given.reordered(order), n, np.random.default_rng(seed))
+            assert order[other.indices].tolist() == picks.indices.tolist()
+    rated = rule.rate(given)
+    assert rated is None or (rated.shape == (len(given),) and np.isfinite(rated).all())
+    assert rule.name
+
+
+def check_subspace(rule: SubspaceRule, potential: Potential, seed: int) -> None:
+    """What it starts from expands to the model itself, and `linear` is true."""
+    generator = torch.Generator().manual_seed(seed)
+    own, start = potential.weights(), rule.start(potential, generator)
+    if not rule.fresh:
+        _same(rule.expand(own, start), own)
+    units = rule.unit(potential, start)
+    assert units.keys() == start.keys()
+    assert all(bool((unit > 0).all()) for unit in units.values())
+    assert any(rule.moves(name) for name in start)
+
+    def moved(seed: int) -> dict[str, torch.Tensor]:
+        drawn = torch.Generator().manual_seed(seed)
+        return {
+            name: value + 0.1 * torch.randn(value.shape, generator=drawn).to(value)
+            if rule.moves(name)
+            else value
+            for name, value in start.items()
+        }
+
+    a, b = moved(seed), moved(seed + 1)
+    middle = rule.expand(own, {name: (a[name] + b[name]) / 2 for name in a})
+    ends = rule.expand(own, a), rule.expand(own, b)
+    apart = max(float((middle[n] - (ends[0][n] + ends[1][n]) / 2).abs().max()) for n in own)
+    size = max(float((ends[0][n] - ends[1][n]).abs().max()) for n in own)
+    assert size > 0, "nothing moves"
+    assert (apart < 1e-5 * size) == rule.linear
+
+
+def check_anchor(anchor: Anchor, seed: int) -> None:
+    """A penalty is the negative log of the Gaussian that `std` tells, over n, or there is none."""
+    rng = np.random.default_rng(seed)
+    start, unit = (torch.from_numpy(rng.normal(size=12)).abs() + 0.1 for _ in range(2))
+    std, n = anchor.std(unit), 7
+    if std is None:
+        assert anchor.penalty(start + 1, start, unit, n) is None
+        return
+    wider = anchor.wider(3.0).std(unit)
+    assert wider is not None
+    torch.testing.assert_close(wider, 3 * std)
+    place, step = start + torch.from_numpy(rng.normal(size=12)), 0.3
+    for i in range(len(start)):
+        along = torch.zeros(12, dtype=torch.float64)
+        along[i] = step
+        ends = [anchor.penalty(place + s * along, start, unit, n) for s in (-1, 0, 1)]
+        assert all(end is not None for end in ends)
+        low, here, high = (float(end) for end in ends if end is not None)
+        bend = (low - 2 * here + high) / step**2
+        assert abs(bend * n * float(std[i]) ** 2 - 1) < 1e-6
+
+
+def check_law(law: Law, seed: int) -> None:
+    """The calibrated spread rises with the raw one; `derivative` is its slope; tails fall."""
+    raw = np.sort(np.random.default_rng(seed).uniform(0.02, 2.0, 30))
+    std = np.asarray(law.std(raw))
+    assert (np.diff(std) > 0).all()
+    slope = (np.asarray(law.std(raw * 1.0001)) - np.asarray(law.std(raw * 0.9999))) / (2e-4 * raw)
+    np.testing.assert_allclose(law.derivative(raw), slope, rtol=1e-4)
+    over = np.array([law.exceedance(raw, x) for x in (0.01, 0.1, 1.0)])
+    assert ((over >= 0) & (over <= 1)).all()
+    assert (np.diff(over, axis=0) < 0).all()
+    assert (np.diff(over, axis=1) > 0).all()
+
+
+def check_sampler(sampler: Sampler, problem: Any, place: Path) -> None:
+    """As many members as it says, the same to the bit again, and from its checkpoints."""
+    first, again = sampler.fit(problem), sampler.fit(problem)
+    kept = sampler.fit(problem, place / "fit")
+    whole = sampler.fit(problem, place / "fit")  # from what is there
+    assert {len(value) for value in first.moved.values()} == {sampler.count}
+    for other in (again, kept, whole):
+        _same(other.moved, first.moved)
+
+
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name

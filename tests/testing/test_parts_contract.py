@@ -1,0 +1,150 @@
+"""Every part that is registered keeps the law of its kind; and a part that breaks it is seen."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from tiny import e0s, molecules, potential
+from tunesmith.acquire.batch import CommitteeScore, Greedy, RandomChoice
+from tunesmith.calibrate.gamma import GammaCalibration
+from tunesmith.calibrate.powerlaw import PowerLaw
+from tunesmith.contracts import Sampler
+from tunesmith.features.representation import Representation
+from tunesmith.registry import ANCHORS, SAMPLERS, SUBSPACES
+from tunesmith.testing import parts_contract
+from tunesmith.tune.anchor import GaussianPrior, NoAnchor
+from tunesmith.tune.likelihood import GaussianLikelihood
+from tunesmith.tune.loss import Huber
+from tunesmith.tune.problem import Problem
+from tunesmith.tune.subspace import All
+
+RULES = ("lcmd", "posterior-variance", "kcenter")
+SUBSPACE = {
+    "all": ({}, {"initial": "random"}),
+    "blocks": ({"names": ("readouts", "products.1")},),
+    "freeze-first": ({},),
+    "freeze-readout": ({},),
+    "lora": ({"rank": 1}, {"rank": 1, "factors": "outer"}),
+}
+SAMPLER: dict[str, dict[str, Any]] = {
+    "adamw": {"epochs": 2, "batch_size": 2},
+    "by-size": {"members": 2, "max_rate": 1e-3},
+    "committee": {"members": 2, "epochs": 2, "batch_size": 2},
+    "sghmc": {"members": 3, "steps": 20},
+    "cyclical": {"members": 2, "converge": 20, "cycle": 20},
+}
+
+
+class Vectors(Representation):
+    kind: ClassVar[str] = "vectors"
+    kernel: ClassVar[Any] = "linear"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_on_features(rule: Any, seed: int) -> None:
+    parts_contract.check_acquirer(Greedy(representation=Vectors(), rule=rule), seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_and_chance(seed: int) -> None:
+    parts_contract.check_acquirer(CommitteeScore(), seed)
+    parts_contract.check_acquirer(RandomChoice(), seed, by_chance=True)
+
+
+def test_a_rule_that_looks_at_the_order_is_seen() -> None:
+    class First(RandomChoice):
+        def choose(self, candidates: Any, n: int, rng: np.random.Generator) -> Any:
+            picks = super().choose(candidates, n, rng)
+            return type(picks)(np.arange(n), picks.scores, picks.nearest)
+
+    with pytest.raises(AssertionError):
+        parts_contract.check_acquirer(First(), 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [(k, s) for k in SUBSPACES.names() for s in SUBSPACE[k]]
+)
+def test_subspaces(kind: str, settings: dict[str, Any]) -> None:
+    parts_contract.check_subspace(SUBSPACES.get(kind)(**settings), potential(), 4)
+
+
+def test_a_subspace_that_lies_about_being_linear_is_seen() -> None:
+    class Bent(All):
+        def expand(self, weights: Any, moved: Any) -> Any:
+            own = {name: weights[name] + (moved[name] - weights[name]) ** 3 for name in moved}
+            return {**weights, **own}
+
+    with pytest.raises(AssertionError):
+        parts_contract.check_subspace(Bent(), potential(), 4)
+
+
+@pytest.mark.parametrize(
+    "anchor",
+    [NoAnchor(), GaussianPrior(), GaussianPrior(sigma=0.2), GaussianPrior(mean="zero", scale=0.3)]
+    + [ANCHORS.get(kind)() for kind in ("multihead", "pseudolabel")],
+    ids=lambda anchor: repr(anchor)[:40],
+)
+def test_anchors(anchor: Any) -> None:
+    parts_contract.check_anchor(anchor, 2)
+
+
+def test_an_anchor_of_another_width_is_seen() -> None:
+    class Wide(GaussianPrior):
+        def std(self, unit: Any) -> Any:
+            return 2 * super().std(unit)
+
+        def penalty(self, moved: Any, start: Any, unit: Any, n: int) -> Any:
+            return super().penalty(moved, start, unit, n) * 3
+
+    with pytest.raises(AssertionError):
+        parts_contract.check_anchor(Wide(), 2)
+
+
+def test_laws() -> None:
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.05, 1.0, 400)
+    bent = PowerLaw.fit(std, rng.normal(0, 1.4 * std**0.7))
+    taught = GammaCalibration()
+    for s in std[:50]:
+        taught = taught.update(s, rng.normal(0, 2 * s))
+    for law in (GammaCalibration(), taught, PowerLaw(), bent):
+        parts_contract.check_law(law, 1)
+
+
+def problem(sampler: Sampler) -> Problem:
+    frames = molecules(5)
+    likely = sampler.needs_likelihood
+    return Problem(
+        potential(torch.float32),
+        All(),
+        GaussianPrior() if likely else NoAnchor(),
+        GaussianLikelihood() if likely else Huber(),
+        frames[:4],
+        frames[4:],
+        e0s(),
+        seed=3,
+    )
+
+
+@pytest.mark.parametrize("kind", SAMPLERS.names())
+def test_samplers(kind: str, tmp_path: Path) -> None:
+    sampler = SAMPLERS.get(kind)(**SAMPLER[kind])
+    if kind == "by-size":  # a thousand steps are its schedule
+        sampler = sampler.of(4).model_copy(update={"epochs": 2, "patience": 2})
+    parts_contract.check_sampler(sampler, problem(sampler), tmp_path)
+
+
+def test_a_sampler_without_a_seed_is_seen(tmp_path: Path) -> None:
+    class Careless(SAMPLERS.get("adamw")):  # type: ignore[misc]
+        def fit(self, problem: Any, *rest: Any) -> Any:
+            found = super().fit(problem, *rest)
+            moved = {k: v + 1e-3 * torch.rand(()) for k, v in found.moved.items()}
+            return type(found)(moved, found.histories, found.finished)
+
+    sampler = Careless(epochs=1)
+    with pytest.raises(AssertionError):
+        parts_contract.check_sampler(sampler, problem(sampler), tmp_path)
