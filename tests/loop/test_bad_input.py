@@ -96,7 +96,7 @@ def test_constraints_of_the_start_file_are_kept(tmp_path: Path) -> None:
     atoms.set_constraint(FixAtoms([0]))
     atoms.write(tmp_path / "fixed.xyz", format="extxyz")
     ready = prepare(config([str(tmp_path / "fixed.xyz")]), print)
-    assert ready.structures[0].constraints[0].index.tolist() == [0]
+    assert ready.starts[0].constraints[0].index.tolist() == [0]
     assert ready.state.walkers[0].constraints
 
 

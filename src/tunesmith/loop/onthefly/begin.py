@@ -10,12 +10,12 @@ from tunesmith.core import BY_MEMBERS, E0s, Failure, Frame, Members
 from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly.learning import updated
-from tunesmith.loop.onthefly.onthefly_prepare import Prepared
+from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
 from tunesmith.loop.onthefly.onthefly_standing import Standing
 from tunesmith.loop.tools import Tools
 
 
-def first_labels(run: Prepared, labels: Labels, tools: Tools) -> tuple[str, ...]:
+def first_labels(run: DynamicsPrepared, labels: Labels, tools: Tools) -> tuple[str, ...]:
     """Keys of the labels a run starts from, all of them in the store by then.
 
     Those of the initial data; and, of every composition that is not among them, the label of the
@@ -23,7 +23,7 @@ def first_labels(run: Prepared, labels: Labels, tools: Tools) -> tuple[str, ...]
     """
     keys = list(labels.imported(run.initial))
     known = {_composition(frame.atoms) for frame in run.initial}
-    for number, atoms in enumerate(run.structures):
+    for number, atoms in enumerate(run.starts):
         if _composition(atoms) in known:
             continue
         known.add(_composition(atoms))
@@ -31,7 +31,9 @@ def first_labels(run: Prepared, labels: Labels, tools: Tools) -> tuple[str, ...]
     return tuple(keys)
 
 
-def _label_start(run: Prepared, labels: Labels, tools: Tools, number: int, atoms: Atoms) -> str:
+def _label_start(
+    run: DynamicsPrepared, labels: Labels, tools: Tools, number: int, atoms: Atoms
+) -> str:
     tools.screen.busy("labelling the start structure")
     with tools.interrupts.at_once():
         label = labels.get(atoms, origin=f"start structure {number}", failures_count=False)
@@ -52,10 +54,10 @@ def _composition(atoms: Atoms) -> str:
     return str(atoms.get_chemical_formula("hill"))
 
 
-def alignment(run: Prepared, frames: list[Frame]) -> E0s:
+def alignment(run: DynamicsPrepared, frames: list[Frame]) -> E0s:
     """The run's isolated-atom energies. Raises `DataError` where they leave a structure open."""
     e0s = align(run.config.tune.e0, run.foundation, frames, run.isolated)
-    for atoms in run.structures:
+    for atoms in run.starts:
         if not e0s.fixes(atoms.numbers):
             raise DataError(
                 f"the labels do not fix the total energy of {atoms.get_chemical_formula()} "
@@ -64,14 +66,14 @@ def alignment(run: Prepared, frames: list[Frame]) -> E0s:
     return e0s
 
 
-def untaught(run: Prepared, e0s: E0s) -> Members:
+def untaught(run: DynamicsPrepared, e0s: E0s) -> Members:
     """The members before their first update."""
     members: Members = run.config.tune.sampler.start(replace(run.problem, e0s=e0s))
     return members
 
 
 def first_standing(
-    run: Prepared, keys: tuple[str, ...], frames: list[Frame], e0s: E0s, tools: Tools
+    run: DynamicsPrepared, keys: tuple[str, ...], frames: list[Frame], e0s: E0s, tools: Tools
 ) -> Standing:
     """Where a run stands before its first step: the members know the first labels."""
     law: Any = run.config.calibrate

@@ -25,7 +25,7 @@ from tunesmith.explore.state import Answer
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.onthefly import adversaries, doubt, explosions, onthefly_checkpoint
 from tunesmith.loop.onthefly.learning import Asked, noted, updated
-from tunesmith.loop.onthefly.onthefly_prepare import Prepared
+from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
 from tunesmith.loop.onthefly.onthefly_standing import Standing
 from tunesmith.loop.onthefly.trajectory_file import Trajectory
 from tunesmith.loop.recipe import End
@@ -47,7 +47,7 @@ class OnTheFlyCourse:
 
     def __init__(
         self,
-        ready: Prepared,
+        ready: DynamicsPrepared,
         labels: Labels,
         frames: list[Frame],
         at: Standing,

@@ -12,7 +12,7 @@ from tunesmith.attack.adversary import COST
 from tunesmith.explore.state import Answer
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly import adversaries, begin, onthefly_checkpoint
-from tunesmith.loop.onthefly.onthefly_prepare import Prepared
+from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
 from tunesmith.loop.onthefly.onthefly_standing import Standing
 from tunesmith.loop.screen import duration, duration_or_ms
 from tunesmith.loop.tools import Tools
@@ -25,14 +25,14 @@ _LEAST = 10  # steps of a chain that its schedule makes sense for
 LABELS = (20, 50, 100)
 
 
-def estimate(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+def estimate(ready: DynamicsPrepared, out: Path, tools: Tools) -> dict[str, Any]:
     """Label the start, and time a step, a label and a part of an update.
 
     The label is kept in the run's store, where the run will find it. With attacks every label that
     is asked for costs one attack and one label more.
     """
     config = ready.config
-    labels = Labels(out, config.reference, tools.watch, onthefly_checkpoint.state(out))
+    labels = Labels(out, ready.reference, tools.watch, onthefly_checkpoint.state(out))
     keys = begin.first_labels(ready, labels, tools)
     frames = labels.frames(keys)
     seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]
@@ -60,7 +60,7 @@ def estimate(ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
     }
 
 
-def _step(ready: Prepared, ensemble: Ensemble) -> float:
+def _step(ready: DynamicsPrepared, ensemble: Ensemble) -> float:
     """Seconds of one step, the criterion left out."""
     explorer, state = ready.config.explore, ready.state
 
@@ -76,7 +76,7 @@ def _step(ready: Prepared, ensemble: Ensemble) -> float:
     return (time.perf_counter() - began) / _STEPS
 
 
-def _update(ready: Prepared, at: Standing, frames: list[Any], tools: Tools) -> float:
+def _update(ready: DynamicsPrepared, at: Standing, frames: list[Any], tools: Tools) -> float:
     """Seconds of one update, from a part of its steps on the batches of a longer run."""
     sampler = ready.config.tune.sampler
     full = (frames * sampler.batch_size)[: max(sampler.batch_size, 1)]

@@ -16,7 +16,7 @@ from tunesmith import files
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.onthefly import adversaries
 from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
-from tunesmith.loop.onthefly.onthefly_prepare import Prepared
+from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
 from tunesmith.loop.onthefly.records import statistics
 from tunesmith.posterior import members_file
 from tunesmith.posterior.export import export
@@ -61,9 +61,9 @@ def _bare(atoms: Atoms) -> Atoms:
 # --------------------------------------------------------------------------- summary
 
 
-def _k(ready: Prepared) -> float | None:
+def _k(ready: DynamicsPrepared) -> float | None:
     """The energy target, eV; the largest, where structures differ."""
-    found = [ready.config.target.energy_of(atoms) for atoms in ready.structures]
+    found = [ready.config.target.energy_of(atoms) for atoms in ready.starts]
     return max((k for k in found if k is not None), default=None)
 
 

@@ -1,6 +1,5 @@
 """Everything that can be checked before a run costs anything."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,111 +9,70 @@ from ase import Atoms
 from ase import units as u
 
 from tunesmith.config import RunConfig
-from tunesmith.core import E0s, Frame, derived_seed
+from tunesmith.core import Frame, derived_seed
 from tunesmith.data import checks
-from tunesmith.data.formats import read_frames
-from tunesmith.data.label_row import canonical
 from tunesmith.errors import ConfigError, DataError
+from tunesmith.loop.inputs import (
+    Prepared,
+    Say,
+    identity_of,
+    opened,
+    read,
+    read_starts,
+    to_learn,
+    untuned,
+)
 from tunesmith.loop.onthefly import adversaries
 from tunesmith.loop.onthefly.learning import resolved_loss
 from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.potentials import zoo
 from tunesmith.potentials.potential import Potential
 from tunesmith.references.engine import assumed
-from tunesmith.run_folder import stamp
-from tunesmith.tune.coordinates import Coordinates, pretrained
-from tunesmith.tune.problem import Problem
-from tunesmith.words import counted
 
 #: how far σ_E must be over the rounding of a potential energy in float32, and over the noise that
 #: the convergence of the reference leaves in its energies
 _OVER_ROUNDING, _OVER_NOISE = 4.0, 1.0
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a run works on.
+@dataclass(frozen=True, kw_only=True)
+class DynamicsPrepared(Prepared):
+    """state: the explorer's, before the first step."""
 
-    structures: with constraints; the explorer's. initial, isolated: labelled frames there are
-    already. problem: what the members are to learn, as yet without labels. state: the explorer's,
-    before the first step. identity: of all that decides results.
-    """
-
-    config: RunConfig
-    problem: Problem
-    foundation: Ensemble
-    structures: list[Atoms]
-    initial: list[Frame]
-    isolated: list[Frame]
     state: Any
-    identity: dict[str, str]
-
-    @property
-    def potential(self) -> Potential:
-        return self.problem.potential
 
 
-def prepare(config: RunConfig, say: Callable[[str], None]) -> Prepared:
+def prepare(config: RunConfig, say: Say) -> DynamicsPrepared:
     """Read and check; writes nothing.
 
     Raises `DataError`, `ConfigError`, `ModelError` and their kin, one sentence each, where a run
     cannot work.
     """
-    torch.set_num_threads(config.execute.threads)
-    model = config.model
-    potential = zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
-    frames, structures = _starts(config, potential, say)
-    state = config.explore.init(structures, derived_seed(config.seed, "explore"))
-    for atoms in structures:
-        config.acquire.limits(config.target, atoms, 0)
-    _check_attack(config, frames, structures)
-    initial, isolated = _initial(config, potential, say)
-    reference = config.reference.identity()  # an engine that is missing says so here
-    _check_resolution(config, foundation, structures)
-    _check_noise(config, reference)
-    problem, replayed = _problem(config, potential, [*frames, *initial])
-    if problem.replay:
-        say(problem.replay.reason)
-    identity = stamp.identity(potential, [*frames, *initial, *isolated, *replayed])
-    identity["reference"] = canonical(reference)
-    return Prepared(config, problem, foundation, structures, initial, isolated, state, identity)
-
-
-def _problem(
-    config: RunConfig, potential: Potential, frames: list[Frame]
-) -> tuple[Problem, list[Frame]]:
-    """What the members are to learn, and the structures it replays for ``frames``."""
-    tune, seed = config.tune, derived_seed(config.seed, "tune")
-    loss = resolved_loss(config)
-    replayed = tune.anchor.select(potential, frames, seed)
-    at = pretrained(potential, tune.subspace, seed)
-    Coordinates(potential, tune.subspace, at, replay=bool(replayed))  # refuses what cannot be
-    replay = tune.anchor.replay(potential, replayed, loss) if replayed else None
-    zero = E0s(potential.e0s)
-    problem = Problem(potential, tune.subspace, tune.anchor, loss, [], [], zero, seed, replay)
-    return problem, replayed
-
-
-def _starts(
-    config: RunConfig, potential: Potential, say: Callable[[str], None]
-) -> tuple[list[Frame], list[Atoms]]:
-    """Start structures as frames, for messages and identity, and with their constraints."""
-    frames: list[Frame] = []
-    structures: list[Atoms] = []
-    for name in config.explore.start:
-        read, keys = read_frames(name, constraints=True)
-        for note in keys.notes:
-            say(f"{name}: {note}")
-        for frame in read:
-            bare = frame.atoms.copy()
-            bare.set_constraint()
-            frames.append(Frame(bare, None, frame.origin))
-            structures.append(frame.atoms)
+    potential = opened(config)
+    foundation = untuned(potential)
+    frames, starts = read_starts(config.explore.start, say)
     checks.check_structures(frames, potential.elements)
     if remark := assumed(config.reference, frames):
         say(remark)
-    return frames, structures
+    state = config.explore.init(starts, derived_seed(config.seed, "explore"))
+    for atoms in starts:
+        config.acquire.limits(config.target, atoms, 0)
+    _check_attack(config, frames, starts)
+    initial, isolated = _initial(config, potential, say)
+    told = config.reference.identity()  # an engine that is missing says so here
+    _check_resolution(config, foundation, starts)
+    _check_noise(config, told)
+    loss = resolved_loss(config)
+    problem, replayed = to_learn(config, potential, loss, [*frames, *initial], [], say)
+    return DynamicsPrepared(
+        config=config,
+        problem=problem,
+        foundation=foundation,
+        reference=config.reference,
+        starts=starts,
+        initial=initial,
+        isolated=isolated,
+        identity=identity_of(potential, (frames, initial, isolated, replayed), told),
+        state=state,
+    )
 
 
 def _check_attack(config: RunConfig, frames: list[Frame], structures: list[Atoms]) -> None:
@@ -128,19 +86,9 @@ def _check_attack(config: RunConfig, frames: list[Frame], structures: list[Atoms
             raise DataError(f"explore.start: {frame.origin}: {error}") from None
 
 
-def _initial(
-    config: RunConfig, potential: Potential, say: Callable[[str], None]
-) -> tuple[list[Frame], list[Frame]]:
-    data, frames = config.data, []
-    for name in data.initial:
-        read, used = read_frames(
-            name,
-            energy_key=data.energy_key,
-            forces_key=data.forces_key,
-            stress_key=data.stress_key,
-        )
-        say(f"{name}: {counted(len(read), 'structure')}; {used}")
-        frames += read
+def _initial(config: RunConfig, potential: Potential, say: Say) -> tuple[list[Frame], list[Frame]]:
+    """Labelled structures, and isolated atoms, that there are already."""
+    frames = read(config, config.data.initial, say)
     if not frames:
         return [], []
     checks.require_labels(frames, potential.elements)

@@ -18,7 +18,7 @@ from tunesmith.loop.onthefly import (
     onthefly_prepare,
 )
 from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
-from tunesmith.loop.onthefly.onthefly_prepare import Prepared
+from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
 from tunesmith.loop.tools import Tools
 from tunesmith.run_folder import stamp
 from tunesmith.words import counted
@@ -27,13 +27,13 @@ from tunesmith.words import counted
 class OnTheFly:
     """A `Recipe`; one step at a time, one label at a time."""
 
-    def prepare(self, config: RunConfig, say: Callable[[str], None]) -> Prepared:
+    def prepare(self, config: RunConfig, say: Callable[[str], None]) -> DynamicsPrepared:
         return onthefly_prepare.prepare(config, say)
 
-    def open(self, ready: Prepared, out: Path, tools: Tools) -> OnTheFlyCourse:
+    def open(self, ready: DynamicsPrepared, out: Path, tools: Tools) -> OnTheFlyCourse:
         """At its checkpoint, else after its first labels and update."""
         config = ready.config
-        labels = Labels(out, config.reference, tools.watch, onthefly_checkpoint.state(out))
+        labels = Labels(out, ready.reference, tools.watch, onthefly_checkpoint.state(out))
         if onthefly_checkpoint.exists(out):
             start = begin.untaught(ready, E0s(ready.potential.e0s))
             at, seconds = onthefly_checkpoint.load(out, config.explore, start)
@@ -61,18 +61,18 @@ class OnTheFly:
     def show(self, summary: dict[str, Any], screen: Console) -> None:
         onthefly_outputs.show(summary, screen)
 
-    def estimate(self, ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    def estimate(self, ready: DynamicsPrepared, out: Path, tools: Tools) -> dict[str, Any]:
         return onthefly_estimate.estimate(ready, out, tools)
 
     def show_cost(self, cost: dict[str, Any], screen: Console) -> None:
         onthefly_estimate.show(cost, screen)
 
 
-def _announce(ready: Prepared, e0s: E0s, tools: Tools) -> None:
+def _announce(ready: DynamicsPrepared, e0s: E0s, tools: Tools) -> None:
     """What is asked for, in other units too."""
     target, acquire = ready.config.target, ready.config.acquire
     tools.screen.say(e0s.reason)
-    for formula, atoms in {a.get_chemical_formula(): a for a in ready.structures}.items():
+    for formula, atoms in {a.get_chemical_formula(): a for a in ready.starts}.items():
         when = []
         if (k := target.energy_of(atoms)) is not None:
             sizes = [f"{1e3 * k:.4g} meV", f"{1e3 * k / len(atoms):.3g} meV/atom"]

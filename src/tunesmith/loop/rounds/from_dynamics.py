@@ -25,7 +25,7 @@ from tunesmith.explore.pool import State
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
-from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Chosen
 from tunesmith.loop.tools import Tools
 from tunesmith.posterior.ensemble import Ensemble
@@ -46,7 +46,7 @@ class _Seen:
 class FromDynamics:
     """A `Proposer`. out: the run's folder, where a proposal is kept until its round is done."""
 
-    def __init__(self, ready: Prepared, out: Path, tools: Tools) -> None:
+    def __init__(self, ready: RoundsPrepared, out: Path, tools: Tools) -> None:
         config: CagoConfig = ready.config
         self.ready, self.out, self.tools = ready, out, tools
         self.explore, self.acquire = config.explore, config.acquire

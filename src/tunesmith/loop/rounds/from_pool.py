@@ -7,7 +7,7 @@ import numpy as np
 from tunesmith.core import Label, derived_seed
 from tunesmith.loop.rounds.choosing import Seen, rank_correlations
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
-from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Chosen
 from tunesmith.loop.tools import Tools
 
@@ -15,7 +15,7 @@ from tunesmith.loop.tools import Tools
 class FromPool:
     """A `Proposer`."""
 
-    def __init__(self, ready: Prepared, tools: Tools) -> None:
+    def __init__(self, ready: RoundsPrepared, tools: Tools) -> None:
         self.ready, self.tools = ready, tools
         self.explorer, self.acquire = ready.config.explore, ready.config.acquire
         everything = (*ready.pool, *ready.initial, *ready.test)

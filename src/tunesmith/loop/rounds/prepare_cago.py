@@ -1,30 +1,23 @@
 """Everything that can be checked before rounds that make their own structures cost anything."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from ase import Atoms
 
 from tunesmith.attack.scaled import projectors
 from tunesmith.config import CagoConfig
-from tunesmith.core import E0s, Frame
+from tunesmith.core import Frame
 from tunesmith.data import checks
-from tunesmith.data.formats import read_frames
 from tunesmith.errors import ConfigError, DataError
+from tunesmith.loop.inputs import Say, identity_of, opened, read_starts, to_learn, untuned
 from tunesmith.loop.rounds.rounds_prepare import (
-    Prepared,
+    RoundsPrepared,
     check_e0,
-    identity_of,
     labelled,
-    opened,
     refuse_overlap,
-    to_learn,
 )
-from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.references.engine import assumed
 
 
-def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
+def prepare(config: CagoConfig, say: Say) -> RoundsPrepared:
     """Read and check; writes nothing.
 
     Raises `DataError`, `ConfigError`, `ModelError` and their kin, one sentence each, where rounds
@@ -32,7 +25,12 @@ def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
     """
     potential = opened(config)
     initial, isolated, valid, test = labelled(config, potential.elements, say)
-    frames, starts = _starts(config, say)
+    frames, starts = read_starts(config.explore.start, say)
+    if alone := next((f for f in frames if checks.is_isolated(f)), None):
+        raise DataError(
+            f"explore.start: {alone.origin} is an isolated atom, which has no dynamics; move it to "
+            "a file of data.initial."
+        )
     checks.check_structures(frames, potential.elements)
     if remark := assumed(config.reference, frames):
         say(remark)
@@ -43,33 +41,22 @@ def prepare(config: CagoConfig, say: Callable[[str], None]) -> Prepared:
     check_e0(config, potential, [*frames, *initial], isolated)
     reference = config.reference
     told = reference.identity()  # an engine that is missing says so here
-    problem, replayed = to_learn(config, potential, [*frames, *initial], valid, say)
-    foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
+    loss = config.tune.loss
+    problem, replayed = to_learn(config, potential, loss, [*frames, *initial], valid, say)
     sets = (frames, initial, isolated, valid, test, replayed)
-    identity = identity_of(potential, sets, told)
-    return Prepared(
-        config, problem, foundation, [], reference, initial, isolated, valid, test, identity, starts
+    return RoundsPrepared(
+        config=config,
+        problem=problem,
+        foundation=untuned(potential),
+        reference=reference,
+        starts=starts,
+        initial=initial,
+        isolated=isolated,
+        identity=identity_of(potential, sets, told),
+        pool=[],
+        valid=valid,
+        test=test,
     )
-
-
-def _starts(config: CagoConfig, say: Callable[[str], None]) -> tuple[list[Frame], list[Atoms]]:
-    """Start structures as frames without labels, and with their constraints."""
-    frames, structures = [], []
-    for name in config.explore.start:
-        given, keys = read_frames(name, constraints=True)
-        for note in keys.notes:
-            say(f"{name}: {note}")
-        for frame in given:
-            bare = frame.atoms.copy()
-            bare.set_constraint()
-            frames.append(replace(frame, atoms=bare, label=None))
-            structures.append(frame.atoms)
-    if alone := next((f for f in frames if checks.is_isolated(f)), None):
-        raise DataError(
-            f"explore.start: {alone.origin} is an isolated atom, which has no dynamics; move it to "
-            "a file of data.initial."
-        )
-    return frames, structures
 
 
 def _check_starts(config: CagoConfig, frames: list[Frame], starts: list[Atoms]) -> None:

@@ -24,7 +24,7 @@ from tunesmith.loop.rounds.calibration_split import set_apart
 from tunesmith.loop.rounds.measure import Measured, measure
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal, Proposer
 from tunesmith.loop.rounds.round_in_words import told
-from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Chosen, Round, Standing
 from tunesmith.loop.screen import duration
 from tunesmith.loop.tools import Tools
@@ -37,7 +37,7 @@ class RoundsCourse:
 
     def __init__(
         self,
-        ready: Prepared,
+        ready: RoundsPrepared,
         proposer: Proposer,
         labels: Labels,
         at: Standing,

@@ -13,7 +13,7 @@ from tunesmith.core import E0s, Frame, Label
 from tunesmith.errors import ModelError
 from tunesmith.loop.rounds.choosing import Seen
 from tunesmith.loop.rounds.measure import measure
-from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.screen import duration_or_ms
 from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.by_size import BySize
@@ -23,7 +23,7 @@ from tunesmith.tune.committee import Committee
 _SOME, _CALLS = 16, 3
 
 
-def of_pool(ready: Prepared) -> dict[str, Any]:
+def of_pool(ready: RoundsPrepared) -> dict[str, Any]:
     """Seconds of a round's parts and of the whole, labels left out; asks for no label.
 
     choose_s: among all candidates; None where members that do not exist yet would choose. update_s:
@@ -49,7 +49,7 @@ def of_pool(ready: Prepared) -> dict[str, Any]:
     }
 
 
-def of_dynamics(ready: Prepared) -> dict[str, Any]:
+def of_dynamics(ready: RoundsPrepared) -> dict[str, Any]:
     """As `of_pool`; md_s and attack_s: of the last round, the latter at most.
 
     Timed with the untuned model: members cost as much each, and rounds end where it explodes.
@@ -80,7 +80,7 @@ def of_dynamics(ready: Prepared) -> dict[str, Any]:
     }
 
 
-def _call(ready: Prepared, atoms: Atoms, stress: bool) -> float:
+def _call(ready: RoundsPrepared, atoms: Atoms, stress: bool) -> float:
     """Seconds of energy and forces of one member."""
     ready.foundation.predict([atoms], stress=stress)
     began = time.perf_counter()
@@ -93,7 +93,7 @@ def _nothing(atoms: Atoms) -> Label:
     return Label(0.0, np.zeros((len(atoms), 3)))
 
 
-def _choose(ready: Prepared) -> float | None:
+def _choose(ready: RoundsPrepared) -> float | None:
     some = ready.pool[:_SOME]
     elements = {int(z) for f in (*ready.pool, *ready.initial, *ready.test) for z in f.atoms.numbers}
     rng = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def _choose(ready: Prepared) -> float | None:
     return (time.perf_counter() - began) / len(some) * len(ready.pool)
 
 
-def _measure(ready: Prepared) -> float:
+def _measure(ready: RoundsPrepared) -> float:
     """Of the test structures, of the validation structures where they are others, and of the rest
     of the pool."""
     valid = [] if ready.test is ready.valid else ready.valid
@@ -118,7 +118,7 @@ def _measure(ready: Prepared) -> float:
     return (time.perf_counter() - began) / len(some) * len(everything)
 
 
-def _epoch(ready: Prepared, some: list[Frame], *, one: bool = False) -> float | None:
+def _epoch(ready: RoundsPrepared, some: list[Frame], *, one: bool = False) -> float | None:
     """Seconds of an epoch per structure learnt, validation included; one: of one member only."""
     sampler = ready.config.tune.sampler
     if not isinstance(sampler, AdamW | BySize):

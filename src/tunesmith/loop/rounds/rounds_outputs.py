@@ -16,7 +16,7 @@ from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.rounds.round_in_words import told
 from tunesmith.loop.rounds.rounds_course import RoundsCourse
-from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Round
 from tunesmith.posterior import members_file
 from tunesmith.posterior.export import export
@@ -120,7 +120,7 @@ def _made(course: RoundsCourse) -> dict[str, Any]:
     return {"systems": formulas, "target": ready.config.target.forces}
 
 
-def _judged_on(ready: Prepared) -> str | None:
+def _judged_on(ready: RoundsPrepared) -> str | None:
     if not ready.test:
         return None
     return "validation" if ready.test is ready.valid else "test"

@@ -1,60 +1,35 @@
 """Everything that can be checked before rounds cost anything; of those from a pool here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import torch
-from ase import Atoms
 
 from tunesmith.config import CagoConfig, PoolConfig
-from tunesmith.core import E0s, Frame, Label, Reference, derived_seed
+from tunesmith.core import Frame, Label, Reference, derived_seed
 from tunesmith.data import checks
 from tunesmith.data.e0 import choose_e0s
-from tunesmith.data.formats import read_frames
-from tunesmith.data.label_row import canonical, label_key
+from tunesmith.data.label_row import label_key
 from tunesmith.errors import DataError
-from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.potentials import zoo
+from tunesmith.loop.inputs import Prepared, Say, identity_of, opened, read, to_learn, untuned
 from tunesmith.potentials.potential import Potential
 from tunesmith.references.hidden import Hidden
-from tunesmith.run_folder import stamp
-from tunesmith.tune.coordinates import Coordinates, pretrained
-from tunesmith.tune.problem import Problem
-from tunesmith.words import counted
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What rounds work on.
-
-    pool: the candidates, without labels whatever their files hold. reference: who labels them.
-    initial, isolated, valid, test: labelled. problem: what is to be learnt, as yet without labels.
-    identity: of all that decides results. starts: with constraints, of rounds that make their own
-    structures; their pool is empty, and valid and test may be. rest: candidates by number, with
-    the labels they hide, that measure every round's model until they are asked for.
+@dataclass(frozen=True, kw_only=True)
+class RoundsPrepared(Prepared):
+    """pool: the candidates, without labels whatever their files hold; empty where rounds make their
+    own structures, whose valid and test may be empty too. valid, test: labelled. rest: candidates
+    by number, with the labels they hide, that measure every round's model until they are asked for.
     """
 
-    config: Any
-    problem: Problem
-    foundation: Ensemble
     pool: list[Frame]
-    reference: Reference
-    initial: list[Frame]
-    isolated: list[Frame]
     valid: list[Frame]
     test: list[Frame]
-    identity: dict[str, str]
-    starts: list[Atoms] = field(default_factory=list)
     rest: dict[int, Frame] = field(default_factory=dict)
 
-    @property
-    def potential(self) -> Potential:
-        return self.problem.potential
 
-
-def prepare(config: PoolConfig, say: Callable[[str], None]) -> Prepared:
+def prepare(config: PoolConfig, say: Say) -> RoundsPrepared:
     """Read and check; writes nothing.
 
     Raises `DataError`, `ConfigError`, `ModelError` and their kin, one sentence each, where rounds
@@ -73,29 +48,29 @@ def prepare(config: PoolConfig, say: Callable[[str], None]) -> Prepared:
     hidden = isinstance(config.reference, Hidden)
     reference: Reference = config.reference.among(given) if hidden else config.reference
     told = reference.identity()  # an engine that is missing says so here
-    problem, replayed = to_learn(config, potential, [*pool, *initial], valid, say)
-    foundation = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
+    problem, replayed = to_learn(config, potential, config.tune.loss, [*pool, *initial], valid, say)
     sets = (pool, initial, isolated, valid, test, replayed)
-    identity = identity_of(potential, sets, told)
-    rest = _rest(config, pool, reference, say)
-    return Prepared(
-        *(config, problem, foundation, pool, reference, initial, isolated, valid, test, identity),
-        rest=rest,
+    return RoundsPrepared(
+        config=config,
+        problem=problem,
+        foundation=untuned(potential),
+        reference=reference,
+        starts=[],
+        initial=initial,
+        isolated=isolated,
+        identity=identity_of(potential, sets, told),
+        pool=pool,
+        valid=valid,
+        test=test,
+        rest=_rest(config, pool, reference, say),
     )
 
 
 # ------------------------------------------------------------------- of rounds of any kind
 
 
-def opened(config: PoolConfig | CagoConfig) -> Potential:
-    """The potential to start from."""
-    torch.set_num_threads(config.execute.threads)
-    model = config.model
-    return zoo.load(model.source, head=model.head, dtype=model.dtype, device=model.device)
-
-
 def labelled(
-    config: PoolConfig | CagoConfig, known: Sequence[int], say: Callable[[str], None]
+    config: PoolConfig | CagoConfig, known: Sequence[int], say: Say
 ) -> tuple[list[Frame], list[Frame], list[Frame], list[Frame]]:
     """Initial structures, isolated atoms, validation and test structures.
 
@@ -119,34 +94,6 @@ def labelled(
     return initial, isolated, valid, parts.get("data.test", valid)
 
 
-def identity_of(
-    potential: Potential, sets: Sequence[Sequence[Frame]], reference: dict[str, Any]
-) -> dict[str, str]:
-    """Of all that decides results."""
-    return {
-        "model": potential.base.sha256,
-        "data": " ".join(stamp.fingerprint(part) for part in sets),
-        "reference": canonical(reference),
-    }
-
-
-def read(
-    config: PoolConfig | CagoConfig, names: Sequence[str], say: Callable[[str], None]
-) -> list[Frame]:
-    """The structures of files, with what labels they have."""
-    data, frames = config.data, []
-    for name in names:
-        found, used = read_frames(
-            name,
-            energy_key=data.energy_key,
-            forces_key=data.forces_key,
-            stress_key=data.stress_key,
-        )
-        say(f"{name}: {counted(len(found), 'structure')}; {used}")
-        frames += found
-    return frames
-
-
 def _check_pool(config: PoolConfig, pool: list[Frame], known: Sequence[int]) -> None:
     checks.check_structures(pool, known)
     if alone := next((f for f in pool if checks.is_isolated(f)), None):
@@ -158,7 +105,7 @@ def _check_pool(config: PoolConfig, pool: list[Frame], known: Sequence[int]) -> 
 
 
 def _rest(
-    config: PoolConfig, pool: list[Frame], reference: Reference, say: Callable[[str], None]
+    config: PoolConfig, pool: list[Frame], reference: Reference, say: Say
 ) -> dict[int, Frame]:
     """Candidates drawn by lot, the same however many rounds there are; those without a label that
     holds are passed over."""
@@ -194,7 +141,7 @@ def refuse_overlap(parts: dict[str, list[Frame]]) -> None:
             raise DataError(f"{name}: {said}; remove one of the two.")
 
 
-def _check_elements(pool: list[Frame], others: list[Frame], say: Callable[[str], None]) -> None:
+def _check_elements(pool: list[Frame], others: list[Frame], say: Say) -> None:
     """Say where the pool has elements on which nothing will be measured, or the reverse."""
     ours, theirs = ({int(z) for f in frames for z in f.atoms.numbers} for frames in (pool, others))
     if not ours & theirs:
@@ -224,25 +171,3 @@ def check_e0(
             foundation=potential.e0s,
             table=settings.table,
         )
-
-
-def to_learn(
-    config: PoolConfig | CagoConfig,
-    potential: Potential,
-    frames: list[Frame],
-    valid: list[Frame],
-    say: Callable[[str], None],
-) -> tuple[Problem, list[Frame]]:
-    """What is to be learnt, and the structures that are replayed for ``frames``."""
-    tune, seed = config.tune, derived_seed(config.seed, "tune")
-    replayed = tune.anchor.select(potential, frames, seed)
-    at = pretrained(potential, tune.subspace, seed)
-    Coordinates(potential, tune.subspace, at, replay=bool(replayed))  # refuses what cannot be
-    replay = tune.anchor.replay(potential, replayed, tune.loss) if replayed else None
-    if replay:
-        say(replay.reason)
-    zero = E0s(potential.e0s)
-    problem = Problem(
-        potential, tune.subspace, tune.anchor, tune.loss, [], valid, zero, seed, replay
-    )
-    return problem, replayed

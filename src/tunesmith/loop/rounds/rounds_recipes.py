@@ -26,7 +26,7 @@ from tunesmith.loop.rounds.from_dynamics import FromDynamics
 from tunesmith.loop.rounds.from_pool import FromPool
 from tunesmith.loop.rounds.proposing import Proposer
 from tunesmith.loop.rounds.rounds_course import RoundsCourse
-from tunesmith.loop.rounds.rounds_prepare import Prepared
+from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Standing
 from tunesmith.loop.tools import Tools
 from tunesmith.run_folder import stamp
@@ -37,15 +37,15 @@ class _Rounds(ABC):
     """A `Recipe`, but for who proposes and what can be checked of that."""
 
     @abstractmethod
-    def prepare(self, config: Any, say: Callable[[str], None]) -> Prepared: ...
+    def prepare(self, config: Any, say: Callable[[str], None]) -> RoundsPrepared: ...
 
     @abstractmethod
-    def proposer(self, ready: Prepared, out: Path, tools: Tools) -> Proposer: ...
+    def proposer(self, ready: RoundsPrepared, out: Path, tools: Tools) -> Proposer: ...
 
     @abstractmethod
-    def estimate(self, ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]: ...
+    def estimate(self, ready: RoundsPrepared, out: Path, tools: Tools) -> dict[str, Any]: ...
 
-    def open(self, ready: Prepared, out: Path, tools: Tools) -> RoundsCourse:
+    def open(self, ready: RoundsPrepared, out: Path, tools: Tools) -> RoundsCourse:
         """At its checkpoint, else before round 0.
 
         Raises `RunFolderError` where more rounds are done than are asked for now.
@@ -83,24 +83,24 @@ class _Rounds(ABC):
 class PoolRounds(_Rounds):
     """Candidates that stand in files, chosen by the model of the last round."""
 
-    def prepare(self, config: PoolConfig, say: Callable[[str], None]) -> Prepared:
+    def prepare(self, config: PoolConfig, say: Callable[[str], None]) -> RoundsPrepared:
         return rounds_prepare.prepare(config, say)
 
-    def proposer(self, ready: Prepared, out: Path, tools: Tools) -> Proposer:
+    def proposer(self, ready: RoundsPrepared, out: Path, tools: Tools) -> Proposer:
         return FromPool(ready, tools)
 
-    def estimate(self, ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    def estimate(self, ready: RoundsPrepared, out: Path, tools: Tools) -> dict[str, Any]:
         return rounds_estimate.of_pool(ready)
 
 
 class CagoRounds(_Rounds):
     """Frames of a committee's own dynamics, attacked or as they are."""
 
-    def prepare(self, config: CagoConfig, say: Callable[[str], None]) -> Prepared:
+    def prepare(self, config: CagoConfig, say: Callable[[str], None]) -> RoundsPrepared:
         return prepare_cago.prepare(config, say)
 
-    def proposer(self, ready: Prepared, out: Path, tools: Tools) -> Proposer:
+    def proposer(self, ready: RoundsPrepared, out: Path, tools: Tools) -> Proposer:
         return FromDynamics(ready, out, tools)
 
-    def estimate(self, ready: Prepared, out: Path, tools: Tools) -> dict[str, Any]:
+    def estimate(self, ready: RoundsPrepared, out: Path, tools: Tools) -> dict[str, Any]:
         return rounds_estimate.of_dynamics(ready)
