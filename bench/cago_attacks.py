@@ -73,7 +73,7 @@ def sets(folder: Path, quick: bool) -> dict[str, list[Any]]:
 
 
 SIZES = {"train": 8, "calibrate": 25, "attack": 10}
-#: of the dynamics. Attacks are on other frames than those (20) on which `fewer` was found
+#: of the dynamics. Attacks are on other frames than those (20) on which `few_members` was found
 SEEDS = {"train": 0, "calibrate": 10, "attack": 120}
 
 

@@ -154,12 +154,12 @@ def run_chain(
     The schedule and the draw of a batch are tunesmith's functions: microseconds, and the batches
     shall be the same.
     """
-    from tunesmith.tune import sghmc
+    from tunesmith.tune import annealing, sghmc
 
     n, known = len(data), {}
     for i in range(sampler.steps):
         with split.part("data"):
-            rate, factor = sghmc.per_label(i, sampler.steps, sampler.learning_rate)
+            rate, factor = annealing.per_label(i, sampler.steps, sampler.learning_rate)
             chosen, weights = sghmc.draw(n, sampler.batch_size, draws)
             if n <= sampler.batch_size:  # always the same batch
                 if not known:

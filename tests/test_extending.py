@@ -51,7 +51,7 @@ def test_its_settings_are_printed_and_what_is_wrong_with_them_is_said(package: P
     assert done.stderr.strip() == "error: acquire.time: no such setting; did you mean 'times'?"
     done = tunesmith(package, "run", "recipes/pool.yaml", "--set", "acquire.kind=mixed")
     assert done.returncode == 2
-    assert "acquire.score: mixed is how far members disagree" in done.stderr
+    assert "acquire: mixed rests on how far members disagree" in done.stderr
 
 
 def test_rounds_choose_by_it(package: Path, tmp_path: Path) -> None:

@@ -8,23 +8,22 @@ everything learnt from the data (E0s, scale, shift, mean number of neighbours) i
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from tunesmith import files
+from tunesmith import files, tensor_files
 from tunesmith.core import Base, E0s, Frame
 from tunesmith.data.e0 import choose_e0s
 from tunesmith.data.formats import read_frames
 from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.mace.mace_potential import MACEPotential
-from tunesmith.tune.adamw import AdamW, Problem
+from tunesmith.tune.adamw import AdamW
 from tunesmith.tune.anchor import NoAnchor
-from tunesmith.tune.examples import examples
 from tunesmith.tune.loss import Huber
+from tunesmith.tune.problem import Problem
 from tunesmith.tune.subspace import All
 
 ELEMENTS = [1, 6, 7, 8]
@@ -100,28 +99,19 @@ def main() -> None:
         NoAnchor(),
         # at λ_E = 10 the total energies lag far behind the forces
         Huber(energy=30.0),
-        examples(potential, train, e0s),
-        examples(potential, valid, e0s),
+        train,
+        valid,
+        e0s,
         args.seed,
     )
     print(
         f"{len(train)} frames, {mean:.1f} neighbours, scale {network['scale']:.3f} eV/Å", flush=True
     )
-    started = time.time()
-
-    def report(entry: dict[str, float], left: float) -> None:
-        energy = entry["valid_energy_mae_meV_per_atom"]
-        force = entry["valid_force_mae_meV_per_A"]
-        print(
-            f"epoch {entry['epoch']:.0f}: train {entry['train_loss']:.4f} "
-            f"valid {entry['valid_loss']:.4f}, {energy:.2f} meV/atom, {force:.1f} meV/Å, "
-            f"{(time.time() - started) / 60:.1f} min, {left / 60:.1f} min left",
-            flush=True,
-        )
-
-    fit = sampler.fit(problem, args.out / "state.safetensors", report)
-    weights = problem.subspace.expand(potential.weights(), fit.moved)
-    files.write_tensors(args.out / "weights.safetensors", weights, {"best_epoch": fit.best_epoch})
+    fit = sampler.fit(problem, args.out, lambda line: print(line, flush=True))
+    moved = {name: value[0] for name, value in fit.moved.items()}
+    weights = problem.subspace.expand(potential.weights(), moved)
+    best = {"best_epoch": fit.details["best_epoch"]}
+    tensor_files.write(args.out / "weights.safetensors", weights, best)
     settings = {"network": network, "sampler": sampler.model_dump(), "seed": args.seed}
     settings["frames"] = len(train)
     files.write_text(args.out / "model.json", json.dumps(settings, indent=1) + "\n")

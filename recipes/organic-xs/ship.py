@@ -17,9 +17,9 @@ from ase.build import molecule
 
 from tunesmith.core import Frame
 from tunesmith.data.formats import read_frames
-from tunesmith.files import read_tensors
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.report.evaluate import evaluate
+from tunesmith.tensor_files import read as read_tensors
 
 PACKAGE = Path(__file__).parents[2] / "src" / "tunesmith" / "potentials" / "organic_xs"
 COLUMNS = (

@@ -2,16 +2,16 @@
 
 A part is the frozen settings of one section of a configuration, registered under its ``kind``
 (`tunesmith.registry`), here or in a package of one's own. Capabilities are declared, with the
-default that most parts have; nobody asks a part what attributes it has. `tunesmith.testing` holds
-tests that a new part inherits.
+default that most parts have, so that nobody asks these parts what attributes they have.
+`tunesmith.testing.parts_contract` holds the tests of their laws.
 
 | section | class | law |
 |---|---|---|
 | ``tune.sampler`` | `Sampler` | a function of problem and seed, however often it is interrupted |
-| ``tune.anchor`` | `Anchor` | at the pretrained weights its penalty has no slope and no value |
-| ``tune.loss`` | `Loss` | a mean over structures, smallest where predictions are the labels |
-| ``tune.subspace`` | `SubspaceRule` | what it starts from expands to the model itself |
-| ``acquire`` of rounds | `Acquirer` | n different candidates, the order of candidates indifferent |
+| ``tune.anchor`` | `Anchor` | its penalty is minus the log of the Gaussian of `std`, over n |
+| ``tune.loss`` | `Loss` | a mean over the batch, smallest where predictions are the labels |
+| ``tune.subspace`` | `SubspaceRule` | its start expands to the model, unless it is fresh |
+| ``acquire``, from a pool | `Acquirer` | n different candidates, in whatever order they stand |
 | ``calibrate`` | `Law` | the calibrated spread rises with the raw one |
 
 Beside them stand protocols where they are used: `tunesmith.core` for `Reference`, `Posterior` and
@@ -69,6 +69,11 @@ class Sampler(Settings):
         """How strongly weights are drawn to zero."""
         return 0.0
 
+    @property
+    def rate_limit(self) -> tuple[str, float] | None:
+        """The setting that limits its learning rate, and that rate; None where it has none."""
+        return None
+
     def epochs_for(self, n: int) -> int | None:
         """Epochs of a fit to ``n`` structures; None where it has no epochs."""
         return None
@@ -87,6 +92,9 @@ class Sampler(Settings):
         executor: Executor | None = None,
     ) -> Any:
         """Members that have learnt ``problem`` (`tunesmith.tune.problem`): a `Fit`.
+
+        One that `goes_on` has ``start(problem)`` and ``update(members, problem, *, number,
+        executor, longer)`` too, both to `Members`, ``steps`` and ``batch_size`` (`SGHMC`).
 
         place: folder of checkpoints, from which it goes on. report: takes a line of progress every
         few seconds. executor: where members may be computed; None: here.
@@ -123,6 +131,15 @@ class Anchor(Settings):
     def select(self, potential: Any, frames: list[Any], seed: int) -> list[Any]:
         """The structures to replay while ``frames`` are learnt; none without a head of its own."""
         return []
+
+    def replay(self, potential: Any, selected: list[Any], loss: Any) -> Any:
+        """What is learnt of selected structures beside the target: a `Replay`."""
+        raise NotImplementedError
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether final.model has the head of replayed structures beside the tuned one."""
+        return False
 
 
 class Loss(Settings):
@@ -192,7 +209,7 @@ class SubspaceRule(Settings):
 
 
 class Candidates(Protocol):
-    """Structures to choose from, as far as a rule looks at them. Each look is computed once."""
+    """Structures to choose from, as far as a rule looks at them. A look is computed when taken."""
 
     def __len__(self) -> int: ...
 
@@ -212,7 +229,8 @@ class Candidates(Protocol):
 class Acquirer(Settings):
     """Which of many candidates are labelled next.
 
-    Law: ``choose`` gives n different candidates, and the same ones in whatever order they stand.
+    Law: ``choose`` gives n different candidates, and the same ones in whatever order they stand,
+    unless it draws by lot. Every rule has a setting ``batch``: how many a round asks for.
     """
 
     kind: ClassVar[str]
@@ -237,7 +255,10 @@ class Acquirer(Settings):
 
 
 class Law(Settings):
-    """From raw spreads to errors: `tunesmith.core.Calibration`, with what more it may know."""
+    """From raw spreads to errors: `tunesmith.core.Calibration`, with what more it may know.
+
+    Of a run on the fly it is asked ``locked_out(floor, threshold, probability)`` too.
+    """
 
     kind: ClassVar[str]
     #: whether it knows in which range of errors it was seen to hold

@@ -57,8 +57,11 @@ def kernel_values(x: np.ndarray, z: np.ndarray, kernel: Kernel) -> np.ndarray:
 
 def _of_counts(x: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Tanimoto's kernel of counts, one column at a time."""
-    shared = np.stack([np.minimum(x, row).sum(1) for row in z], axis=1)
-    return shared / np.maximum(x.sum(1)[:, None] + z.sum(1) - shared, EPSILON)
+    found = np.empty((len(x), len(z)))
+    for j, row in enumerate(z):
+        found[:, j] = np.minimum(x, row).sum(1)
+    found /= np.maximum(x.sum(1)[:, None] + z.sum(1) - found, EPSILON)
+    return found
 
 
 def diagonal(x: np.ndarray, kernel: Kernel) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""Every part that is registered keeps the law of its kind; and a part that breaks it is seen."""
+"""The parts there are keep the law of their kind; and a part that breaks it is seen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from tiny import e0s, molecules, potential
+from tiny import crystals, e0s, molecules, potential
 from tunesmith.acquire.batch import CommitteeScore, Greedy, RandomChoice
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.contracts import Sampler
 from tunesmith.features.representation import Representation
-from tunesmith.registry import ANCHORS, SAMPLERS, SUBSPACES
+from tunesmith.registry import ANCHORS, LOSSES, SAMPLERS, SUBSPACES
 from tunesmith.testing import parts_contract
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
+from tunesmith.tune.examples import collate, examples
 from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.loss import Huber
 from tunesmith.tune.problem import Problem
@@ -115,6 +117,28 @@ def test_laws() -> None:
         parts_contract.check_law(law, 1)
 
 
+@pytest.mark.parametrize("kind", LOSSES.names())
+def test_losses(kind: str) -> None:
+    model = potential()
+    batch, targets = collate(model, examples(model, crystals(3), e0s()))
+    out = model.evaluate(model.weights(), batch, stress=True)
+    parts_contract.check_loss(LOSSES.get(kind)(), out, batch, targets, 5)
+    if kind == "huber":
+        parts_contract.check_loss(Huber(energy=0.0, stress=0.0), out, batch, targets, 5)
+
+
+def test_a_loss_that_looks_past_the_forces_is_seen() -> None:
+    class Blind(Huber):
+        def __call__(self, out: Any, batch: Any, targets: Any) -> Any:
+            return super().__call__(replace(out, forces=targets.forces), batch, targets)
+
+    model = potential()
+    batch, targets = collate(model, examples(model, crystals(2), e0s()))
+    out = model.evaluate(model.weights(), batch, stress=True)
+    with pytest.raises(AssertionError, match="forces"):
+        parts_contract.check_loss(Blind(), out, batch, targets, 5)
+
+
 def problem(sampler: Sampler) -> Problem:
     frames = molecules(5)
     likely = sampler.needs_likelihood
@@ -140,8 +164,8 @@ def test_samplers(kind: str, tmp_path: Path) -> None:
 
 def test_a_sampler_without_a_seed_is_seen(tmp_path: Path) -> None:
     class Careless(SAMPLERS.get("adamw")):  # type: ignore[misc]
-        def fit(self, problem: Any, *rest: Any) -> Any:
-            found = super().fit(problem, *rest)
+        def fit(self, problem: Any, *rest: Any, **named: Any) -> Any:
+            found = super().fit(problem, *rest, **named)
             moved = {k: v + 1e-3 * torch.rand(()) for k, v in found.moved.items()}
             return type(found)(moved, found.histories, found.finished)
 

@@ -80,8 +80,8 @@ def out_of_bag(
     unseen: of every member, the indices of the frames that it has not seen. A frame is judged by
     the mean and the spread of the members that have not seen it, three at least (two, where no
     frame has three); no others make a record. Their spread counts as that which all members would
-    have shown (`fewer`). Raises `ModelError` where the posterior has no members, or predicts noise
-    beside them.
+    have shown (`few_members`). Raises `ModelError` where the posterior has no members, or
+    predicts noise beside them.
     """
     fresh = [[m for m, seen in enumerate(unseen) if i in seen] for i in range(len(frames))]
     fewest = 3 if any(len(members) >= 3 for members in fresh) else 2

@@ -218,7 +218,7 @@ def _finish(
     members_file.save(members, out)
     judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
     anchor: Any = problem.anchor
-    kept = problem.replay.e0s if problem.replay and anchor.keep_head else None
+    kept = problem.replay.e0s if problem.replay and anchor.keeps_head else None
     chosen = export(out, potential, members, judges, kept)
     learning_curves(fit.histories, out / "learning_curves.png")
     calibration_plot.reliability_curves(members.calibration, out / calibration_plot.NAME)

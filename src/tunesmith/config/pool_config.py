@@ -85,7 +85,7 @@ class PoolConfig(Settings):
         asks = self.acquire.asks_members
         if asks and self.tune.sampler.count < 2:
             raise ConfigError(
-                f"acquire.score: {self.acquire.name} is how far members disagree, and "
+                f"acquire: {self.acquire.name} rests on how far members disagree, and "
                 "tune.sampler gives one; set tune.sampler.members to 3."
             )
         if asks and not self.data.initial and not self.explore.start:

@@ -15,7 +15,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context in which the two signals wait for `check`, or for nothing inside `at_once`."""
+    """A context in which the two signals wait until `came` is looked at; inside `at_once` they do
+    not."""
 
     def __init__(self) -> None:
         self._came: int | None = None

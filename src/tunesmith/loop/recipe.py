@@ -35,7 +35,12 @@ class End:
 
 
 class Ready(Protocol):
-    """What a run works on, read and checked. identity: of all that decides results."""
+    """What a run works on, read and checked (`tunesmith.loop.inputs` has most of it).
+
+    config: has ``MAY_CHANGE``, the starts of the paths of settings that may differ when a run is
+    resumed, and the sections ``explore``, ``reference`` and ``execute``. identity: of all that
+    decides results.
+    """
 
     @property
     def config(self) -> Any: ...
@@ -70,12 +75,14 @@ class Recipe(Protocol):
         """
         ...
 
-    def open(self, ready: Any, out: Path, tools: Tools) -> Any:
+    def open(self, ready: Any, out: Path, tools: Tools) -> Course:
         """The course where it stands in the folder ``out``, which it claims."""
         ...
 
     def write(self, course: Any) -> dict[str, Any]:
         """Write everything into the run's folder, ``summary.json`` last; the summary.
+
+        By names of `tunesmith.run_folder.seal`: what has others is not looked after.
 
         It holds ``as_asked``: whether the run ended as it was asked to.
         """

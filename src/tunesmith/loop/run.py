@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tunesmith.core import Settings
 from tunesmith.engines.processes import executor
+from tunesmith.errors import ConfigError
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.recipe import Course, Ready, Recipe
 from tunesmith.loop.screen import Screen
@@ -41,7 +42,9 @@ def run(config: Any, out: str | Path, console: Console | None = None) -> dict[st
             tools.screen.say(f"{out} is finished: {end.reason}.")
             return done
         course.run()
-        tools.screen.say(f"{course.end().reason}.")
+        end = course.end()
+        assert end is not None
+        tools.screen.say(f"{end.reason}.")
         tools.screen.busy("writing results")
         seal.put_aside(out, tools.screen.say)
         summary = recipe.write(course)
@@ -53,13 +56,19 @@ def estimate(config: Any, out: Path, console: Console) -> dict[str, Any]:
     """Check a run as a real one would, and time its parts; seconds. Raises what a run would."""
     recipe = recipe_of(config)
     ready = _ready(recipe, config, out, console)
-    with _tools(config, console) as tools:
+    with _tools(config, console) as tools, tools.interrupts.at_once():
         return recipe.estimate(ready, out, tools)
 
 
 def recipe_of(config: Any) -> Recipe:
-    """By the kind of its explorer."""
-    recipe: Recipe = RECIPES.get(config.explore.kind)()
+    """By the kind of its explorer. Raises `ConfigError` for an explorer without one."""
+    kind = config.explore.kind
+    if kind not in RECIPES.names():
+        raise ConfigError(
+            f"explore.kind: nothing runs {kind!r}; its package must offer a recipe under that name "
+            "(entry point tunesmith.recipe)."
+        )
+    recipe: Recipe = RECIPES.get(kind)()
     return recipe
 
 

@@ -2,8 +2,8 @@
 
 In a nearly linear network what is learnt of one structure tells something of another as far as
 their gradients with respect to the weights are alike. A Gaussian process with that kernel, on what
-the foundation got wrong of the labels, gives every structure a variance (`gp`): near zero beside a
-label, up to γ̂ far from all. One backward pass of one network replaces the members' passes.
+the foundation got wrong of the labels, gives every structure a variance (`residual_gp`): near zero
+beside a label, up to γ̂ far from all. One backward pass of one network replaces the members' passes.
 """
 
 from collections.abc import Sequence

@@ -9,13 +9,15 @@ A part's test file is a few lines::
 Every check is a plain function that raises AssertionError.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from tunesmith.contracts import Acquirer, Anchor, Law, Sampler, SubspaceRule
+from tunesmith.contracts import Acquirer, Anchor, Law, Loss, Sampler, SubspaceRule
 from tunesmith.potentials.potential import Potential
 
 
@@ -132,13 +134,34 @@ def check_law(law: Law, seed: int) -> None:
     assert (np.diff(over, axis=1) > 0).all()
 
 
+def check_loss(loss: Loss, evaluation: Any, batch: Any, targets: Any, seed: int) -> None:
+    """Smallest where predictions are the labels, a scalar, and rising on every side of them.
+
+    evaluation: energies, forces and stress of a batch, taken for what the labels are; targets: with
+    a weight for each structure.
+    """
+    said = {"energy": evaluation.energy, "forces": evaluation.forces, "stress": evaluation.stress}
+    labels = replace(targets, **said)
+    least = loss(evaluation, batch, labels)
+    assert least.shape == ()
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in said.items():
+        wanted = {"energy": loss.wants_energy, "stress": loss.wants_stress}.get(name, True)
+        for size in (1e-3, 0.1):
+            off = size * torch.randn(value.shape, generator=generator).to(value)
+            more = loss(replace(evaluation, **{name: value + off}), batch, labels)
+            assert (more > least) if wanted else (more == least), name
+
+
 def check_sampler(sampler: Sampler, problem: Any, place: Path) -> None:
-    """As many members as it says, the same to the bit again, and from its checkpoints."""
+    """As many members as it says, the same to the bit again, on an executor, from checkpoints."""
     first, again = sampler.fit(problem), sampler.fit(problem)
     kept = sampler.fit(problem, place / "fit")
     whole = sampler.fit(problem, place / "fit")  # from what is there
+    with ThreadPoolExecutor(1) as executor:
+        there = sampler.fit(problem, executor=executor)
     assert {len(value) for value in first.moved.values()} == {sampler.count}
-    for other in (again, kept, whole):
+    for other in (again, kept, whole, there):
         _same(other.moved, first.moved)
 
 

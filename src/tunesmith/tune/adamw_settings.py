@@ -39,6 +39,10 @@ class AdamWSettings(Sampler):
             raise ValueError("betas must lie in [0, 1).")
 
     @property
+    def rate_limit(self) -> tuple[str, float] | None:
+        return "learning_rate", self.learning_rate
+
+    @property
     def decay(self) -> float:
         return self.weight_decay
 

@@ -88,6 +88,11 @@ class BySize(Sampler):
         return self.members
 
     @property
+    def rate_limit(self) -> tuple[str, float] | None:
+        """The lowest, as it follows from the number of structures."""
+        return "max_rate", min(TIERS[0][2], self.max_rate or math.inf)
+
+    @property
     def judges_itself(self) -> bool:
         return self.members > 1 and self.vary == "bootstraps"
 

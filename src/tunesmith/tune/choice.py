@@ -3,16 +3,13 @@
 The rules are those the paper on fine-tuning strategies ends with (sections 3.4, 4 and 5, A.2).
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from ase import Atoms
 
 from tunesmith.config import TuneConfig
 from tunesmith.config.strategies import STRATEGIES
 from tunesmith.errors import ConfigError
-from tunesmith.tune import by_size
 from tunesmith.words import counted
 
 #: structures of one composition up to which adapters are chosen, for models of so many weights:
@@ -75,18 +72,18 @@ def warnings(config: TuneConfig) -> list[str]:
     tune, said = config.tune, []
     anchor, sampler = tune.anchor, tune.sampler
     replays = anchor.has_head
-    adapters = tune.subspace.kind == "lora"
+    adapters = tune.subspace.adapts
     most = REPLAY_RATE_OF_ADAPTERS if adapters else REPLAY_RATE
-    name, rate = _rate(sampler)
-    if replays and not sampler.needs_likelihood and rate > most:
+    limit = sampler.rate_limit if replays and not sampler.needs_likelihood else None
+    if limit is not None and limit[1] > most:
         said.append(
-            f"tune.sampler.{name} {rate:g} is over {most:g}: the replayed knowledge is lost long "
-            "before the errors on your structures show it."
+            f"tune.sampler.{limit[0]} {limit[1]:g} is over {most:g}: the replayed knowledge is "
+            "lost long before the errors on your structures show it."
         )
     pretrained = not tune.subspace.fresh
     if sampler.decay > 0 and pretrained and not adapters:
         said.append(
-            f"tune.sampler.weight_decay {sampler.weight_decay:g} pulls the weights towards zero, "
+            f"tune.sampler.weight_decay {sampler.decay:g} pulls the weights towards zero, "
             "away from the pretrained ones; 0 is the strategies' own."
         )
     meant = STRATEGIES[config.strategy].settings.get("anchor") if config.strategy else None
@@ -96,14 +93,6 @@ def warnings(config: TuneConfig) -> list[str]:
             "nothing is replayed, and what the model knew of other structures is forgotten."
         )
     return said
-
-
-def _rate(sampler: Any) -> tuple[str, float]:
-    """The setting that limits the learning rate, and the rate: the lowest, where it follows from
-    the number of structures."""
-    if isinstance(sampler, by_size.BySize):
-        return "max_rate", min(by_size.TIERS[0][2], sampler.max_rate or math.inf)
-    return "learning_rate", float(sampler.learning_rate)
 
 
 def _compositions(structures: Sequence[Atoms]) -> list[str]:

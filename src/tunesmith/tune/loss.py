@@ -1,7 +1,6 @@
 """What a step of training makes small.
 
-Both losses are means over the structures of a batch, so that the size of a batch does not change
-what a learning rate means.
+Losses are means over a batch, so that its size does not change what a learning rate means.
 """
 
 from __future__ import annotations

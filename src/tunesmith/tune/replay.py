@@ -68,6 +68,10 @@ class _Replayed(Anchor):
         False, description="final.model keeps the replay head beside the tuned one"
     )
 
+    @property
+    def keeps_head(self) -> bool:
+        return self.keep_head
+
     def model_post_init(self, context: Any) -> None:
         if self.energy == 0 and self.forces == 0:
             raise ConfigError("energy and forces are both zero: nothing would be replayed.")

@@ -32,16 +32,16 @@ def test_a_run_with_adapters_or_replay_resumes_to_the_same(
     settings = config(start(tmp_path), *changes)
     summary = run(settings, tmp_path / "whole")
     assert summary["as_asked"]
-    save, calls = onthefly_course.Loop.save, 0
+    save, calls = onthefly_course.OnTheFlyCourse.save, 0
 
-    def counted(self: onthefly_course.Loop) -> None:
+    def counted(self: onthefly_course.OnTheFlyCourse) -> None:
         nonlocal calls
         save(self)
         calls += 1
         if calls == 4:
             raise Killed
 
-    monkeypatch.setattr(onthefly_course.Loop, "save", counted)
+    monkeypatch.setattr(onthefly_course.OnTheFlyCourse, "save", counted)
     with pytest.raises(Killed):
         run(settings, tmp_path / "again")
     monkeypatch.undo()

@@ -36,7 +36,7 @@ def write(course: OnTheFlyCourse) -> dict[str, Any]:
     write_frames(out / "labels.extxyz", course.frames)
     judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in course.frames]
     anchor, replay = ready.config.tune.anchor, ready.problem.replay
-    kept = replay.e0s if replay and anchor.keep_head else None
+    kept = replay.e0s if replay and anchor.keeps_head else None
     chosen = export(out, ready.potential, members, judges, kept)
     summary = _summary(course, chosen)
     onthefly_plot.picture(at.records, out / "onthefly.png", simulated=at.clock, target=_k(ready))

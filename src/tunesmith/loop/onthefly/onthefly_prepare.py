@@ -70,7 +70,7 @@ def prepare(config: RunConfig, say: Say) -> DynamicsPrepared:
         starts=starts,
         initial=initial,
         isolated=isolated,
-        identity=identity_of(potential, (frames, initial, isolated, replayed), told),
+        identity=identity_of(potential, ([*frames, *initial, *isolated, *replayed],), told),
         state=state,
     )
 

@@ -12,7 +12,7 @@ from tunesmith.posterior.disagreement import disagreement
 from tunesmith.posterior.ensemble import Ensemble
 
 
-class Seen:
+class SeenBy:
     """`Candidates`: structures as a posterior sees them, beside what is labelled.
 
     posterior: of the last round. elements: of all structures that will ever be compared.
@@ -32,9 +32,9 @@ class Seen:
     def __len__(self) -> int:
         return len(self._structures)
 
-    def of(self, structures: Sequence[Frame]) -> "Seen":
+    def of(self, structures: Sequence[Frame]) -> "SeenBy":
         """Others, seen the same way; what is labelled is not looked at again."""
-        other = Seen(structures, self._posterior, self._known, self._elements)
+        other = SeenBy(structures, self._posterior, self._known, self._elements)
         other._labelled = self._labelled
         return other
 

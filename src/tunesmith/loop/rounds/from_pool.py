@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.core import Label, derived_seed
-from tunesmith.loop.rounds.choosing import Seen, rank_correlations
+from tunesmith.loop.rounds.choosing import SeenBy, rank_correlations
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Chosen
@@ -36,7 +36,7 @@ class FromPool:
         self.tools.screen.busy(f"round {number}: choosing among {len(left)} candidates")
         with self.tools.watch.part("choose"):
             candidates = [ready.pool[i] for i in left]
-            seen = Seen(candidates, known.posterior, known.frames, self._elements)
+            seen = SeenBy(candidates, known.posterior, known.frames, self._elements)
             rng = np.random.default_rng(derived_seed(ready.config.seed, "acquire", number))
             picks = self.acquire.choose(seen, self.acquire.batch, rng)
             ratings = self.acquire.rate(seen.of(ready.test))

@@ -11,7 +11,7 @@ from rich.console import Console
 from tunesmith.attack.adversary import COST
 from tunesmith.core import E0s, Frame, Label
 from tunesmith.errors import ModelError
-from tunesmith.loop.rounds.choosing import Seen
+from tunesmith.loop.rounds.choosing import SeenBy
 from tunesmith.loop.rounds.measure import measure
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.screen import duration_or_ms
@@ -55,7 +55,7 @@ def of_dynamics(ready: RoundsPrepared) -> dict[str, Any]:
     Timed with the untuned model: members cost as much each, and rounds end where it explodes.
     """
     config, starts = ready.config, ready.starts
-    explore, acquire, members = config.explore, config.acquire, config.tune.sampler.members
+    explore, acquire, members = config.explore, config.acquire, config.tune.sampler.count
     md = explore.dynamics(explore.rounds)
     call = [_call(ready, atoms, md.needs_stress) for atoms in starts]
     systems, rounds = len(starts), range(1, explore.rounds + 1)
@@ -99,7 +99,7 @@ def _choose(ready: RoundsPrepared) -> float | None:
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     try:
-        ready.config.acquire.choose(Seen(some, ready.foundation, [], elements), 1, rng)
+        ready.config.acquire.choose(SeenBy(some, ready.foundation, [], elements), 1, rng)
     except ModelError:
         if not ready.config.acquire.asks_members:
             raise

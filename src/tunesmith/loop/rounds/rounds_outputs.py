@@ -39,7 +39,7 @@ def write(course: RoundsCourse) -> dict[str, Any]:
         members_file.save(at.members, out)
         judges = [f.atoms for f in (ready.valid or course.frames)[:_JUDGES]]
         anchor, replay = ready.config.tune.anchor, ready.problem.replay
-        kept = replay.e0s if replay and anchor.keep_head else None
+        kept = replay.e0s if replay and anchor.keeps_head else None
         chosen = export(out, ready.potential, at.members, judges, kept)
         calibration_plot.reliability_curves(at.members.calibration, out / calibration_plot.NAME)
         model = {"final_model": str(out / "final.model"), "final_model_is": chosen}

@@ -54,8 +54,9 @@ class Round:
     structures, by quantity, of what the round's choice rested on (posterior variance, distance,
     disagreement) with the errors of the model that chose. fit: what is said of the fit; None
     without one. e0: how the zero of energy was chosen. about: what is said of structures that the
-    round made itself (`from_dynamics`); empty for a pool. rest: errors on those of `Prepared.rest`
-    not yet asked for, and the number of these ``structures``; empty where none measure.
+    round made itself (`from_dynamics`); empty for a pool. rest: errors on those of
+    `RoundsPrepared.rest` not yet asked for, and the number of these ``structures``; empty where
+    none measure.
     """
 
     round: int

@@ -1,4 +1,4 @@
-"""CHGNet as a backend: every use of chgnet in the package is in the files `chgnet*.py`.
+"""CHGNet as a backend: every use of chgnet in the package is in this folder.
 
 Energies are summed over atoms and computed from our own neighbour lists, without a cell where the
 structure has none, in float32 as chgnet does or in float64 as it cannot. The weights of magnetic

@@ -1,4 +1,4 @@
-"""SevenNet as a backend: every use of sevenn in the package is in the files `sevennet*.py`.
+"""SevenNet as a backend: every use of sevenn in the package is in this folder.
 
 Weights are passed in, never stored: `torch.func.functional_call` runs the module on any set of
 them, double backward included. A model of several modalities is taken with one of them.
