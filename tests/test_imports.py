@@ -1,6 +1,7 @@
 """Imports go one way, and only `potentials/` knows model packages."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections import Counter
@@ -170,3 +171,39 @@ def test_help_needs_neither_torch_nor_a_model_package() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--train" in done.stdout
+
+
+def missing(source: str) -> list[str]:
+    """Of what a source text imports from tunesmith, what is not there."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").partition(".")[0] == "tunesmith"
+        ):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                try:
+                    if not hasattr(module, alias.name):
+                        importlib.import_module(f"{node.module}.{alias.name}")
+                except ModuleNotFoundError:
+                    found.append(f"{node.module}.{alias.name}")
+    return found
+
+
+def test_what_scripts_import_is_there() -> None:
+    """Benches, recipes and examples, lazy imports included: few of them run in a test."""
+    root = Path(__file__).parents[1]
+    scripts = [
+        p for folder in ("bench", "recipes", "examples") for p in (root / folder).rglob("*.py")
+    ]
+    assert len(scripts) > 40
+    wrong = {str(p.relative_to(root)): missing(p.read_text()) for p in scripts}
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def test_an_import_of_what_is_gone_is_seen() -> None:
+    assert missing("def f():\n    from tunesmith.files import read_tensors") == [
+        "tunesmith.files.read_tensors"
+    ]
+    assert missing("from tunesmith.tune import adamw") == []
