@@ -56,8 +56,8 @@ def _digests() -> list[list[str]]:
 
 @pytest.mark.slow
 def test_every_evaluation_of_every_process_has_the_same_bits() -> None:
-    here = str(Path(networks.__file__).parent)
-    lines = f"import json, sys; sys.path.insert(0, {here!r}); import test_mace_bits as t;"
+    here = [str(Path(file).parent) for file in (__file__, networks.__file__)]
+    lines = f"import json, sys; sys.path[:0] = {here!r}; import test_mace_bits as t;"
     fresh = subprocess.run(
         [sys.executable, "-c", f"{lines} print(json.dumps(t._digests()))"],
         capture_output=True,
