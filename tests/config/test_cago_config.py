@@ -28,6 +28,16 @@ def cago(*overrides: str) -> CagoConfig:
     return load(CagoConfig, None, list(given.values()))
 
 
+def test_an_explorer_that_is_none_is_said_before_all_else() -> None:
+    """Whatever else then does not fit together."""
+    with pytest.raises(
+        ConfigError, match=r"^explore\.kind: there is no 'cagoo'; did you mean 'cago'"
+    ):
+        load_run(None, [*GIVEN[1:], "explore.kind=cagoo", "tune.sampler.kind=committee"])
+    with pytest.raises(ConfigError, match=r"^explore\.kind: 7 was given"):
+        load_run(None, [*GIVEN[1:], "explore.kind=7"])
+
+
 def test_what_is_not_given_is_the_method_pages() -> None:
     config = cago()
     assert isinstance(load_run(None, GIVEN), CagoConfig)

@@ -13,7 +13,7 @@ from tunesmith.config.pool_config import PoolConfig
 from tunesmith.config.tune_config import LabelConfig, TuneConfig
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
-from tunesmith.registry import RUNS, SECTIONS, nearest
+from tunesmith.registry import EXPLORERS, RUNS, SECTIONS, nearest
 from tunesmith.settings import build, merged, plain
 
 #: name of a template → its class, and a start for what has no default
@@ -74,9 +74,12 @@ def load_run(path: str | Path | None, overrides: Sequence[str] = ()) -> Any:
     """
     raw = yamltext.read(path) if path is not None else {}
     changed = merged(RunConfig, raw, overrides, {})
-    kind = settings.section(changed.get("explore"), "explore").get("kind")
-    # what is none is refused where the section is built, with its path
-    return load(RUNS.get(kind) if kind in RUNS.names() else RunConfig, path, overrides)
+    kind = settings.section(changed.get("explore"), "explore").get("kind", "md")
+    if kind in RUNS.names():
+        return load(RUNS.get(kind), path, overrides)
+    if isinstance(kind, str):
+        EXPLORERS.get(kind)  # what is none is said before other settings are looked at
+    return load(RunConfig, path, overrides)
 
 
 def dump(config: Settings) -> str:

@@ -90,7 +90,8 @@ class RoundsCourse:
         """All rounds that are asked for are done; None while they are not."""
         if not self.at.rounds or not self.explorer.finished(self.at.explorer):
             return None
-        return End(f"all {self.at.rounds[-1].round} rounds are done")
+        done = self.at.rounds[-1].round
+        return End(f"all {done} rounds are done" if done != 1 else "the round asked for is done")
 
     def is_of(self, summary: Mapping[str, Any]) -> bool:
         """Whether a summary was written after just these rounds."""
