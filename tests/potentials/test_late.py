@@ -110,6 +110,17 @@ def test_threads_wait_for_the_one_that_begins(package: str) -> None:
     assert runs() == 1
 
 
+def test_a_package_of_no_other_waits_too(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = importlib.import_module("parent").__path__[0]
+    monkeypatch.syspath_prepend(parent)
+    postpone("late_package", {})
+    late = importlib.import_module("late_package")
+    assert runs() == 0
+    assert late.everything == 7
+    for name in [n for n in sys.modules if n.partition(".")[0] == "late_package"]:
+        del sys.modules[name]
+
+
 def test_what_is_not_installed_is_no_package() -> None:
     with pytest.raises(ModuleNotFoundError):
         postpone("email.no_such_package", {})

@@ -73,4 +73,5 @@ def postpone(name: str, homes: Mapping[str, str]) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     sys.modules[name] = package = _Late(spec, homes)
     parent, _, last = name.rpartition(".")
-    setattr(sys.modules[parent], last, package)
+    if parent:
+        setattr(sys.modules[parent], last, package)
