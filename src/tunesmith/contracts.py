@@ -34,7 +34,21 @@ if TYPE_CHECKING:
     import torch
 
 
-class Sampler(Settings):
+class Part(Settings):
+    """Settings whose names may not be those of what a part says of itself."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in cls.model_fields:
+            if any(isinstance(vars(base).get(name), property) for base in cls.__mro__):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: a setting of this name would never be read, as a part "
+                    "says something of itself by it; call the setting otherwise."
+                )
+
+
+class Sampler(Part):
     """How weights move: from a problem to members.
 
     Law: the members are a function of the problem and its seed alone, to the bit at a fixed number
@@ -102,7 +116,7 @@ class Sampler(Settings):
         raise NotImplementedError
 
 
-class Anchor(Settings):
+class Anchor(Part):
     """What holds the weights near the foundation model. Unless it says otherwise: nothing."""
 
     kind: ClassVar[str]
@@ -142,7 +156,7 @@ class Anchor(Settings):
         return False
 
 
-class Loss(Settings):
+class Loss(Part):
     """What a step makes small: a mean over the structures of a batch."""
 
     kind: ClassVar[str]
@@ -166,7 +180,7 @@ class Loss(Settings):
         raise NotImplementedError
 
 
-class SubspaceRule(Settings):
+class SubspaceRule(Part):
     """Which weights may move, and how the moved ones are written: `tunesmith.core.Subspace`."""
 
     kind: ClassVar[str]
@@ -222,11 +236,12 @@ class Candidates(Protocol):
         ...
 
     def disagreement(self, score: str) -> np.ndarray:
-        """(n,) how far members disagree about the candidates, by a committee's score."""
+        """(n,) how far members disagree about the candidates, by a committee's score, in eV or
+        eV/Å (`tunesmith.posterior.disagreement.committee_scores`)."""
         ...
 
 
-class Acquirer(Settings):
+class Acquirer(Part):
     """Which of many candidates are labelled next.
 
     Law: ``choose`` gives n different candidates, and the same ones in whatever order they stand,
@@ -254,7 +269,7 @@ class Acquirer(Settings):
         return None
 
 
-class Law(Settings):
+class Law(Part):
     """From raw spreads to errors: `tunesmith.core.Calibration`, with what more it may know.
 
     Of a run on the fly it is asked ``locked_out(floor, threshold, probability)`` too.

@@ -70,7 +70,7 @@ def test_labels_count_in_the_time_left_and_are_shown_at_once(
 def test_labels_of_long_ago_weigh_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels in the first steps only: what is left comes down as steps without any go by."""
     said, _ = lines(monkeypatch, {0, 1, 2}, 3)
-    assert "h left" in said[-1]
+    assert "h left if labels keep coming at this rate" in said[-1]
     monkeypatch.undo()
     clock, file = Clock(monkeypatch), io.StringIO()
     screen, explorer = Screen(Console(file=file, width=200)), Explorer(total_steps=100_000)
@@ -83,3 +83,15 @@ def test_labels_of_long_ago_weigh_less_and_less(monkeypatch: pytest.MonkeyPatch)
         screen.step(explorer, at, None, new=i < 3)
     last = file.getvalue().splitlines()[-1]
     assert "about 9 min left" in last or "about 10 min left" in last or "about 8 min left" in last
+
+
+def test_without_labels_time_is_that_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, file = Clock(monkeypatch), io.StringIO()
+    screen, explorer = Screen(Console(file=file, width=200)), Explorer(total_steps=4000)
+    at: Any = At(explorer)
+    screen.begin(at)
+    for _ in range(2000):
+        clock.now += 0.01
+        explorer.walkers[0].steps += 1
+        screen.step(explorer, at, None)
+    assert file.getvalue().splitlines()[-1].endswith("about 25 s left")

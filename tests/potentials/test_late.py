@@ -87,6 +87,14 @@ def test_without_names_of_its_own_any_module_of_it_comes_with_all(package: str) 
     assert f"{package}.heavy" in sys.modules
 
 
+def test_a_star_is_all_of_it(package: str) -> None:
+    postpone(package, {"number": "light"})
+    names: dict[str, object] = {}
+    exec(f"from {package} import *", names)
+    assert names["everything"] == 7
+    assert runs() == 1
+
+
 def test_what_failed_is_tried_again(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins._late_fails", 1)
     postpone(package, {})

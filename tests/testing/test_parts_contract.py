@@ -117,6 +117,17 @@ def test_laws() -> None:
         parts_contract.check_law(law, 1)
 
 
+@pytest.mark.filterwarnings("ignore:Field name")
+def test_a_setting_that_would_never_be_read_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"Three\.count: a setting of this name would never be read"
+    ):
+
+        class Three(Sampler):
+            kind: ClassVar[str] = "three"
+            count: int = 3
+
+
 @pytest.mark.parametrize("kind", LOSSES.names())
 def test_losses(kind: str) -> None:
     model = potential()

@@ -87,7 +87,7 @@ class Screen:
             return
         self._shown = now
         left = self._left(now, at, explorer.total_steps * len(at.explorer.walkers))
-        self._line = _line(explorer, at, decision, left)
+        self._line = _line(explorer, at, decision, left, dense=at.made > self._past[0][2])
         if self._live is None:
             self.say(self._line)
         else:
@@ -114,7 +114,10 @@ def _steps(at: Standing) -> int:
     return sum(w.steps for w in at.explorer.walkers)
 
 
-def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | None) -> str:
+def _line(
+    explorer: Any, at: Standing, decision: Decision | None, left: float | None, *, dense: bool
+) -> str:
+    """dense: ``left`` counts on labels coming as they came; most come at the beginning."""
     walkers = at.explorer.walkers
     now, steps = sum(map(explorer.time_of, walkers)), _steps(at)
     whole = now / max(steps, 1) * explorer.total_steps * len(walkers)
@@ -124,7 +127,8 @@ def _line(explorer: Any, at: Standing, decision: Decision | None, left: float | 
             f"σ {1e3 * decision.energy_std:.2f} meV, P(over) {100 * decision.probability:.2g} %"
         )
     if left is not None:
-        parts.append(f"about {duration(left)} left")
+        rate = " if labels keep coming at this rate" if dense else ""
+        parts.append(f"about {duration(left)} left{rate}")
     return " · ".join(parts)
 
 

@@ -15,6 +15,9 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
+#: names by which the import system asks for all of a package: a module of it, ``import *``
+_OF_ALL = ("__path__", "__all__")
+
 
 class _Late(ModuleType):
     """A package of which nothing but the place is known yet."""
@@ -30,7 +33,7 @@ class _Late(ModuleType):
     def __getattr__(self, name: str) -> Any:
         """Asked for only what is not there yet."""
         known = self.__dict__
-        if name != "__path__" and name.startswith("__"):  # of whoever only looks what this is
+        if name.startswith("__") and name not in _OF_ALL:  # of who only looks what this is
             raise _missing(self, name)
         if known["_waits"] and name in known["_homes"]:
             return getattr(
