@@ -88,6 +88,13 @@ SAMPLERS = Registry(
         "cyclical": "tunesmith.tune.cycles:Cyclical",
     },
 )
+SPREADS = Registry(
+    "tune.spread",
+    {
+        "members": "tunesmith.posterior.spread_rules:OfMembers",
+        "ntk": "tunesmith.posterior.spread_rules:ByTangentKernel",
+    },
+)
 LOSSES = Registry(
     "tune.loss",
     {
@@ -154,6 +161,6 @@ TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
 _FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}
 #: of the command, and of runs that attack
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
-TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
+TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES, SPREADS)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
 SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP)}

@@ -333,7 +333,7 @@ def test_killed_twice_and_the_same(water: list[str], tmp_path: Path) -> None:
 
 
 #: two labels an update: of the structure asked about, then of the adversary made of it
-PAIRS = ("explore.time=2 fs", "acquire.max_gap=0.5 fs", "acquire.attack.target=150 meV/Å")
+PAIRS = ("explore.time=2 fs", "acquire.max_gap=0.5 fs", "attack.target=150 meV/Å")
 
 
 @pytest.fixture(scope="module")

@@ -61,9 +61,8 @@ _FLY = (
     "--set tune.sampler='{kind: sghmc, members: 2, steps: 20}' "
     "--set loop.checkpoint_every='0.001 s'"
 )
-_NTK = "--set acquire='{kind: threshold, max_gap: 2 fs, spread: ntk, keep: 3}'"
-_FLY_NTK = _FLY.replace("--set acquire.max_gap='2 fs'", _NTK).replace("members: 2", "members: 1")
-_FLY_ATTACK = f"{_FLY} --set acquire.attack.target='200 meV/Å' --set acquire.attack.evaluations=8"
+_FLY_NTK = f"{_FLY} --set tune.spread=ntk --set tune.keep=3".replace("members: 2", "members: 1")
+_FLY_ATTACK = f"{_FLY} --set attack.target='200 meV/Å' --set attack.evaluations=8"
 _ROUNDS = (
     f"run {{recipes}}/water.yaml {_WATER} --set data.test=waters.xyz "
     "--set target.forces='0.1 eV/Å' "

@@ -40,7 +40,7 @@ from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.potentials import zoo
 from tunesmith.references.tblite import TBLite
 
-ATTACK = "acquire.attack.target=500 meV/Å"
+ATTACK = "attack.target=500 meV/Å"
 #: σ_cal = 1.32 σ̂
 LAW = GammaCalibration(1.5, 0.5).update(0.1, 0.2)
 SHORT = ("explore.time=2 fs", "acquire.max_gap=0.5 fs")
@@ -90,7 +90,7 @@ class Bench:
         self.files = start(folder)
 
     def attack(self, atoms: Atoms, target: str, *settings: str) -> adversaries.Beside:
-        given = config(self.files, f"acquire.attack.target={target}", *settings)
+        given = config(self.files, f"attack.target={target}", *settings)
         return adversaries.beside(
             given, self.at, self.posterior, atoms, "walker 0, 7.50 fs", self.labels, self.tools
         )
@@ -157,7 +157,7 @@ def test_what_is_uncertain_enough_already_costs_no_label(
         assert found.record.why == "hardly more uncertain than the structure it began at"
     assert bench.labels.calls() == 0
     # a bias has another aim than uncertainty alone
-    biased = "acquire.attack.bias=[{quantity: energy, value: 0 eV, width: 100 eV}]"
+    biased = "attack.bias=[{quantity: energy, value: 0 eV, width: 100 eV}]"
     assert bench.attack(atoms, f"{there} meV/Å", biased).record.labelled
 
 
@@ -199,9 +199,9 @@ def test_the_law_is_that_of_the_members(tmp_path: Path, posterior: Ensemble) -> 
     """The tangent kernel's has learnt nothing of forces."""
     bench = Bench(tmp_path, posterior)
     assert adversaries.law_of(config(bench.files), bench.at) is LAW
-    tangent = config(bench.files, "acquire.spread=ntk")
+    tangent = config(bench.files, "tune.spread=ntk")
     assert adversaries.law_of(tangent, bench.at) is None
-    record = bench.attack(rattled(), "200 meV/Å", "acquire.spread=ntk").record
+    record = bench.attack(rattled(), "200 meV/Å", "tune.spread=ntk").record
     assert record.calibration == "none"
     assert record.start_std == pytest.approx(
         expected(posterior, rattled(), GammaCalibration(1.5, 0.5)), rel=1e-6
@@ -343,7 +343,7 @@ def test_labels_run_out_in_the_midst_of_a_pair(water: list[str], tmp_path: Path)
 def test_failures_on_adversaries_are_never_fatal(water: list[str], tmp_path: Path) -> None:
     """Of dynamics at 10 K forces are small; those of adversaries are over the reference's limit."""
     limit = "reference={kind: tblite, method: GFN1-xTB, max_force: 0.8 eV/Å}"
-    cold = (limit, "explore.temperature=10 K", "acquire.attack.target=300 meV/Å")
+    cold = (limit, "explore.temperature=10 K", "attack.target=300 meV/Å")
     given = config(water, *SHORT, *cold)
     summary = run(given, tmp_path / "whole")
     failures = LabelStore(tmp_path / "whole" / "labels.db").failures()
@@ -361,7 +361,7 @@ def test_failures_on_adversaries_are_never_fatal(water: list[str], tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_dry_run_counts_attacks_and_second_labels(water: list[str], tmp_path: Path) -> None:
-    given = config(water, ATTACK, "acquire.attack.evaluations=7")
+    given = config(water, ATTACK, "attack.evaluations=7")
     cost = estimate(given, tmp_path / "run", Console(quiet=True))
     assert cost["attack_s"] == pytest.approx(COST * 7 * cost["step_s"])
     each = 2 * cost["label_s"] + cost["update_s"] + cost["attack_s"]
@@ -375,19 +375,19 @@ def test_a_dry_run_counts_attacks_and_second_labels(water: list[str], tmp_path: 
     ("settings", "said"),
     [
         (
-            ("acquire.attack=force-error",),
-            r"acquire\.attack\.target: not given, but needed",
+            ("attack=force-error",),
+            r"attack\.target: not given, but needed",
         ),
         (
-            ("acquire.attack={}", "target={forces: {H: 50 meV/Å}, energy: 0.5 kcal/mol}"),
-            r"acquire\.attack\.target: not given, but needed",
+            ("attack={}", "target={forces: {H: 50 meV/Å}, energy: 0.5 kcal/mol}"),
+            r"attack\.target: not given, but needed",
         ),
         (
-            (ATTACK, "acquire.spread=ntk", "tune.sampler={kind: sghmc, members: 1, steps: 20}"),
-            r"acquire\.attack: one chain never disagrees with itself",
+            (ATTACK, "tune.spread=ntk", "tune.sampler={kind: sghmc, members: 1, steps: 20}"),
+            r"attack: one chain never disagrees with itself",
         ),
-        (("acquire.attack=true",), r"acquire\.attack: true was given, but a section"),
-        (("acquire.attack.targets=1",), "did you mean 'target'"),
+        (("attack=true",), r"attack: true was given, but a section"),
+        (("attack.targets=1",), "did you mean 'target'"),
     ],
 )
 def test_settings_that_are_refused(settings: tuple[str, ...], said: str) -> None:
@@ -401,11 +401,11 @@ def of_energy(*settings: str) -> RunConfig:
 
 def test_the_target_is_that_of_the_forces_unless_it_is_given() -> None:
     forces = ("target={forces: 120 meV/Å}", "target.energy=")
-    assert config(["s.xyz"], *forces).acquire.attack is None
-    for on in ("acquire.attack=force-error", "acquire.attack={}", "acquire.attack.batch=8"):
-        assert config(["s.xyz"], *forces, on).acquire.attack.target == "120 meV/Å"
-    own = config(["s.xyz"], *forces, "acquire.attack.target=0.2 eV/Å")
-    assert own.acquire.attack.error == pytest.approx(0.2)
+    assert config(["s.xyz"], *forces).attack is None
+    for on in ("attack=force-error", "attack={}", "attack.batch=8"):
+        assert config(["s.xyz"], *forces, on).attack.target == "120 meV/Å"
+    own = config(["s.xyz"], *forces, "attack.target=0.2 eV/Å")
+    assert own.attack.error == pytest.approx(0.2)
     assert "\n  attack: null  #" in template("run")
     assert "\n    target: 0.2 eV/Å  # needed" in template(
         "run", [ATTACK.split("=")[0] + "=0.2 eV/Å"]
@@ -425,7 +425,7 @@ def test_starts_that_an_attack_cannot_keep_are_refused(
     atoms = molecule("H2O", cell=[6, 6, 6] if periodic else None, pbc=periodic)
     atoms.set_constraint(constraint)
     atoms.write(tmp_path / "s.traj")
-    given = config([str(tmp_path / "s.traj")], ATTACK, "acquire.attack.cell=true")
+    given = config([str(tmp_path / "s.traj")], ATTACK, "attack.cell=true")
     with pytest.raises(DataError, match=said) as refused:
         prepare(given, print)
     assert str(refused.value).startswith("explore.start: ")
