@@ -161,7 +161,7 @@ def _forked(arguments: list[str], variables: dict[str, str]) -> None:
 def left(run: Path) -> dict[str, Any]:
     """Everything that must not depend on how a run came to its end."""
     tensors, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
-    heavy, _ = tensor_files.read(run / "checkpoint" / f"members-{info['updates']}.safetensors")
+    heavy, _ = tensor_files.read(run / "checkpoint" / f"members-{info['number']}.safetensors")
     info.pop("seconds")
     summary = json.loads((run / "summary.json").read_text())
     for times in ("wall_time_s", "final_model"):  # and the folder's name
@@ -197,7 +197,8 @@ def position(run: Path) -> str:
         _, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
     except CheckpointError:
         return f"{labels} labels stored, no checkpoint"
-    return f"{labels} labels stored, {len(info['keys'])} learnt, step {info['steps']}"
+    at = info["state"]
+    return f"{labels} labels stored, {len(at['keys'])} learnt, step {at['steps']}"
 
 
 # ------------------------------------------------------------------------ the yardsticks

@@ -21,22 +21,25 @@ from tunesmith.attack.adversary import COST
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.cli import app
 from tunesmith.config import RunConfig, template
+from tunesmith.contracts import Posterior
 from tunesmith.core import BY_MEMBERS, E0s, Label
 from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore
-from tunesmith.errors import ConfigError, DataError
+from tunesmith.errors import CheckpointError, ConfigError, DataError
 from tunesmith.loop.interrupts import Interrupts
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.onthefly import adversaries, onthefly_checkpoint
+from tunesmith.loop.onthefly import adversaries
 from tunesmith.loop.onthefly.onthefly_estimate import LABELS
 from tunesmith.loop.onthefly.onthefly_outputs import show
 from tunesmith.loop.onthefly.onthefly_prepare import prepare
-from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Record, Standing
+from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, OnTheFlyStanding, Record
 from tunesmith.loop.run import estimate, run
 from tunesmith.loop.screen import Screen
 from tunesmith.loop.stopwatch import Stopwatch
 from tunesmith.loop.tools import Tools
 from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.posterior.spread_rules import ByTangentKernel
+from tunesmith.posterior.tangent import Tangents
 from tunesmith.potentials import zoo
 from tunesmith.references.tblite import TBLite
 
@@ -67,7 +70,7 @@ def posterior() -> Ensemble:
 class Bench:
     """All that one attack needs, around a label store in a folder."""
 
-    def __init__(self, folder: Path, posterior: Ensemble, **reference: Any) -> None:
+    def __init__(self, folder: Path, posterior: Posterior, **reference: Any) -> None:
         self.folder, self.posterior = folder, posterior
         record = Record(
             **dict.fromkeys(("key", "why"), "x"), walker=0, time=7.5, clock=8.0, predicted=0.0,
@@ -75,7 +78,7 @@ class Bench:
             threshold=None, force_rmse=0.1, untuned_force_rmse=0.1,
         )  # fmt: skip
         nothing: Any = None
-        self.at = Standing(
+        self.at = OnTheFlyStanding(
             nothing,
             (nothing, nothing),
             members=nothing,
@@ -198,10 +201,11 @@ def test_a_reference_that_fails_is_a_result_and_is_not_asked_again(
 def test_the_law_is_that_of_the_members(tmp_path: Path, posterior: Ensemble) -> None:
     """The tangent kernel's has learnt nothing of forces."""
     bench = Bench(tmp_path, posterior)
-    assert adversaries.law_of(config(bench.files), bench.at) is LAW
-    tangent = config(bench.files, "tune.spread=ntk")
-    assert adversaries.law_of(tangent, bench.at) is None
-    record = bench.attack(rattled(), "200 meV/Å", "tune.spread=ntk").record
+    assert adversaries.law_of(posterior, bench.at) is LAW
+    known = Tangents(ByTangentKernel(), np.zeros((0, 1)), np.zeros(0))
+    bench.posterior = known.posterior(posterior)
+    assert adversaries.law_of(bench.posterior, bench.at) is None
+    record = bench.attack(rattled(), "200 meV/Å").record
     assert record.calibration == "none"
     assert record.start_std == pytest.approx(
         expected(posterior, rattled(), GammaCalibration(1.5, 0.5)), rel=1e-6
@@ -211,7 +215,7 @@ def test_the_law_is_that_of_the_members(tmp_path: Path, posterior: Ensemble) -> 
 def test_labels_of_adversaries_count_towards_the_most() -> None:
     record = AttackRecord(0, 1.0, 1.0, 0.1, "learnt", error=0.2)
     nothing: Any = None
-    at = Standing(nothing, (nothing, nothing), members=nothing, keys=("a", "b", "c"))
+    at = OnTheFlyStanding(nothing, (nothing, nothing), members=nothing, keys=("a", "b", "c"))
     at = replace(at, records=(nothing,), attacks=(record,))
     assert (at.made, at.given) == (2, 1)
     kept = replace(record, outcome="not learnt")
@@ -294,20 +298,17 @@ def test_with_its_labels_a_run_is_repeated_without_a_call(
     assert again["reference_calls"] == whole[1]["reference_calls"]
 
 
-def test_a_run_of_before_there_were_attacks_goes_on(
+def test_a_checkpoint_of_before_there_were_attacks_is_refused(
     whole: tuple[Path, Any], water: list[str], tmp_path: Path
 ) -> None:
     shutil.copytree(whole[0], tmp_path / "run")
     state = tmp_path / "run" / "checkpoint" / "state.safetensors"
     tensors, info = tensor_files.read(state)
-    del info["attacks"]
+    del info["state"]["attacks"]
     tensor_files.write(state, tensors, info)
-    given = config(water, *SHORT, ATTACK)
-    ready = prepare(given, print)
-    begun = given.tune.sampler.start(ready.problem)
-    assert onthefly_checkpoint.load(tmp_path / "run", given.explore, begun)[0].attacks == ()
-    whole_again = onthefly_checkpoint.load(whole[0], given.explore, begun)[0]
-    assert len(whole_again.attacks) == len(whole[1]["attacks"])
+    (tmp_path / "run" / "summary.json").unlink()
+    with pytest.raises(CheckpointError, match=r"\('attacks'\), so it is of another version"):
+        run(config(water, *SHORT, ATTACK), tmp_path / "run")
 
 
 def test_its_folder_attacks(

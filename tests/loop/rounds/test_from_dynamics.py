@@ -251,7 +251,7 @@ def test_killed_they_end_the_same_and_ask_nothing_twice(
     assert len(calls.read_bytes()) == whole[1]["reference_calls"]
     left = {path.name for path in (out / "checkpoint").iterdir()}
     stamps = {"identity.json", "identity-copy.json", "written.json", "lock"}
-    assert left == stamps | {"rounds.safetensors", "round-2"}
+    assert left == stamps | {"state.safetensors", "members-2.safetensors"}
 
 
 @pytest.mark.slow
