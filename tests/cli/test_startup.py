@@ -44,8 +44,8 @@ CHEAP = {
 }
 
 
-#: imports what is not ours and not heavy, once; then for every line it reads, a folder and a
-#: command, a copy of it is `python -m tunesmith` there, and its exit code, stderr and modules a line
+#: imports what is not ours and not heavy, once; then, for every line of a folder and a command, a
+#: copy of it is `python -m tunesmith` there, and a line says its exit code, stderr and modules
 PROGRAM = """
 import json, os, runpy, sys, tempfile
 import ase.io, numpy, pydantic, rich.console, scipy.sparse, typer, yaml

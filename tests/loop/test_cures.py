@@ -118,10 +118,12 @@ def tuned(folder: Path, *overrides: str) -> Case:
     return Case(folder / "run", go)
 
 
-def looped(folder: Path, settings: Any) -> Case:
-    def go(out: Path) -> Any:
-        return run(settings, out, Console(quiet=True))
+def loops(settings: Any) -> Callable[[Path], Any]:
+    return lambda out: run(settings, out, Console(quiet=True))
 
+
+def looped(folder: Path, settings: Any) -> Case:
+    go = loops(settings)
     go(folder / "run")
     return Case(folder / "run", go)
 
@@ -138,8 +140,6 @@ def case(kind: str, folder: Path) -> Case:
             return tuned(
                 folder, "strategy=bayesian", f"tune.sampler={sampler}", "execute.processes=1"
             )
-        case "on the fly":
-            return looped(folder, small.config(small.start(folder)))
         case "pool":
             return looped(folder, small_pool.config(small_pool.files(folder)))
         case "cago":
@@ -148,11 +148,15 @@ def case(kind: str, folder: Path) -> Case:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+def finished(
+    smallest: tuple[Path, Any], water: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Case]:
     """The finished run of a kind, made once: tests damage copies of its folder."""
 
     @cache
     def made(kind: str) -> Case:
+        if kind == "on the fly":
+            return Case(smallest[0], loops(small.config(water)))
         return case(kind, tmp_path_factory.mktemp("whole"))
 
     return made
