@@ -22,7 +22,6 @@ from tunesmith import config, fine_tune
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import RunFolderError
 from tunesmith.loop.run import run
-from tunesmith.posterior import export
 from tunesmith.posterior.ensemble import open_model
 from tunesmith.references.tblite import TBLite
 from tunesmith.tune.adamw_fit import AdamWFit
@@ -160,13 +159,6 @@ def finished(
         return case(kind, tmp_path_factory.mktemp("whole"))
 
     return made
-
-
-@pytest.fixture(autouse=True)
-def exported_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run here writes its models again; that they predict what they should, all other tests
-    see."""
-    monkeypatch.setattr(export, "check_export", lambda *_: None)
 
 
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("sghmc", "pool", "cago")]
