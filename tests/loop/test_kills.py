@@ -25,7 +25,7 @@ import pytest
 
 import mortal
 import tunesmith.loop.onthefly.onthefly_outputs  # noqa: F401 (likewise)
-from small import config, results, start
+from small import config, results
 from tunesmith import tensor_files
 from tunesmith.config import dump
 from tunesmith.core import Label
@@ -202,11 +202,6 @@ def position(run: Path) -> str:
 
 
 # ------------------------------------------------------------------------ the yardsticks
-
-
-@pytest.fixture(scope="module")
-def water(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return start(tmp_path_factory.mktemp("start"))
 
 
 @dataclass

@@ -243,11 +243,6 @@ def test_what_attacks_say_together() -> None:
 
 
 @pytest.fixture(scope="module")
-def water(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return start(tmp_path_factory.mktemp("start"))
-
-
-@pytest.fixture(scope="module")
 def whole(water: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     out = tmp_path_factory.mktemp("whole") / "run"
     return out, run(config(water, *SHORT, ATTACK), out)
