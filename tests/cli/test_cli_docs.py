@@ -21,7 +21,7 @@ LINES, COLUMNS = 40, 80
 def section(name: str) -> str:
     """The part of the docs that describes one command."""
     found = re.search(rf"^## tunesmith {name}\n(.*?)(?=^#|\Z)", PAGES, re.M | re.S)
-    assert found, f"docs/reference/cli-*.md have no section '## tunesmith {name}'"
+    assert found, f"the pages of the command line have no section '## tunesmith {name}'"
     return found[1]
 
 
