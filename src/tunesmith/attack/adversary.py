@@ -194,7 +194,7 @@ def attackers(
     it, if nothing speaks against it: what all expect, or what these few do, being over the target.
     A few members can be brought to agree where the others, and the truth, are elsewhere: attacked
     for half of what plain structures err by, the error ended at 1.7 times the target by three of
-    twenty and at 1.1 by all (docs/chosen-error.md).
+    twenty and at 1.1 by all (docs/measurements/chosen-error.md).
     """
     found = []
     for said, some in zip(forces, drawn, strict=True):

@@ -20,7 +20,7 @@ def check(
         typer.Option(
             "--md",
             metavar="NAME=VALUE",
-            help="A setting of the dynamics, as ensemble=npt (docs/explore.md); repeatable.",
+            help="Of the dynamics, as ensemble=npt (docs/reference/dynamics.md); repeatable.",
         ),
     ] = None,
     replicas: Annotated[
@@ -99,6 +99,7 @@ def check(
     stable = of["k"] == of["n"]
     after = f"atoms.calc = tunesmith.Calculator({model!r}) in Python"
     if not stable:
-        after = "teach it more of what it met there: tunesmith run (docs/run.md), or attack"
+        page = "docs/how-to/run-on-the-fly.md"
+        after = f"teach it more of what it met there: tunesmith run ({page}), or attack"
     terminal.give(summary, json, lambda screen: check_dynamics.show(summary, screen), after)
     raise typer.Exit(0 if stable else 1)
