@@ -402,10 +402,8 @@ def test_the_target_is_that_of_the_forces_unless_it_is_given() -> None:
         assert config(["s.xyz"], *forces, on).attack.target == "120 meV/Å"
     own = config(["s.xyz"], *forces, "attack.target=0.2 eV/Å")
     assert own.attack.error == pytest.approx(0.2)
-    assert "\n  attack: null  #" in template("run")
-    assert "\n    target: 0.2 eV/Å  # needed" in template(
-        "run", [ATTACK.split("=")[0] + "=0.2 eV/Å"]
-    )
+    assert "\nattack: null  #" in template("run")
+    assert "\n  target: 0.2 eV/Å  # needed" in template("run", [ATTACK.split("=")[0] + "=0.2 eV/Å"])
 
 
 @pytest.mark.parametrize(
