@@ -20,6 +20,7 @@ Beside them stand protocols where they are used: `tunesmith.core` for `Reference
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -98,6 +99,7 @@ class Sampler(Part):
     def check(self, problem: Any) -> None:
         """Raise `TrainingError` where this problem would give members that are all the same."""
 
+    @abstractmethod
     def fit(
         self,
         problem: Any,
@@ -113,7 +115,6 @@ class Sampler(Part):
         place: folder of checkpoints, from which it goes on. report: takes a line of progress every
         few seconds. executor: where members may be computed; None: here.
         """
-        raise NotImplementedError
 
 
 class Anchor(Part):
@@ -175,9 +176,9 @@ class Loss(Part):
         """Whether labels of energy are learnt; else structures may come without."""
         return True
 
+    @abstractmethod
     def __call__(self, out: Any, batch: Any, targets: Any) -> Tensor:
         """The loss of a batch, a scalar: of an `Evaluation` and the `Targets` of its structures."""
-        raise NotImplementedError
 
 
 class SubspaceRule(Part):
@@ -205,21 +206,21 @@ class SubspaceRule(Part):
         """Whether coordinates change pretrained weights instead of being weights themselves."""
         return False
 
+    @abstractmethod
     def start(self, model: Any, generator: torch.Generator) -> Weights:
         """The coordinates of the untouched model (or, where `fresh`, of a new one)."""
-        raise NotImplementedError
 
     def moves(self, name: str) -> bool:
         """Whether a coordinate may move; the others are constants, kept with the members."""
         return True
 
+    @abstractmethod
     def expand(self, weights: Weights, moved: Weights) -> Weights:
         """Full weights from the model's own and the moved coordinates (differentiable)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unit(self, model: Any, start: Weights) -> Weights:
         """Of every coordinate: the rms of the pretrained weights it moves, a scalar."""
-        raise NotImplementedError
 
 
 class Candidates(Protocol):
@@ -260,9 +261,9 @@ class Acquirer(Part):
         """Whether it rests on how far members disagree, of which there must then be several."""
         return False
 
+    @abstractmethod
     def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Any:
         """``n`` candidates in the order of taking, with scores and nearest: `Picks`."""
-        raise NotImplementedError
 
     def rate(self, structures: Candidates) -> np.ndarray | None:
         """(n,) how much each of any structures would tell; None where the rule rates nothing."""
@@ -291,13 +292,13 @@ class Law(Part):
             )
         return np.full(np.shape(raw), factor)
 
+    @abstractmethod
     def std(self, raw: Any) -> Any:
         """Calibrated standard deviation of raw ones, any shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def exceedance(self, std: Any, threshold: Any) -> Any:
         """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
-        raise NotImplementedError
 
     def reach(self, components: int = 3) -> tuple[float, float] | None:
         """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
