@@ -13,6 +13,7 @@ default that most parts have, so that nobody asks these parts what attributes th
 | ``tune.subspace`` | `SubspaceRule` | its start expands to the model, unless it is fresh |
 | ``acquire``, from a pool | `Acquirer` | n different candidates, in whatever order they stand |
 | ``calibrate`` | `Law` | the calibrated spread rises with the raw one |
+| ``check`` | `Check` | it changes nothing of what it examines, and finds the same again |
 
 Beside them stand protocols where they are used: `tunesmith.core` for `Reference`, `Posterior` and
 `Calibration`, `tunesmith.loop.recipe` for recipes, `tunesmith.potentials.potential` for backends.
@@ -21,6 +22,7 @@ Beside them stand protocols where they are used: `tunesmith.core` for `Reference
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from ase import Atoms
+    from rich.console import Console
 
 
 class Part(Settings):
@@ -307,3 +311,56 @@ class Law(Part):
     def check_target(self, target: float, components: int = 3) -> None:
         """Raise `ConfigError` where an error of this size is beyond what it was seen to hold for;
         a law that knows no range has none to leave."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check has found. verdict: one sentence. well: whether the model is in order in this
+    respect; None where a check only tells. values: what it rests on, JSON values."""
+
+    verdict: str
+    well: bool | None
+    values: dict[str, Any]
+
+
+class Examined(Protocol):
+    """A model, as far as a check looks at it. What takes long is computed when it is looked at."""
+
+    @property
+    def posterior(self) -> Any:
+        """The model and its members (`tunesmith.posterior.ensemble.Ensemble`)."""
+        ...
+
+    @property
+    def start(self) -> Atoms:
+        """The structure given, for a check that ``needs`` "start"."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The one source of every random number."""
+        ...
+
+    @property
+    def dynamics(self) -> Any:
+        """Its members simulated, for a check that ``needs`` "dynamics"
+        (`tunesmith.check.examination.Dynamics`)."""
+        ...
+
+
+class Check(Part):
+    """One question to a model, asked by ``tunesmith check --checks``.
+
+    Law: it changes nothing of what it examines, and finds the same again.
+    """
+
+    kind: ClassVar[str]
+    #: what it looks at beside the posterior: "start", "dynamics"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def run(self, examined: Examined) -> Health:
+        """Look and judge. Raises `DataError` where the structure cannot be asked about."""
+
+    def show(self, health: Health, screen: Console) -> None:
+        """What the verdict rests on, for people; it is printed itself behind what all show."""

@@ -160,6 +160,17 @@ CALIBRATIONS = Registry(
     },
     ("tunesmith.contracts:Law",),
 )
+#: what `tunesmith check` asks of a model
+CHECKS = Registry(
+    "check",
+    {
+        "stability": "tunesmith.check.stability:Stability",
+        "density": "tunesmith.check.observables:Density",
+        "diffusion": "tunesmith.check.observables:SelfDiffusion",
+        "rdf": "tunesmith.check.observables:Shells",
+    },
+    ("tunesmith.contracts:Check",),
+)
 #: explore.kind → what a run of it is told, and who runs it (`tunesmith.loop.recipe`)
 RUNS = Registry(
     "run",
@@ -196,4 +207,4 @@ _FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
-SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP)}
+SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP, CHECKS)}
