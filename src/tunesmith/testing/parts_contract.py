@@ -9,6 +9,7 @@ A part's test file is a few lines::
 Every check is a plain function that raises AssertionError.
 """
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 
-from tunesmith.contracts import Acquirer, Anchor, Law, Loss, Sampler, SubspaceRule
+from tunesmith.contracts import (
+    Acquirer,
+    Anchor,
+    Check,
+    Examined,
+    Law,
+    Loss,
+    Sampler,
+    SubspaceRule,
+)
+from tunesmith.core import Label, Reference
 from tunesmith.potentials.potential import Potential
+from tunesmith.testing.compute import OFFSETS, close, slope
 
 
 class Planted:
@@ -163,6 +176,47 @@ def check_sampler(sampler: Sampler, problem: Any, place: Path) -> None:
     assert {len(value) for value in first.moved.values()} == {sampler.count}
     for other in (again, kept, whole, there):
         _same(other.moved, first.moved)
+
+
+def check_check(check: Check, examined: Examined) -> None:
+    """Finds the same again, says it in one sentence and in JSON, and changes nothing."""
+    start, weights = examined.start.copy(), [dict(w) for w in examined.posterior.weights]
+    kept = [{name: value.clone() for name, value in own.items()} for own in weights]
+    first, again = check.run(examined), check.run(examined)
+    assert first == again, "it finds something else when it looks again"
+    json.dumps(first.values, allow_nan=False)
+    assert first.verdict.endswith(".")
+    assert "\n" not in first.verdict, "a verdict is one sentence"
+    assert first.well in (True, False, None)
+    assert examined.start == start, "the structure is changed"
+    for own, before in zip(examined.posterior.weights, kept, strict=True):
+        _same(own, before)
+
+
+def check_reference(reference: Reference, atoms: Atoms, seed: int) -> None:
+    """Says who it is in JSON, labels again alike, and its forces are the energy's own slopes.
+
+    atoms: a structure that it can label. Along random directions, by five-point differences.
+    """
+    json.dumps(reference.identity(), allow_nan=False)
+
+    def label(structure: Atoms) -> Label:
+        outcome = reference.label(structure)
+        assert isinstance(outcome, Label), outcome
+        return outcome
+
+    first, again = label(atoms), label(atoms)
+    assert first.energy == again.energy
+    np.testing.assert_array_equal(first.forces, again.forces)
+    step = 2e-3
+    for direction in np.random.default_rng(seed).normal(size=(2, len(atoms), 3)):
+        energies = []
+        for offset in OFFSETS:
+            moved = atoms.copy()
+            moved.positions += offset * step * direction
+            energies.append(label(moved).energy)
+        along = -float((first.forces * direction).sum())
+        close(along, slope(np.array(energies), step), 1e-4, "forces along a direction")
 
 
 def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
