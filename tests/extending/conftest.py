@@ -38,9 +38,9 @@ def tunesmith(site: Path) -> Command:
     """The command line in a process of its own, from the repository's root, with the package."""
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
-    def run(*words: object) -> "subprocess.CompletedProcess[str]":
+    def run(*words: object, python: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "tunesmith", *map(str, words)],
+            [sys.executable, *python, "-m", "tunesmith", *map(str, words)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,

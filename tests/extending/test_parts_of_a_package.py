@@ -2,16 +2,19 @@
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from shlex import split
 
 import pytest
 
-from conftest import ROOT, Command
 from tunesmith import terminal
 from tunesmith.cli import app
 from tunesmith.files import sha256
 
+ROOT = Path(__file__).parents[2]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 PAGES = ROOT / "docs" / "how-to"
 #: of the command lines of the pages, to be quick
 FEW = ("explore.rounds=1", "tune.sampler.kind=committee", "tune.sampler.epochs=1")
@@ -136,6 +139,12 @@ def test_settings_are_printed_and_what_is_wrong_with_them_is_said(
     assert "did you mean 'dimer-wall'" in said(*check[:-1], "dimerwall")
     assert "eam:untrained" in said("models")
     assert "there is eam:untrained" in said("evaluate", "eam:other", start)
+
+
+def test_a_backend_is_listed_without_what_takes_seconds_to_import(tunesmith: Command) -> None:
+    done = tunesmith("models", python=("-X", "importtime"))
+    assert "eam:untrained" in done.stdout
+    assert not re.search(r"\| +torch$", done.stderr, re.M)
 
 
 @pytest.mark.slow

@@ -40,7 +40,8 @@ class Backend(Protocol):
     """What a model package is known by: a module, or any object, of the entry-point group
     ``tunesmith.backend``; ``<package>_zoo`` of our own. Importing it needs nothing of the package.
 
-    PACKAGE: what `Base.package` is for its potentials. IMPORTED: the Python package they need.
+    PACKAGE: what `Base.package` is for its potentials, and the name it is registered by. IMPORTED:
+    the Python package that computes, whose version decides numbers.
     FILES: what its model files are, in words as "a SevenNet checkpoint".
     """
 

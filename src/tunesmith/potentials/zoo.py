@@ -96,6 +96,8 @@ def _ask(
     for name, package in BACKENDS.others():
         try:
             backend: Backend = BACKENDS.get(name)
+            if name != backend.PACKAGE:
+                raise ModelError(f"its PACKAGE is {backend.PACKAGE!r}, which must be its name")
             found.append((backend, question(backend)))
         except PluginError as error:
             refused.append(str(error))

@@ -9,7 +9,6 @@ import torch
 from ase import Atoms
 
 from tinyparts import eam_network
-from tinyparts.eam_network import read
 from tunesmith.core import Base, Tensor, Weights
 from tunesmith.errors import ModelError
 from tunesmith.potentials import graphs
@@ -25,8 +24,6 @@ from tunesmith.potentials.potential import (
     WeightNames,
 )
 from tunesmith.potentials.saving import save
-
-__all__ = ["EAMPotential", "read", "untrained"]
 
 
 def untrained() -> tuple[dict[str, Any], str]:
@@ -52,7 +49,9 @@ class EAMPotential(OneByOne):
         scale=("scale",),
     )
     #: layers that LoRA adapts, as matrices of scalars
-    linears = (Linear("mix", (Block(0, (eam_network.CHANNELS, eam_network.CHANNELS), "0e"),)),)
+    linears: tuple[Linear, ...] = (
+        Linear("mix", (Block(0, (eam_network.CHANNELS, eam_network.CHANNELS), "0e"),)),
+    )
 
     def __init__(self, held: dict[str, Any], base: Base, compute: Compute) -> None:
         self.base, self.dtype, self.device = base, compute.dtype, compute.device

@@ -9,7 +9,7 @@ from tunesmith.potentials.file_kind import FileContent
 from tunesmith.potentials.potential import Potential
 
 PACKAGE = "eam"
-IMPORTED = "torch"
+IMPORTED = "tinyparts"
 FILES = "an embedded-atom model of tinyparts"
 #: stands in every file, so that it is known again
 FORMAT = "tinyparts embedded atoms 1"
@@ -49,7 +49,8 @@ def recognises(content: FileContent) -> bool:
 
 def from_file(path: Path, head: str | None, default: str | None, compute: Compute) -> Potential:
     """A file that was recognised."""
-    from tinyparts.eam_potential import EAMPotential, read
+    from tinyparts.eam_network import read
+    from tinyparts.eam_potential import EAMPotential
 
     _single(head, str(path))
     held, digest = read(path)

@@ -13,7 +13,7 @@ from tinyparts.one_go_config import OneGoConfig
 from tunesmith import files
 from tunesmith.commands.fine_tune import members_of
 from tunesmith.commands.training_data import align
-from tunesmith.core import Failure, Frame
+from tunesmith.core import Failure, Frame, Members
 from tunesmith.data.checks import check_structures
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.errors import DataError, LabellingError, MissingDependencyError
@@ -105,7 +105,9 @@ class OneGoCourse:
         self.ready, self.out, self.tools = ready, out, tools
         place = out / "checkpoint" / "fit"
         self.labels = Labels(out, ready.config.reference, tools.watch, place)
-        self.place, self.members, self.frames = place, None, list[Frame]()
+        self.place = place
+        self.members: Members | None = None
+        self.frames: list[Frame] = []
         self.finished = seal.intact(out)
 
     def run(self) -> None:
