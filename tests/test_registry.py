@@ -64,6 +64,8 @@ def test_installed_packages_can_add_kinds(tmp_path: Path, monkeypatch: pytest.Mo
         "class Oracle(Settings):\n"
         "    kind: ClassVar[str] = 'oracle'\n"
         "    wisdom: int = 42\n"
+        "    def label(self, atoms): ...\n"
+        "    def identity(self): ...\n"
     )
     info = tmp_path / "oracle_plugin-1.0.dist-info"
     info.mkdir()

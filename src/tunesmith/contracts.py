@@ -14,6 +14,7 @@ default that most parts have, so that nobody asks these parts what attributes th
 | ``tune.spread`` | `Spread` | the mean stays the members', whatever its error bars come from |
 | ``acquire``, from a pool | `Acquirer` | n different candidates, in whatever order they stand |
 | ``calibrate`` | `Law` | the calibrated spread rises with the raw one |
+| ``check`` | `Check` | it changes nothing of what it examines, and finds the same again |
 
 What comes of them is a `Posterior`. Beside them stand protocols where they are used:
 `tunesmith.core` for `Reference`, `tunesmith.loop.recipe` for recipes,
@@ -22,7 +23,9 @@ What comes of them is a `Posterior`. Beside them stand protocols where they are 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     import torch
     from ase import Atoms
+    from rich.console import Console
 
     from tunesmith.core import E0s, Frame, Members, Prediction
 
@@ -105,6 +109,7 @@ class Sampler(Part):
     def check(self, problem: Any) -> None:
         """Raise `TrainingError` where this problem would give members that are all the same."""
 
+    @abstractmethod
     def fit(
         self,
         problem: Any,
@@ -120,7 +125,6 @@ class Sampler(Part):
         place: folder of checkpoints, from which it goes on. report: takes a line of progress every
         few seconds. executor: where members may be computed; None: here.
         """
-        raise NotImplementedError
 
 
 class Anchor(Part):
@@ -182,9 +186,9 @@ class Loss(Part):
         """Whether labels of energy are learnt; else structures may come without."""
         return True
 
+    @abstractmethod
     def __call__(self, out: Any, batch: Any, targets: Any) -> Tensor:
         """The loss of a batch, a scalar: of an `Evaluation` and the `Targets` of its structures."""
-        raise NotImplementedError
 
 
 class SubspaceRule(Part):
@@ -212,21 +216,21 @@ class SubspaceRule(Part):
         """Whether coordinates change pretrained weights instead of being weights themselves."""
         return False
 
+    @abstractmethod
     def start(self, model: Any, generator: torch.Generator) -> Weights:
         """The coordinates of the untouched model (or, where `fresh`, of a new one)."""
-        raise NotImplementedError
 
     def moves(self, name: str) -> bool:
         """Whether a coordinate may move; the others are constants, kept with the members."""
         return True
 
+    @abstractmethod
     def expand(self, weights: Weights, moved: Weights) -> Weights:
         """Full weights from the model's own and the moved coordinates (differentiable)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unit(self, model: Any, start: Weights) -> Weights:
         """Of every coordinate: the rms of the pretrained weights it moves, a scalar."""
-        raise NotImplementedError
 
 
 class Candidates(Protocol):
@@ -248,7 +252,7 @@ class Candidates(Protocol):
         ...
 
 
-class Posterior:
+class Posterior(ABC):
     """What predicts a mean and how far it may be off, whoever made it: members or a closed form.
 
     Law: a structure's mean is the same whatever spread is asked for and whatever it is asked with;
@@ -281,6 +285,7 @@ class Posterior:
         """The one network that represents structures: a `Network`."""
         return self.members.network()
 
+    @abstractmethod
     def predict(
         self,
         frames: list[Atoms],
@@ -325,6 +330,7 @@ class Spread(Part):
     #: whether labels can judge it that only some of the members have learnt
     out_of_bag: ClassVar[bool] = False
 
+    @abstractmethod
     def fitted(self, potential: Any, members: Members, frames: list[Frame]) -> ClosedForm | None:
         """Of members that have learnt these labelled frames; None where it is their own.
 
@@ -332,6 +338,7 @@ class Spread(Part):
         """
         raise NotImplementedError
 
+    @abstractmethod
     def opened(self, tensors: dict[str, Tensor]) -> ClosedForm:
         """What `ClosedForm.tensors` gave. Raises `KeyError` where something is missing."""
         raise NotImplementedError
@@ -352,44 +359,54 @@ class Dynamics(Part):
         return False
 
     @property
+    @abstractmethod
     def write_steps(self) -> int:
         """Steps between frames that are kept."""
         raise NotImplementedError
 
     @property
+    @abstractmethod
     def total_steps(self) -> int:
         """Steps of each walker, of the whole run."""
         raise NotImplementedError
 
+    @abstractmethod
     def init(self, structures: list[Atoms], seed: int) -> Any:
         """The state before the first step. Raises `DataError` for a structure that cannot run."""
         raise NotImplementedError
 
+    @abstractmethod
     def step(self, state: Any, answer: Any) -> Any:
         """After one step of the walker whose turn it is. answer: (walker, structure) → `Answer`.
         Raises `ExplosionError`."""
         raise NotImplementedError
 
+    @abstractmethod
     def restart(self, state: Any, walker: int, good: Any) -> Any:
         """With that walker back where it is in the state ``good``."""
         raise NotImplementedError
 
+    @abstractmethod
     def finished(self, state: Any) -> bool:
         """Whether all that was asked for is explored."""
         raise NotImplementedError
 
+    @abstractmethod
     def time_of(self, walker: Any) -> float:
         """Simulated time, fs."""
         raise NotImplementedError
 
+    @abstractmethod
     def time_at(self, walker: Any, atoms: Atoms) -> float:
         """Simulated time, fs, of a structure that `step` asks about."""
         raise NotImplementedError
 
+    @abstractmethod
     def pack(self, state: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by name and a JSON-able mapping that together are the state."""
         raise NotImplementedError
 
+    @abstractmethod
     def unpack(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> Any:
         """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
         raise NotImplementedError
@@ -400,6 +417,7 @@ class Rounds(Part):
 
     kind: ClassVar[str]
 
+    @abstractmethod
     def finished(self, state: Any) -> bool:
         """Whether every round is done."""
         raise NotImplementedError
@@ -419,11 +437,13 @@ class Criterion(Part):
         """Whether it asks how far forces may be off."""
         return bool(target.forces is not None)
 
+    @abstractmethod
     def limits(self, target: Any, atoms: Atoms, labels: int) -> Any:
         """What is allowed of this structure after so many labels: `Limits`. Raises `ConfigError`
         where the target does not fit it."""
         raise NotImplementedError
 
+    @abstractmethod
     def decide(self, limits: Any, prediction: Prediction, calibration: Any, gap: float = 0) -> Any:
         """Whether to label: a `Decision`. gap: simulated time since the last label, fs."""
         raise NotImplementedError
@@ -510,9 +530,9 @@ class Acquirer(Part):
         """Whether it rests on how far members disagree, of which there must then be several."""
         return False
 
+    @abstractmethod
     def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Any:
         """``n`` candidates in the order of taking, with scores and nearest: `Picks`."""
-        raise NotImplementedError
 
     def rate(self, structures: Candidates) -> np.ndarray | None:
         """(n,) how much each of any structures would tell; None where the rule rates nothing."""
@@ -531,8 +551,11 @@ class Law(Part):
     has_range: ClassVar[bool] = False
 
     def update(self, std: Any, error: Any) -> Self:
-        """With one more record: raw std predicted, and the error that came of it."""
-        raise NotImplementedError
+        """With one more record: raw std predicted, and the error that came of it.
+
+        Raises `ModelError` for a law that learns nothing more.
+        """
+        raise ModelError(f"the calibration {self.kind!r} is as it is; another has to learn.")
 
     def locked_out(self, floor: float, threshold: float, probability: float) -> bool:
         """Whether even the smallest raw spread there can be, ``floor``, makes an error over the
@@ -551,13 +574,13 @@ class Law(Part):
             )
         return np.full(np.shape(raw), factor)
 
+    @abstractmethod
     def std(self, raw: Any) -> Any:
         """Calibrated standard deviation of raw ones, any shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def exceedance(self, std: Any, threshold: Any) -> Any:
         """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
-        raise NotImplementedError
 
     def reach(self, components: int = 3) -> tuple[float, float] | None:
         """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
@@ -566,3 +589,56 @@ class Law(Part):
     def check_target(self, target: float, components: int = 3) -> None:
         """Raise `ConfigError` where an error of this size is beyond what it was seen to hold for;
         a law that knows no range has none to leave."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check has found. verdict: one sentence. well: whether the model is in order in this
+    respect; None where a check only tells. values: what it rests on, JSON values."""
+
+    verdict: str
+    well: bool | None
+    values: dict[str, Any]
+
+
+class Examined(Protocol):
+    """A model, as far as a check looks at it. What takes long is computed when it is looked at."""
+
+    @property
+    def posterior(self) -> Any:
+        """The model and its members (`tunesmith.posterior.ensemble.Ensemble`)."""
+        ...
+
+    @property
+    def start(self) -> Atoms:
+        """The structure given, for a check that ``needs`` "start"."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The one source of every random number."""
+        ...
+
+    @property
+    def dynamics(self) -> Any:
+        """Its members simulated, for a check that ``needs`` "dynamics"
+        (`tunesmith.check.examination.Dynamics`)."""
+        ...
+
+
+class Check(Part):
+    """One question to a model, asked by ``tunesmith check --checks``.
+
+    Law: it changes nothing of what it examines, and finds the same again.
+    """
+
+    kind: ClassVar[str]
+    #: what it looks at beside the posterior: "start", "dynamics"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def run(self, examined: Examined) -> Health:
+        """Look and judge. Raises `DataError` where the structure cannot be asked about."""
+
+    def show(self, health: Health, screen: Console) -> None:
+        """What the verdict rests on, for people; it is printed itself behind what all show."""

@@ -16,6 +16,10 @@ class UnitError(ConfigError):
     """A physical quantity has no unit, an unknown one, or one of the wrong dimension."""
 
 
+class PluginError(ConfigError):
+    """An installed package offers a part that cannot be used."""
+
+
 class DataError(TunesmithError):
     """Structures or labels cannot be used as they are."""
 

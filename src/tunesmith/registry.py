@@ -2,15 +2,15 @@
 
 Nothing is imported until it is asked for, and a configuration can never name a module itself:
 only what stands here, or what an installed package offers under the entry-point group
-``tunesmith.<section>``, can be built.
+``tunesmith.<section>`` (`tunesmith.plugins`), can be built.
 """
 
-import importlib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from tunesmith import plugins
 from tunesmith.errors import ConfigError
 
 
@@ -22,25 +22,47 @@ def nearest(name: str, known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Registry:
-    """kind → ``module:Class`` for one section of the configuration (its dotted path)."""
+    """kind → ``module:Class``, or a module, for one section of the configuration.
+
+    section: its dotted path. contracts: what a part of another package must be, as
+    ``module:name`` of classes and protocols. named: whether a part says its kind itself.
+    """
 
     section: str
     entries: dict[str, str]
+    contracts: tuple[str, ...] = ("tunesmith.core:Settings",)
+    named: bool = True
+
+    @property
+    def group(self) -> str:
+        """Of entry points."""
+        return f"tunesmith.{self.section}"
 
     def names(self) -> list[str]:
-        return sorted(self.entries | {e.name: "" for e in self._plugins()})
+        """All of them, without importing any."""
+        return sorted({*self.entries, *(e.name for e in plugins.offered(self.group))})
 
-    def _plugins(self) -> Any:
-        return entry_points(group=f"tunesmith.{self.section}")
+    def others(self) -> list[tuple[str, str]]:
+        """Names that other packages offer, and which package each; none is imported."""
+        offered = plugins.offered(self.group)
+        return sorted({(e.name, plugins.package_of(e)) for e in offered})
+
+    def own(self, kind: str) -> Any:
+        """What tunesmith itself has as ``kind``."""
+        return EntryPoint(kind, self.entries[kind], self.group).load()
 
     def get(self, kind: str) -> Any:
-        """The class registered as ``kind``."""
+        """What is registered as ``kind``.
+
+        Raises `ConfigError` where nothing is, `PluginError` for what a package offers under this
+        name and cannot be used.
+        """
+        others = [e for e in plugins.offered(self.group) if e.name == kind]
+        plugins.refuse_twice(kind, self.group, others, kind in self.entries)
         if kind in self.entries:
-            module, _, name = self.entries[kind].partition(":")
-            return getattr(importlib.import_module(module), name)
-        for entry in self._plugins():
-            if entry.name == kind:
-                return entry.load()
+            return self.own(kind)
+        if others:
+            return plugins.load(others[0], self.contracts, self.named)
         raise ConfigError(
             f"{self.section}.kind: there is no {kind!r}; {nearest(kind, self.names())}"
         )
@@ -58,6 +80,7 @@ REFERENCES = Registry(
         "ase": "tunesmith.references.ase_any:AnyASE",
         "hidden": "tunesmith.references.hidden:Hidden",
     },
+    ("tunesmith.core:Settings", "tunesmith.core:Reference"),
 )
 SUBSPACES = Registry(
     "tune.subspace",
@@ -68,6 +91,7 @@ SUBSPACES = Registry(
         "blocks": "tunesmith.tune.subspace:Blocks",
         "lora": "tunesmith.tune.lora:LoRA",
     },
+    ("tunesmith.contracts:SubspaceRule",),
 )
 ANCHORS = Registry(
     "tune.anchor",
@@ -77,6 +101,7 @@ ANCHORS = Registry(
         "multihead": "tunesmith.tune.replay:Multihead",
         "pseudolabel": "tunesmith.tune.replay:Pseudolabel",
     },
+    ("tunesmith.contracts:Anchor",),
 )
 SAMPLERS = Registry(
     "tune.sampler",
@@ -87,6 +112,7 @@ SAMPLERS = Registry(
         "sghmc": "tunesmith.tune.chains:SGHMC",
         "cyclical": "tunesmith.tune.cycles:Cyclical",
     },
+    ("tunesmith.contracts:Sampler",),
 )
 SPREADS = Registry(
     "tune.spread",
@@ -102,6 +128,7 @@ LOSSES = Registry(
         "mace-universal": "tunesmith.tune.loss:MACEUniversal",
         "gaussian": "tunesmith.tune.likelihood:GaussianLikelihood",
     },
+    ("tunesmith.contracts:Loss",),
 )
 EXPLORERS = Registry(
     "explore",
@@ -138,6 +165,18 @@ CALIBRATIONS = Registry(
         "gamma": "tunesmith.calibrate.gamma:GammaCalibration",
         "power-law": "tunesmith.calibrate.powerlaw:PowerLaw",
     },
+    ("tunesmith.contracts:Law",),
+)
+#: what `tunesmith check` asks of a model
+CHECKS = Registry(
+    "check",
+    {
+        "stability": "tunesmith.check.stability:Stability",
+        "density": "tunesmith.check.observables:Density",
+        "diffusion": "tunesmith.check.observables:SelfDiffusion",
+        "rdf": "tunesmith.check.observables:Shells",
+    },
+    ("tunesmith.contracts:Check",),
 )
 #: explore.kind → what a run of it is told, and who runs it (`tunesmith.loop.recipe`)
 RUNS = Registry(
@@ -147,6 +186,7 @@ RUNS = Registry(
         "pool": "tunesmith.config.pool_config:PoolConfig",
         "cago": "tunesmith.config.cago_config:CagoConfig",
     },
+    named=False,
 )
 RECIPES = Registry(
     "recipe",
@@ -155,6 +195,17 @@ RECIPES = Registry(
         "pool": "tunesmith.loop.rounds.rounds_recipes:PoolRounds",
         "cago": "tunesmith.loop.rounds.rounds_recipes:CagoRounds",
     },
+    ("tunesmith.loop.recipe:Recipe",),
+)
+#: model packages: each a module (`tunesmith.potentials.entries.Backend`), in the order of the table
+BACKENDS = Registry(
+    "backend",
+    {
+        "mace": "tunesmith.potentials.mace.mace_zoo",
+        "sevennet": "tunesmith.potentials.sevennet.sevennet_zoo",
+        "chgnet": "tunesmith.potentials.chgnet.chgnet_zoo",
+    },
+    ("tunesmith.potentials.entries:Backend",),
 )
 #: has no `kind` of its own; named here because a configuration cannot import what builds on it
 TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
@@ -163,4 +214,4 @@ _FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES, SPREADS)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
-SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP)}
+SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP, CHECKS)}

@@ -162,14 +162,16 @@ def test_models_lists_the_embedded_one(capfd: pytest.CaptureFixture[str]) -> Non
 # ----------------------------------------------------------------------- how they refuse
 
 
-def test_an_untrusted_pickle_is_not_loaded(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_untrusted_pickle_is_not_loaded(
+    folder: Path, capfd: pytest.CaptureFixture[str], tiny: Any
+) -> None:
     """And what it would run is not run; a changed file is asked about again."""
 
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(folder / "sprung"),)
 
-    torch.save(Trap(), "trap.model")
+    torch.save([tiny, Trap()], "trap.model")
     for command in (("evaluate", "trap.model", "test.xyz"), (*TUNE[:2], "trap.model", *TUNE[3:])):
         said = refused(capfd, *command)
         assert "`tunesmith trust trap.model`" in said

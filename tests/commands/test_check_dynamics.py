@@ -96,9 +96,27 @@ def test_langevin_gives_no_diffusion(diamond: Path, capfd: pytest.CaptureFixture
     assert json.loads(out)["observables"]["diffusion"] == {}
 
 
+def test_only_the_checks_that_are_named(diamond: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Say the same as among all."""
+    arguments = ("organic-xs", diamond, *SHORT, "80 fs", "--md", "timestep=1 fs", "--json")
+    whole, part = (
+        json.loads(run(capfd, *arguments, *more)[1]) for more in ((), ("--checks", "rdf,stability"))
+    )
+    assert "checks" not in whole
+    assert part["stable_members"] == whole["stable_members"]
+    assert part["observables"] == {"shells": whole["observables"]["shells"]}
+    for key in ("density_g_per_cm3", "diffusion"):
+        del whole["members"][0][key]
+    assert part["members"] == whole["members"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--checks", "stability,rdff"), "there is no 'rdff'; did you mean 'rdf'?"),
+        (("--checks", "rdf,rdf"), "--checks rdf,rdf: one is given twice"),
+        (("--set", "stability.every=3"), "--set stability.every: write CHECK.NAME=VALUE"),
+        (("--set", "every"), "--set every: write NAME=VALUE"),
         (("--replicas", 0), "--replicas 0: give at least 1"),
         (("--md", "temperature"), "write NAME=VALUE"),
         (("--md", "temperatur=300 K"), "did you mean 'temperature'"),

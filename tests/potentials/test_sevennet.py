@@ -283,7 +283,7 @@ def test_what_is_loaded_is_what_was_hashed(
     known = trust_module._read
 
     def replaced() -> dict[str, str]:
-        torch.save({"model_state_dict": {}, "config": Malicious()}, path)
+        torch.save({"model_state_dict": {}, "config": {"_type_map": Malicious()}}, path)
         return known()
 
     monkeypatch.setattr(trust_module, "_read", replaced)
@@ -295,7 +295,7 @@ def test_what_is_loaded_is_what_was_hashed(
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.pth"
-    torch.save({"model_state_dict": {}, "config": {"version": "0.13.0"}}, path)
+    torch.save({"model_state_dict": {}, "config": {"version": "0.13.0", "_type_map": {}}}, path)
     trust(path)
     with pytest.raises(ModelError, match="not a readable SevenNet checkpoint"):
         zoo.load(str(path))

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Malicious:
 
 def test_an_untrusted_pickle_runs_nothing(tmp_path: Path) -> None:
     trace, path = tmp_path / "trace", tmp_path / "evil.model"
-    torch.save(Malicious(trace), path)
+    torch.save([mace_files.module("mace.modules").MACE, Malicious(trace)], path)
     with pytest.raises(TrustError, match="tunesmith trust"):
         zoo.load(str(path))
     with pytest.raises(TrustError):
@@ -54,7 +55,7 @@ def test_an_untrusted_pickle_runs_nothing(tmp_path: Path) -> None:
     assert not trace.exists()
     # trusted, it does run: the test can see it
     trust(path)
-    with pytest.raises(ModelError, match="NoneType"):
+    with pytest.raises(ModelError, match="holds a list"):
         zoo.load(str(path))
     assert trace.exists()
 
@@ -70,7 +71,7 @@ def test_what_is_loaded_is_what_was_hashed(
     known = trust_module._read
 
     def replaced() -> dict[str, str]:
-        torch.save(Malicious(trace), path)
+        torch.save([mace_files.module("mace.modules").MACE, Malicious(trace)], path)
         return known()
 
     monkeypatch.setattr(trust_module, "_read", replaced)
@@ -81,11 +82,10 @@ def test_what_is_loaded_is_what_was_hashed(
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"a"', "{", ""])
-def test_a_list_of_trusted_files_that_is_none(content: str, tmp_path: Path) -> None:
+def test_a_list_of_trusted_files_that_is_none(content: str, made_elsewhere: Path) -> None:
     registry_path().parent.mkdir(parents=True)
     registry_path().write_text(content)
-    path = tmp_path / "some.model"
-    path.write_bytes(b"\x80")
+    path = made_elsewhere
     for ask in (lambda: trust(path), lambda: zoo.load(str(path))):
         with pytest.raises(TrustError, match="delete it") as error:
             ask()
@@ -119,21 +119,20 @@ def test_what_tunesmith_wrote_is_trusted(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_energy_model(tmp_path: Path) -> None:
-    empty, short = tmp_path / "empty.model", tmp_path / "short.model"
-    empty.touch()
-    trust(empty)
-    with pytest.raises(ModelError, match="no model file: it holds neither"):
-        zoo.load(str(empty))
-    torch.save(torch.nn.Linear(2, 2), short)
-    short.write_bytes(short.read_bytes()[:600])
-    trust(short)
-    with pytest.raises(ModelError, match=r"not a readable MACE model \(it is damaged or cut off\)"):
-        zoo.load(str(short))
-    other = tmp_path / "other.model"
-    torch.save(torch.nn.Linear(2, 2), other)
+    other, damaged = tmp_path / "other.model", tmp_path / "damaged.model"
+    network = networks.build(hidden_irreps="4x0e", max_ell=1)
+    torch.save([network], other)
     trust(other)
-    with pytest.raises(ModelError, match="holds a Linear"):
+    with pytest.raises(ModelError, match="holds a list"):
         zoo.load(str(other))
+    # its list of contents is whole, a number in it is not there
+    torch.save(network, damaged)
+    with zipfile.ZipFile(damaged) as whole, zipfile.ZipFile(tmp_path / "less.model", "w") as less:
+        for name in whole.namelist()[:-4]:
+            less.writestr(name, whole.read(name))
+    trust(tmp_path / "less.model")
+    with pytest.raises(ModelError, match="not a readable MACE model"):
+        zoo.load(str(tmp_path / "less.model"))
     with pytest.raises(ModelError, match="organic-xs"):
         zoo.load("organic-sx")
     with pytest.raises(ModelError, match=r"leave model\.head out"):

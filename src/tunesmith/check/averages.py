@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tunesmith.errors import DataError
 
@@ -35,6 +34,8 @@ class Share:
 
 def share(flags: Sequence[bool]) -> Share:
     """How many of ``flags`` are true. Raises `DataError` for none."""
+    from scipy.stats import binomtest  # takes most of a second to import
+
     k, n = int(np.sum(flags)), len(flags)
     if n == 0:
         raise DataError("a share of nothing is not defined; give at least one.")

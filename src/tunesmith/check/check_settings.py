@@ -10,6 +10,8 @@ from ase import Atoms
 from tunesmith import units, yamltext
 from tunesmith.check.stability import Stability
 from tunesmith.config import ModelSettings
+from tunesmith.contracts import Check
+from tunesmith.core import Settings
 from tunesmith.data import checks
 from tunesmith.data.formats import read_frames
 from tunesmith.errors import ConfigError, DataError
@@ -18,6 +20,8 @@ from tunesmith.settings import MOST, build
 
 #: share of the time that is left out as equilibration where none is given
 _EQUILIBRATION = 0.2
+#: checks where none are named, with options of their own
+USUAL = ("stability", "density", "diffusion", "rdf")
 #: fewest samples of a replica that make averages with errors
 _SAMPLES = 50
 
@@ -28,7 +32,8 @@ class Wanted:
 
     frame: number of the structure in the file. md: NAME=VALUE of settings of molecular dynamics.
     equilibration: time left out of averages. species: elements that averages are wanted of, none:
-    all. mean: simulate the members' mean. seed: of all replicas.
+    all. mean: simulate the members' mean. seed: of all replicas. checks: by name. settings:
+    CHECK.NAME=VALUE of those that have no options of their own.
     """
 
     model: ModelSettings
@@ -44,6 +49,30 @@ class Wanted:
     mean: bool = False
     processes: int = 1
     seed: int = 0
+    checks: tuple[str, ...] = USUAL
+    settings: tuple[str, ...] = ()
+
+    def parts(self, stability: Stability) -> list[Check]:
+        """The checks that are asked for, in their order. Raises `ConfigError` for unknown ones and
+        for settings without sense."""
+        given: dict[str, dict[str, Any]] = {name: {} for name in self.checks}
+        if len(given) < len(self.checks):
+            raise ConfigError(f"--checks {','.join(self.checks)}: one is given twice; keep one.")
+        for path, value in _named(self.settings, "--set", "dimer-wall.closest=0.5").items():
+            name, dot, setting = path.partition(".")
+            if not dot or name not in given or name in USUAL:
+                own = [n for n in given if n not in USUAL]
+                raise ConfigError(
+                    f"--set {path}: write CHECK.NAME=VALUE, for a check of --checks that has no "
+                    f"options of its own ({', '.join(own) or 'there is none'})."
+                )
+            given[name][setting] = value
+        for name in {*USUAL} - {"stability"} & given.keys():
+            given[name] = {"species": self.species}
+        return [
+            stability if name == "stability" else _built(name, values)
+            for name, values in given.items()
+        ]
 
     def check(self) -> tuple[Stability, MD, float]:
         """Criteria, dynamics and fs of equilibration, without opening a file. Raises `ConfigError`
@@ -104,6 +133,11 @@ class Wanted:
         return self.frame
 
 
+def _built(name: str, values: dict[str, Any]) -> Check:
+    part: Check = build(Settings, {"kind": name, **values}, "check")  # type: ignore[assignment]
+    return part
+
+
 def require_samples(md: MD, equilibration: float) -> None:
     """Raise `ConfigError` where too few samples would be left to average, before they are made."""
     interval = md.write_steps * md.dt
@@ -116,13 +150,15 @@ def require_samples(md: MD, equilibration: float) -> None:
         )
 
 
-def _named(texts: Sequence[str]) -> dict[str, Any]:
+def _named(
+    texts: Sequence[str], option: str = "--md", example: str = "temperature=300 K"
+) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (equals and name):
-            raise ConfigError(f"--md {text}: write NAME=VALUE, as 'temperature=300 K'.")
+            raise ConfigError(f"{option} {text}: write NAME=VALUE, as '{example}'.")
         if name in settings:
-            raise ConfigError(f"--md {name}: given twice; keep one.")
-        settings[name] = yamltext.parse(value, f"--md {name}")
+            raise ConfigError(f"{option} {name}: given twice; keep one.")
+        settings[name] = yamltext.parse(value, f"{option} {name}")
     return settings

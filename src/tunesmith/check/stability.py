@@ -1,5 +1,6 @@
 """What a simulation must not do if its model is to count as stable."""
 
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -7,9 +8,13 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from pydantic import Field, field_validator
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from tunesmith import units
-from tunesmith.core import Settings
+from tunesmith.check.averages import share
+from tunesmith.contracts import Check, Examined, Health
 from tunesmith.errors import ConfigError
 from tunesmith.explore.explosion import too_close
 from tunesmith.explore.integrators import ENSEMBLES
@@ -22,13 +27,14 @@ _OWN = ("start", "walkers", "min_distance", "max_temperature", "max_volume_chang
 _COINCIDE = 0.05
 
 
-class Stability(Settings):
+class Stability(Check):
     """Criteria (method page 4, Stability): distances and density are looked at every so many steps;
     a number that is not finite, a temperature over the limit and, without a cell, parts that fly
     apart end a simulation at any step.
     """
 
     kind: ClassVar[str] = "stability"
+    needs: ClassVar[frozenset[str]] = frozenset({"start", "dynamics"})
     min_distance: float | str = Field(
         0.5, description="a fraction of the sum of covalent radii, or a length as '0.4 Å'"
     )
@@ -103,3 +109,47 @@ class Stability(Settings):
             assert isinstance(self.min_distance, float)
             return too_close(atoms, self.min_distance, covalent_radii[atoms.numbers])
         return too_close(atoms, self._length, np.full(len(atoms), 0.5))
+
+    def run(self, examined: Examined) -> Health:
+        """Every member's replicas, who is stable, and how sure that is."""
+        at = examined.dynamics
+        rows = [
+            {"member": i, "stable": stable, "replicas": [_replica(r) for r in replicas]}
+            for i, (stable, replicas) in enumerate(zip(at.stable, at.members, strict=True))
+        ]
+        of, formula = asdict(share(at.stable)), examined.start.get_chemical_formula("hill")
+        values = {"stable_members": of, "members": rows}
+        return Health(_verdict(of, at.md, formula), of["k"] == of["n"], values)
+
+    def show(self, health: Health, screen: Console) -> None:
+        screen.print(_members(health.values["members"]))
+
+
+def _replica(replica: Any) -> dict[str, Any]:
+    return {
+        "stable": replica.stable,
+        "wrong": replica.wrong,
+        "time_fs": replica.time,
+        "temperature_K": float(np.mean(replica.temperatures)),
+    }
+
+
+def _verdict(of: dict[str, Any], md: MD, formula: str) -> str:
+    """One line: how many are stable, and how sure that is."""
+    what = f"{md.walkers} replicas of {md.time} ({md.ensemble}, {formula})"
+    if of["n"] == 1:
+        return f"{'Stable' if of['k'] else 'Not stable'} in {what}."
+    share_ = f"{100 * of['share']:.0f} ± {100 * of['error']:.0f} %"
+    between = f"{100 * of['low']:.0f} to {100 * of['high']:.0f} %"
+    return f"{of['k']} of {of['n']} members are stable in {what}: {share_} (95 %: {between})."
+
+
+def _members(rows: list[dict[str, Any]]) -> Table:
+    table = Table("member", "stable replicas", "K", "what went wrong", box=box.SIMPLE_HEAD)
+    for row in rows:
+        replicas = row["replicas"]
+        wrong = [f"{1e-3 * r['time_fs']:.3g} ps: {r['wrong']}" for r in replicas if not r["stable"]]
+        kelvin = np.mean([r["temperature_K"] for r in replicas])
+        stable = f"{sum(r['stable'] for r in replicas)} of {len(replicas)}"
+        table.add_row(str(row["member"]), stable, f"{kelvin:.0f}", "\n".join(wrong))
+    return table

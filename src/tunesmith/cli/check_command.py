@@ -51,6 +51,18 @@ def check(
     frame: Annotated[
         int | None, typer.Option("--frame", metavar="N", help="Which structure of START, from 0.")
     ] = None,
+    checks: Annotated[
+        str,
+        typer.Option(
+            "--checks", metavar="NAMES", help="Which, with commas between; see docs/check.md."
+        ),
+    ] = "stability,density,diffusion,rdf",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="CHECK.NAME=VALUE", help="A setting of one of them; repeatable."
+        ),
+    ] = None,
     processes: Annotated[
         int, typer.Option("--processes", metavar="N", help="That share the replicas.")
     ] = 1,
@@ -62,7 +74,8 @@ def check(
     """Simulate with a model: is it stable, and what does it say?
 
     Which members' dynamics holds; density, self-diffusion and coordination numbers of those that
-    do. Exit code 1: a member is not stable.
+    do. Checks of other packages join in by --checks. Exit code 1: a member is not stable, or such a
+    check has found the model out of order.
 
     Example: tunesmith check run water.xyz --md ensemble=npt --time '20 ps'
     """
@@ -88,18 +101,20 @@ def check(
         mean=mean,
         processes=processes,
         seed=seed,
+        checks=tuple(name.strip() for name in checks.split(",")),
+        settings=tuple(set_ or ()),
     )
-    wanted.check()
+    wanted.parts(wanted.check()[0])
     from tunesmith.commands import check_dynamics
 
     with terminal.only_results():
         notes = terminal.notes()
-        summary = check_dynamics.check(wanted, notes, terminal.progress(notes))
-    of = summary["stable_members"]
-    stable = of["k"] == of["n"]
+        summary, found = check_dynamics.check(wanted, notes, terminal.progress(notes))
+    well = check_dynamics.well(found)
     after = f"atoms.calc = tunesmith.Calculator({model!r}) in Python"
-    if not stable:
+    if not well:
+        met = " of what it met there" if "members" in summary else ""
         page = "docs/how-to/run-on-the-fly.md"
-        after = f"teach it more of what it met there: tunesmith run ({page}), or attack"
-    terminal.give(summary, json, lambda screen: check_dynamics.show(summary, screen), after)
-    raise typer.Exit(0 if stable else 1)
+        after = f"teach it more{met}: tunesmith run ({page}), or attack"
+    terminal.give(summary, json, lambda screen: check_dynamics.show(found, screen), after)
+    raise typer.Exit(0 if well else 1)

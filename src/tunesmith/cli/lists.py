@@ -39,7 +39,10 @@ def models(json: Json = False) -> None:
     """
     from tunesmith.potentials import zoo
 
-    entries = zoo.known()
+    refused: list[str] = []
+    entries = zoo.known(refused)
+    for sentence in refused:
+        terminal.notes().print(sentence, markup=False)
 
     def show(screen: Console) -> None:
         # those that are here first, the others by what would bring them

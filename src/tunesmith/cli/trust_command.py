@@ -20,9 +20,9 @@ def trust(
     file's content (sha256), not its name: a changed file is asked about again.
     """
     from tunesmith.potentials import trust as trusted
-    from tunesmith.potentials.file_kind import require_model
+    from tunesmith.potentials.file_kind import require_pickle
 
-    require_model(file)
+    require_pickle(file)
     digest = trusted.trust(file)
     result = {"file": str(file), "sha256": digest, "remembered_in": str(trusted.registry_path())}
     text = f"""{file} is trusted from now on: loading it may run any code it contains.

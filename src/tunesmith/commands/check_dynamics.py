@@ -1,71 +1,96 @@
-"""Simulate with a model and its members and see what becomes of it: what `tunesmith check` does."""
+"""Ask a model what it is worth, most of it by simulating with it: what `tunesmith check` does."""
 
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from tunesmith import settings
-from tunesmith.check.averages import share
-from tunesmith.check.check_settings import Wanted, require_samples
-from tunesmith.check.observables import DAMPED, observables, over_members
-from tunesmith.check.replicas import Replica
-from tunesmith.check.simulate_members import prepare, run_tasks
+from tunesmith.check.check_settings import USUAL, Wanted, require_samples
+from tunesmith.check.examination import Dynamics, Examination
+from tunesmith.check.observables import DAMPED, show_observables
+from tunesmith.check.simulate_members import ReplicaTask, prepare, run_tasks
+from tunesmith.contracts import Check, Health
 from tunesmith.engines.processes import executor, unbroken
 from tunesmith.posterior.ensemble import open_model
 
+#: the checks that were made, and what each has found
+Found = list[tuple[Check, Health]]
 
-def check(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
-    """Every member's replicas, who is stable, and what the stable ones say; JSON values.
+
+def check(wanted: Wanted, notes: Console, bar: Progress) -> tuple[dict[str, Any], Found]:
+    """What every check has found: JSON values, and check by check.
 
     Everything that can be refused is, before the first step: `ConfigError`, `DataError`,
     `ModelError`. bar: shown while steps are made.
     """
     stability, md, equilibration = wanted.check()
-    model = wanted.model
+    parts, model = wanted.parts(stability), wanted.model
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
     atoms = wanted.structure(posterior.potential.elements, notes.print)
-    if atoms.pbc.all():
-        require_samples(md, equilibration)
-        if md.ensemble in DAMPED:
-            notes.print(
-                f"self-diffusion is not given: {md.ensemble} changes how far particles go; "
-                "use bussi, npt or nve"
-            )
-    if wanted.processes > 1:
-        torch.set_num_threads(1)
-    tasks = prepare(posterior, md, stability, atoms, wanted.seed, mean=wanted.mean)
-    with bar, executor(wanted.processes, 1) as pool, unbroken():
-        task = bar.add_task("steps", total=len(tasks) * md.total_steps)
-        members = run_tasks(tasks, pool, lambda steps: bar.advance(task, steps))
-    rows: list[dict[str, Any]] = [
-        {
-            "member": i,
-            "stable": all(r.stable for r in replicas),
-            "replicas": [_replica(r) for r in replicas],
-        }
-        | observables(md, atoms, replicas, equilibration, wanted.species)
-        for i, replicas in enumerate(members)
-    ]
-    stable = [row for row in rows if row["stable"]]
-    return {
+    moves = any("dynamics" in part.needs for part in parts)
+    tasks: list[ReplicaTask] = []
+    if moves:
+        if atoms.pbc.all():
+            require_samples(md, equilibration)
+            if md.ensemble in DAMPED:
+                notes.print(
+                    f"self-diffusion is not given: {md.ensemble} changes how far particles go; "
+                    "use bussi, npt or nve"
+                )
+        if wanted.processes > 1:
+            torch.set_num_threads(1)
+        tasks = prepare(posterior, md, stability, atoms, wanted.seed, mean=wanted.mean)
+
+    def simulate() -> Dynamics:
+        with bar, executor(wanted.processes, 1) as pool, unbroken():
+            task = bar.add_task("steps", total=len(tasks) * md.total_steps)
+            members = run_tasks(tasks, pool, lambda steps: bar.advance(task, steps))
+        return Dynamics(md, equilibration, members)
+
+    examined = Examination(posterior, atoms, wanted.seed, simulate)
+    found = [(part, part.run(examined)) for part in parts]
+    summary: dict[str, Any] = {
         "model": model.source,
         "start": str(wanted.start),
         "composition": atoms.get_chemical_formula("hill"),
         "driven_by": "mean" if wanted.mean else "members",
         "seed": wanted.seed,
-        "md": _plain(md),
-        "stability": settings.plain(stability),
-        "equilibration_fs": equilibration,
-        "stable_members": asdict(share([row["stable"] for row in rows])),
-        "observables": over_members(stable),
-        "members": rows,
     }
+    if moves:
+        summary |= {
+            "md": _plain(md),
+            "stability": settings.plain(stability),
+            "equilibration_fs": equilibration,
+        }
+        summary |= _of_dynamics(found, examined.dynamics.stable)
+    if others := {part.kind: health for part, health in found if part.kind not in USUAL}:
+        summary["checks"] = {
+            kind: {"well": h.well, "verdict": h.verdict, **h.values} for kind, h in others.items()
+        }
+    return summary, found
+
+
+def well(found: Found) -> bool:
+    """Whether no check has found the model out of order."""
+    return all(health.well is not False for _, health in found)
+
+
+def _of_dynamics(found: Found, stable: list[bool]) -> dict[str, Any]:
+    """Who is stable, what is observed, and both member by member."""
+    values = {part.kind: health.values for part, health in found if part.kind in USUAL}
+    rows: list[dict[str, Any]] = [{"member": i, "stable": s} for i, s in enumerate(stable)]
+    for part in values.values():
+        rows = [row | more for row, more in zip(rows, part["members"], strict=True)]
+    judged = values.get("stability", {}).get("stable_members")
+    result = {} if judged is None else {"stable_members": judged}
+    return result | {"observables": _observed(found), "members": rows}
+
+
+def _observed(found: Found) -> dict[str, Any]:
+    each = {part.kind: health.values.get("observables", {}) for part, health in found}
+    return {k: v for kind in USUAL for k, v in each.get(kind, {}).items()}
 
 
 def _plain(md: Any) -> dict[str, Any]:
@@ -73,58 +98,16 @@ def _plain(md: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.plain(md).items() if name not in own}
 
 
-def _replica(replica: Replica) -> dict[str, Any]:
-    return {
-        "stable": replica.stable,
-        "wrong": replica.wrong,
-        "time_fs": replica.time,
-        "temperature_K": float(np.mean(replica.temperatures)),
-    }
-
-
 # ------------------------------------------------------------------------- on a screen
 
 
-def show(summary: dict[str, Any], screen: Console) -> None:
-    """Members, what the stable ones say, and the verdict in one line."""
-    screen.print(_members(summary["members"]))
-    if summary["observables"]:
-        screen.print(_observables(summary["observables"]))
-    screen.print(verdict(summary))
-
-
-def verdict(summary: dict[str, Any]) -> str:
-    """One line: how many are stable, and how sure that is."""
-    of, md = summary["stable_members"], summary["md"]
-    what = f"{md['walkers']} replicas of {md['time']} ({md['ensemble']}, {summary['composition']})"
-    if of["n"] == 1:
-        return f"{'Stable' if of['k'] else 'Not stable'} in {what}."
-    share_ = f"{100 * of['share']:.0f} ± {100 * of['error']:.0f} %"
-    between = f"{100 * of['low']:.0f} to {100 * of['high']:.0f} %"
-    return f"{of['k']} of {of['n']} members are stable in {what}: {share_} (95 %: {between})."
-
-
-def _members(rows: list[dict[str, Any]]) -> Table:
-    table = Table("member", "stable replicas", "K", "what went wrong", box=box.SIMPLE_HEAD)
-    for row in rows:
-        replicas = row["replicas"]
-        wrong = [f"{1e-3 * r['time_fs']:.3g} ps: {r['wrong']}" for r in replicas if not r["stable"]]
-        kelvin = np.mean([r["temperature_K"] for r in replicas])
-        stable = f"{sum(r['stable'] for r in replicas)} of {len(replicas)}"
-        table.add_row(str(row["member"]), stable, f"{kelvin:.0f}", "\n".join(wrong))
-    return table
-
-
-def _observables(found: dict[str, Any]) -> Table:
-    table = Table("", "mean", "error", "members' spread", box=box.SIMPLE_HEAD)
-
-    def row(name: str, values: dict[str, Any]) -> None:
-        cells = (values[k] for k in ("mean", "error", "spread"))
-        table.add_row(name, *("–" if v is None else f"{v:.4g}" for v in cells))
-
-    row("density (g/cm³)", found["density_g_per_cm3"])
-    for name, values in found["diffusion"].items():
-        row(f"self-diffusion of {name} (10⁻⁹ m²/s)", values)
-    for name, values in found["shells"].items():
-        row(f"first shell of {name} (atoms)", values)
-    return table
+def show(found: Found, screen: Console) -> None:
+    """What each check shows, averages of all in one table, and the verdicts."""
+    for part, health in found:
+        part.show(health, screen)
+    show_observables(_observed(found), screen)
+    for part, health in found:
+        if part.kind not in USUAL:
+            screen.print(f"{part.kind}: {health.verdict}", markup=False)
+        elif health.well is not None:
+            screen.print(health.verdict)

@@ -91,12 +91,17 @@ def template(name: str, overrides: Sequence[str] = (), *, short: bool = False) -
     """Every setting of a command with its default and what it means, as YAML; short: only what is
     needed.
 
-    name: one of `TEMPLATES`. overrides: texts such as ``"reference.kind=cp2k"``. What has
-    no default is marked as needed.
+    name: one of `TEMPLATES`, or of a run that another package brings. overrides: texts such as
+    ``"reference.kind=cp2k"``. What has no default is marked as needed.
     """
-    if name not in TEMPLATES:
-        raise ConfigError(f"there is no template {name!r}; {nearest(name, list(TEMPLATES))}")
-    cls, start = TEMPLATES[name]
+    if name in (others := [kind for kind, _ in RUNS.others()]):
+        cls, start = RUNS.get(name), {"explore": {"kind": name}}
+        start |= {"reference": {"kind": "tblite"}} if "reference" in cls.model_fields else {}
+    elif name in TEMPLATES:
+        cls, start = TEMPLATES[name]
+    else:
+        known = [*TEMPLATES, *others]
+        raise ConfigError(f"there is no template {name!r}; {nearest(name, known)}")
     least = merged(cls, start, overrides, {})
     raw = cls.filled(least)
     with contextlib.suppress(settings.NotGivenError):

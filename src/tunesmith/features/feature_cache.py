@@ -13,6 +13,7 @@ from tunesmith.core import Frame, Weights
 from tunesmith.data.label_row import canonical, label_key
 from tunesmith.errors import DataError
 from tunesmith.features.representation import Network, Representation
+from tunesmith.registry import BACKENDS
 from tunesmith.settings import plain
 
 _FORMAT = 2  # of what is kept, and of how it is computed where no version says so
@@ -34,7 +35,7 @@ def key_of(
     if representation.needs_model and network is not None:
         model = _model(network)
         packages["torch"] = version("torch")
-        for name in _distributions(network.potential.base.package):
+        for name in _distributions(BACKENDS.get(network.potential.base.package).IMPORTED):
             packages[name] = version(name)
     identity = {
         "format": _FORMAT,

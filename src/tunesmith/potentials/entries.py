@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tunesmith.potentials.file_kind import FileContent
 from tunesmith.potentials.potential import Potential
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ class Compute:
 
 
 class Backend(Protocol):
-    """The module ``<package>_zoo`` of a backend; importing it needs nothing of the package.
+    """What a model package is known by: a module, or any object, of the entry-point group
+    ``tunesmith.backend``; ``<package>_zoo`` of our own. Importing it needs nothing of the package.
 
-    PACKAGE: what `Base.package` is for its potentials. IMPORTED: the Python package they need.
+    PACKAGE: what `Base.package` is for its potentials, and the name it is registered by. IMPORTED:
+    the Python package that computes, whose version decides numbers.
+    FILES: what its model files are, in words as "a SevenNet checkpoint".
     """
 
     PACKAGE: str
     IMPORTED: str
+    FILES: str
 
     def entries(self) -> list[ZooEntry]:
         """Every model that can be asked for by name, and whether it can be loaded here."""
@@ -56,11 +61,18 @@ class Backend(Protocol):
         """A model by name. Raises `ModelError` for one that is not known, or not here."""
         ...
 
+    def recognises(self, content: FileContent) -> bool:
+        """Whether a file is of this backend, told from what stands in it. Files of others are no
+        error, whatever they hold."""
+        ...
+
     def from_file(
         self, path: Path, head: str | None, default: str | None, compute: Compute
     ) -> Potential:
-        """A model of a file. default: which of several heads is meant where ``head`` names none;
-        None: one must be named."""
+        """A model of a file that was recognised.
+
+        default: which of several heads is meant where ``head`` names none; None: one must be named.
+        """
         ...
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
 import ase
 from ase import Atoms
 from pydantic import ConfigDict, Field, model_validator
 
+from tunesmith import plugins
 from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
 from tunesmith.references import sanity
@@ -54,7 +55,7 @@ _GROUP = "tunesmith.ase_calculators"
 
 
 def _plugins() -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group=_GROUP)}
+    return {e.name: e for e in plugins.offered(_GROUP)}
 
 
 class AnyASE(Engine):

@@ -7,12 +7,14 @@ from pathlib import Path
 from tunesmith.core import Base
 from tunesmith.errors import MissingDependencyError, ModelError
 from tunesmith.potentials.entries import Compute, ZooEntry, installed
+from tunesmith.potentials.file_kind import FileContent
 from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.trust import sha256
 from tunesmith.registry import nearest
 
 PACKAGE = "chgnet"
 IMPORTED = "chgnet"
+FILES = "a CHGNet checkpoint"
 INSTALL = "pip install 'tunesmith[chgnet]'"
 #: what chgnet itself loads where no version is named
 DEFAULT = "0.3.0"
@@ -92,6 +94,11 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
             "`pip install --force-reinstall chgnet`."
         )
     return _loaded(path, full, head, compute)
+
+
+def recognises(content: FileContent) -> bool:
+    """A dictionary with the keys of chgnet's checkpoints."""
+    return content.words >= {"model", "model_args", "state_dict"}
 
 
 def from_file(path: Path, head: str | None, default: str | None, compute: Compute) -> Potential:

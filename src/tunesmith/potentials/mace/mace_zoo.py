@@ -12,12 +12,14 @@ from typing import Any
 from tunesmith.core import Base
 from tunesmith.errors import ModelError
 from tunesmith.potentials.entries import Compute, ZooEntry, installed
+from tunesmith.potentials.file_kind import FileContent
 from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.trust import sha256
 from tunesmith.registry import nearest
 
 PACKAGE = "mace"
 IMPORTED = "mace"
+FILES = "a model saved by mace-torch"
 #: MACE pins another e3nn than SevenNet
 INSTALL = "`make env`, or pip install 'tunesmith[mace]' in an environment without sevenn"
 
@@ -160,6 +162,11 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
     if variant not in own.variants:
         raise ModelError(f"there is no model {name!r}; {nearest(name, _names())}")
     return from_file(_downloaded(name, own, variant), head, None, compute)
+
+
+def recognises(content: FileContent) -> bool:
+    """A pickle of mace's own network."""
+    return content.imports("mace")
 
 
 def from_file(path: Path, head: str | None, default: str | None, compute: Compute) -> Potential:

@@ -7,12 +7,14 @@ from pathlib import Path
 from tunesmith.core import Base
 from tunesmith.errors import MissingDependencyError, ModelError
 from tunesmith.potentials.entries import Compute, ZooEntry, installed
+from tunesmith.potentials.file_kind import FileContent
 from tunesmith.potentials.potential import Potential
 from tunesmith.potentials.trust import checked, trusted
 from tunesmith.registry import nearest
 
 PACKAGE = "sevennet"
 IMPORTED = "sevenn"
+FILES = "a SevenNet checkpoint"
 #: SevenNet needs a later e3nn than MACE
 INSTALL = (
     "`make env-7net`, or pip install 'tunesmith[sevennet]' in an environment without mace-torch"
@@ -121,6 +123,11 @@ def named(name: str, head: str | None, compute: Compute) -> Potential:
 
     with checked(path, check) as (copied, digest):
         return _potential(copied, own or head, compute, name, digest)
+
+
+def recognises(content: FileContent) -> bool:
+    """A dictionary with the keys of sevenn's checkpoints."""
+    return content.words >= {"config", "model_state_dict", "_type_map"}
 
 
 def from_file(path: Path, head: str | None, default: str | None, compute: Compute) -> Potential:

@@ -1,0 +1,1 @@
+"""One part of every kind that tunesmith takes from other packages."""
