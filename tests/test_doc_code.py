@@ -139,6 +139,8 @@ def is_code(path: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_yaml_is_of_settings_that_exist(page: Path, tmp_path: Path) -> None:
+    if page.name.startswith("write-a-"):  # of parts of a package: tests/extending reads it
+        return
     for text in fenced(page.read_text(), "yaml"):
         given = yaml.safe_load(text)
         assert {path for path in leaves(given) if path not in KNOWN} == set()

@@ -319,8 +319,11 @@ class ClosedForm(Protocol):
 
 
 class Spread(Part):
-    """Where error bars come from. Law: the posterior's mean is the members', and its spread a
-    function of members and labels alone, the same after it was saved and opened."""
+    """Where error bars come from; unless it says otherwise the members.
+
+    Law: the posterior's mean is the members', and its spread a function of members and labels
+    alone, the same after it was saved and opened.
+    """
 
     kind: ClassVar[str]
     #: how many members it asks for at least
@@ -330,18 +333,16 @@ class Spread(Part):
     #: whether labels can judge it that only some of the members have learnt
     out_of_bag: ClassVar[bool] = False
 
-    @abstractmethod
     def fitted(self, potential: Any, members: Members, frames: list[Frame]) -> ClosedForm | None:
         """Of members that have learnt these labelled frames; None where it is their own.
 
         ``members.closed`` is that of fewer labels, the first of ``frames``, where there is one.
         """
-        raise NotImplementedError
+        return None
 
-    @abstractmethod
     def opened(self, tensors: dict[str, Tensor]) -> ClosedForm:
         """What `ClosedForm.tensors` gave. Raises `KeyError` where something is missing."""
-        raise NotImplementedError
+        raise KeyError(f"{self.kind} has no closed form")
 
 
 class Dynamics(Part):

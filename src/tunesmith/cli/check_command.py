@@ -54,7 +54,7 @@ def check(
     checks: Annotated[
         str,
         typer.Option(
-            "--checks", metavar="NAMES", help="Which, with commas between; see docs/check.md."
+            "--checks", metavar="NAMES", help="Which, with commas between. [default: these four]"
         ),
     ] = "stability,density,diffusion,rdf",
     set_: Annotated[
