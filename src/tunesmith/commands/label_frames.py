@@ -90,8 +90,9 @@ class Labelling:
 def prepare(path: Path, out: Path, store: Path, engine: Any, how: How | None = None) -> Labelling:
     """Check everything that can be checked before the first calculation; writes nothing.
 
-    engine: a `ReferenceRule` that is a `Reference` itself. how: what the file does not say of itself. Raises `DataError`, `RunFolderError` or, where the
-    engine is not installed, `MissingDependencyError`.
+    engine: a `ReferenceRule` that is a `Reference` itself. how: what the file does not say of
+    itself. Raises `DataError`, `RunFolderError` or, where the engine is not installed,
+    `MissingDependencyError`.
     """
     how = how or How()
     frames, keys = read_frames(path, format=how.format, species=how.species)
