@@ -112,11 +112,12 @@ def page(found: dict[str, Any]) -> str:
         "was pretrained on; those of acac and 3BPA are the data's own. Every round learns all "
         "labels from the pretrained weights on (`by-size`, rates of at most 1e-3, E0s estimated "
         "again). Seeds draw the first labels and everything else; each is compared with the same "
-        "seed of random. AUC is the sum over the rounds. Ratios and round gains (docs/pool.md) are "
-        "of the seeds' mean curves, in brackets the central 90 % over resampled seeds; of pairs: "
-        "the mean of every seed's own gain; ± is one standard deviation over seeds. Energies are "
-        "compared within each composition. A committee's errors are those of the mean of its three "
-        "models, all others a single model's. Outliers: the share of what was chosen among the 5 % "
+        "seed of random. AUC is the sum over the rounds. Ratios and round gains "
+        "(docs/how-to/compare-runs.md) are of the seeds' mean curves, in brackets the central 90 % "
+        "over resampled seeds; of pairs: the mean of every seed's own gain; ± is one standard "
+        "deviation over seeds. Energies are compared within each composition. A committee's errors "
+        "are those of the mean of its three models, all others a single model's. Outliers: the "
+        "share of what was chosen among the 5 % "
         "of candidates that lie furthest from their neighbours (SOAP).",
     ]
     for pool in courses.pools:

@@ -19,7 +19,8 @@ from ase.geometry import get_dihedrals
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from tunesmith.config import RunConfig, load
-from tunesmith.core import Calibration, Failure, Label, Posterior, derived_seed
+from tunesmith.contracts import Law, Posterior
+from tunesmith.core import Failure, Label, derived_seed
 from tunesmith.data.images import read_images
 from tunesmith.data.label_row import canonical
 from tunesmith.data.store import LabelStore
@@ -179,7 +180,7 @@ def errors(run: Run, labelled: list[tuple[Atoms, Label]]) -> dict[str, Any]:
 def errors_of(
     posterior: Posterior,
     untuned: Ensemble,
-    law: Calibration,
+    law: Law,
     target: Any,
     labelled: list[tuple[Atoms, Label]],
 ) -> dict[str, Any]:

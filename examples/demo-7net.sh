@@ -32,5 +32,5 @@ $run/final.model          the tuned model, a checkpoint for sevenn's SevenNetCal
 $run/parity.png           predicted against DFT; learning_curves.png: how it got there
 
 Next: tunesmith models            every model that can be loaded here
-      docs/backends.md            what each of them can do
+      docs/reference/backends.md  what each of them can do
 TEXT

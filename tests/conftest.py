@@ -1,11 +1,16 @@
-"""For all tests: the user's own list of trusted files is never read or written; and what an
-environment without MACE leaves out."""
+"""For all tests: the user's own list of trusted files is never read or written; organic-xs is put
+together once; pictures nobody looks at are drawn once in a file of tests; and what an environment
+without MACE leaves out."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
+
+from tunesmith.potentials.mace import mace_zoo
 
 HERE = Path(__file__).parent
 #: tests that start from organic-xs or another MACE. What they are about does not depend on the
@@ -45,3 +50,66 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def organic_xs_once() -> Iterator[None]:
+    """Compiling its network takes most of a second, and hundreds of tests start from it.
+
+    Every `load` still gets a potential of its own, with weights of its own, around one network,
+    which nothing may change. The first is made in full; in other processes, all are.
+    """
+    real, made = mace_zoo._embedded, {}
+
+    def once(folder: str, name: str, compute: Any) -> Any:
+        if folder not in made:
+            first = real(folder, name, compute)
+            state = {k: v.clone() for k, v in first._native.state_dict().items()}
+            made[folder] = (first, state)
+            return first
+        first, _ = made[folder]
+        return type(first)(first._native, first.base, dtype=compute.dtype, device=compute.device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mace_zoo, "_embedded", once)
+        yield
+    for first, state in made.values():
+        assert all(v.equal(state[k]) for k, v in first._native.state_dict().items())
+
+
+#: where every picture is drawn: files that are about pictures
+LOOKED_AT = ("report", "bench")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pictures_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A picture takes as long as the run that ends with it, and a run is made for many tests.
+
+    Of one name, the first in a file of tests is drawn; for the others an empty one is written. A
+    test that looks at its picture asks for `drawn`.
+    """
+    if request.path.parent.name in LOOKED_AT:
+        yield
+        return
+    real, seen = Figure.savefig, set()
+
+    def once(figure: Figure, path: Any, **options: Any) -> None:
+        if Path(path).name in seen:
+            figure = Figure(figsize=(0.1, 0.1))
+        seen.add(Path(path).name)
+        real(figure, path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", once)
+        _REAL[:] = [real]
+        yield
+
+
+_REAL: list[Any] = []
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, pictures_once: None) -> None:
+    """Every picture of a test is drawn in full."""
+    if _REAL:
+        monkeypatch.setattr(Figure, "savefig", _REAL[0])

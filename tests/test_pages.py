@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from doc_pages import PAGES, name
 from tunesmith.cli import app
 from tunesmith.potentials import zoo
 from tunesmith.registry import SECTIONS
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MISSING = re.compile(r"\bnot (?:there )?yet\b|\bplanned\b|\bwill come\b|\bto come\b", re.IGNORECASE)
 #: of which a sentence may say that they were not seen or not asked for yet
 OF_DATA = ("asked for", "measured", "known", "learnt", "labelled", "stored")
@@ -39,7 +38,7 @@ def wrong(sentence: str) -> set[str]:
     return words & names()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_is_called_missing_is_missing(page: Path) -> None:
     for sentence in claims(page):
         assert not wrong(sentence), sentence

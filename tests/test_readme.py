@@ -1,14 +1,18 @@
-"""Every command of the README, in its order, from the root of a clone; the long ones shortened."""
+"""Every command of the README and of the first steps, in their order, from the root of a clone; the
+long ones shortened. The Python of the first steps as well."""
 
-import shlex
 from pathlib import Path
 
 import pytest
 
+from doc_pages import commands as commands_of
+from doc_pages import fenced, name
 from tunesmith import terminal
 from tunesmith.cli import app
 
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+FIRST_STEPS = sorted((ROOT / "docs" / "first-steps").glob("*.md"))
 ROUNDS = "explore.rounds=1"
 #: what begins so takes minutes, and is done with less
 SHORT = {
@@ -21,9 +25,7 @@ SHORT = {
 
 
 def commands() -> list[list[str]]:
-    lines = (line.strip() for line in (ROOT / "README.md").read_text().splitlines())
-    found = [shlex.split(line, comments=True) for line in lines if line.startswith("tunesmith ")]
-    return [words[1:] for words in found]
+    return commands_of(README.read_text())
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -50,17 +52,21 @@ def app_names() -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", [README, *FIRST_STEPS], ids=name)
 def test_every_line_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("examples", "recipes", "src"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    for folder in ("examples", "recipes", "src"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for words in commands():
+    assert commands_of(page.read_text())
+    for words in commands_of(page.read_text()):
         code = terminal.run(app, shortened(words))
         said = capfd.readouterr().err
         assert code == 0, (words, said[-2000:])
         if words[0] != "template":  # whose result says it
             assert said.splitlines()[-1].startswith("next: "), (words, said[-500:])
+    for text in fenced(page.read_text(), "python"):
+        exec(compile(text, name(page), "exec"), {})

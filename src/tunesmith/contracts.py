@@ -11,23 +11,27 @@ default that most parts have, so that nobody asks these parts what attributes th
 | ``tune.anchor`` | `Anchor` | its penalty is minus the log of the Gaussian of `std`, over n |
 | ``tune.loss`` | `Loss` | a mean over the batch, smallest where predictions are the labels |
 | ``tune.subspace`` | `SubspaceRule` | its start expands to the model, unless it is fresh |
+| ``tune.spread`` | `Spread` | the mean stays the members', whatever its error bars come from |
 | ``acquire``, from a pool | `Acquirer` | n different candidates, in whatever order they stand |
 | ``calibrate`` | `Law` | the calibrated spread rises with the raw one |
 | ``check`` | `Check` | it changes nothing of what it examines, and finds the same again |
 
-Beside them stand protocols where they are used: `tunesmith.core` for `Reference`, `Posterior` and
-`Calibration`, `tunesmith.loop.recipe` for recipes, `tunesmith.potentials.potential` for backends.
+What comes of them is a `Posterior`. Beside them stand protocols where they are used:
+`tunesmith.core` for `Reference`, `tunesmith.loop.recipe` for recipes,
+`tunesmith.potentials.potential` for backends.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
-from tunesmith.core import Settings, Tensor, Weights
+from tunesmith.core import BY_MEMBERS, Settings, Tensor, Weights
 from tunesmith.errors import ModelError
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     import torch
     from ase import Atoms
     from rich.console import Console
+
+    from tunesmith.core import E0s, Frame, Members, Prediction
 
 
 class Part(Settings):
@@ -246,6 +252,249 @@ class Candidates(Protocol):
         ...
 
 
+class Posterior:
+    """What predicts a mean and how far it may be off, whoever made it: members or a closed form.
+
+    Law: a structure's mean is the same whatever spread is asked for and whatever it is asked with;
+    no variance is negative; of what is not in `judged` there is none; saved and opened again it
+    says the same. e0s: isolated-atom energies; None: the energy of any composition is known.
+    calibration: by quantity, for whoever shows error bars; predictions are raw.
+    """
+
+    e0s: E0s | None = None
+    calibration: Mapping[str, Law] = MappingProxyType({})
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Of which quantities it says how far they may be off: of "energy", "forces", "stress",
+        and `BY_MEMBERS` where forces are judged by members, noise left out."""
+        return ("energy", "forces", "stress", BY_MEMBERS)
+
+    @property
+    def members(self) -> Any:
+        """The sets of weights that stand for it, an `Ensemble`: what is exported, simulated and
+        attacked with, and whose disagreement is asked."""
+        raise NotImplementedError
+
+    @property
+    def potential(self) -> Any:
+        """What computes its members: a `Potential`."""
+        return self.members.potential
+
+    def network(self) -> Any:
+        """The one network that represents structures: a `Network`."""
+        return self.members.network()
+
+    def predict(
+        self,
+        frames: list[Atoms],
+        *,
+        stress: bool = False,
+        spread: Literal["all", "energy"] = "all",
+    ) -> Prediction:
+        """Total energies (E0s included), forces and, if asked, stress of structures.
+
+        spread: "energy" leaves the variances of forces and stress NaN, where that is cheaper.
+        Raises `DataError` for elements it does not know.
+        """
+        raise NotImplementedError
+
+
+class ClosedForm(Protocol):
+    """A spread that a formula gives: part of `Members`, saved and opened with them."""
+
+    @property
+    def rule(self) -> Spread:
+        """The settings that it was made by, which open it again."""
+        ...
+
+    def posterior(self, members: Any) -> Posterior:
+        """The mean of these members, an `Ensemble`, with this spread."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All it knows, from which `Spread.opened` makes it again, to the bit."""
+        ...
+
+
+class Spread(Part):
+    """Where error bars come from. Law: the posterior's mean is the members', and its spread a
+    function of members and labels alone, the same after it was saved and opened."""
+
+    kind: ClassVar[str]
+    #: how many members it asks for at least
+    fewest: ClassVar[int] = 1
+    #: whether it says how far forces may be off, which force targets and attacks on them need
+    of_forces: ClassVar[bool] = True
+    #: whether labels can judge it that only some of the members have learnt
+    out_of_bag: ClassVar[bool] = False
+
+    @abstractmethod
+    def fitted(self, potential: Any, members: Members, frames: list[Frame]) -> ClosedForm | None:
+        """Of members that have learnt these labelled frames; None where it is their own.
+
+        ``members.closed`` is that of fewer labels, the first of ``frames``, where there is one.
+        """
+
+    def opened(self, tensors: dict[str, Tensor]) -> ClosedForm:
+        """What `ClosedForm.tensors` gave. Raises `KeyError` where something is missing."""
+        raise NotImplementedError
+
+
+class Dynamics(Part):
+    """Explores step by step, as ``explore`` of a run on the fly.
+
+    Law: a state is a value. The next one is a function of it and of the answer, to the bit; packed
+    and unpacked it is the same. It has settings ``start``, files of structures, and ``time``.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def needs_stress(self) -> bool:
+        """Whether a step asks for the stress."""
+        return False
+
+    @property
+    @abstractmethod
+    def write_steps(self) -> int:
+        """Steps between frames that are kept."""
+
+    @property
+    @abstractmethod
+    def total_steps(self) -> int:
+        """Steps of each walker, of the whole run."""
+
+    @abstractmethod
+    def init(self, structures: list[Atoms], seed: int) -> Any:
+        """The state before the first step. Raises `DataError` for a structure that cannot run."""
+
+    @abstractmethod
+    def step(self, state: Any, answer: Any) -> Any:
+        """After one step of the walker whose turn it is. answer: (walker, structure) → `Answer`.
+        Raises `ExplosionError`."""
+
+    @abstractmethod
+    def restart(self, state: Any, walker: int, good: Any) -> Any:
+        """With that walker back where it is in the state ``good``."""
+
+    @abstractmethod
+    def finished(self, state: Any) -> bool:
+        """Whether all that was asked for is explored."""
+
+    @abstractmethod
+    def time_of(self, walker: Any) -> float:
+        """Simulated time, fs."""
+
+    @abstractmethod
+    def time_at(self, walker: Any, atoms: Atoms) -> float:
+        """Simulated time, fs, of a structure that `step` asks about."""
+
+    @abstractmethod
+    def pack(self, state: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays by name and a JSON-able mapping that together are the state."""
+
+    @abstractmethod
+    def unpack(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> Any:
+        """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
+
+
+class Rounds(Part):
+    """Explores in rounds, of which a setting ``rounds`` says how many there are to do."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def finished(self, state: Any) -> bool:
+        """Whether every round is done."""
+
+
+class Criterion(Part):
+    """Whether one structure, that dynamics is at, is labelled, as ``acquire`` of a run on the fly.
+
+    Law: the decision is a function of what was predicted, the calibration and the limits; whoever
+    is more uncertain is labelled sooner. ``start_labels``: a setting, the labels after which its
+    limits are those of the target.
+    """
+
+    kind: ClassVar[str]
+
+    def judges_forces(self, target: Any) -> bool:
+        """Whether it asks how far forces may be off."""
+        return bool(target.forces is not None)
+
+    @abstractmethod
+    def limits(self, target: Any, atoms: Atoms, labels: int) -> Any:
+        """What is allowed of this structure after so many labels: `Limits`. Raises `ConfigError`
+        where the target does not fit it."""
+
+    @abstractmethod
+    def decide(self, limits: Any, prediction: Prediction, calibration: Any, gap: float = 0) -> Any:
+        """Whether to label: a `Decision`. gap: simulated time since the last label, fs."""
+
+
+class FrameRule(Part):
+    """What rounds from dynamics make of its frames: ``acquire`` of ``cago``.
+
+    Unless it says otherwise frames are taken by lot, as they are, from the dynamics as it is set.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """Of the method, for people."""
+        return self.kind
+
+    @property
+    def hotter(self) -> str | None:
+        """The temperature of all dynamics in place of the explorer's."""
+        return None
+
+    @property
+    def compared(self) -> int | None:
+        """How many frames of a system are compared by how uncertain their forces are, the most
+        uncertain of which are taken; None: they are taken by lot."""
+        return None
+
+    @property
+    def attacked(self) -> Any:
+        """How frames are attacked (`Attack`); None: they are not."""
+        return None
+
+    @property
+    def beyond(self) -> bool:
+        """Whether it aims also where the calibration is not known to hold."""
+        return False
+
+    def check(self, members: int) -> None:
+        """Raise `ConfigError` where so many members are too few."""
+
+    def several(self, *, learnt: bool) -> int | None:
+        """How many members attack a frame; None: all. learnt: those of frames that were learnt."""
+        return None
+
+    def aim(self, target: float, plain: float) -> float:
+        """The error to aim at, eV/Å. plain: that expected of the frames as they are."""
+        return target
+
+
+class ReferenceRule(Part):
+    """Who labels, as ``reference`` says it: a `tunesmith.core.Reference`, or who makes one.
+
+    Law: equal structures have equal labels, as far as the calculation converges, under one
+    identity; what goes wrong is a `Failure`, and is not raised.
+    """
+
+    kind: ClassVar[str]
+    #: whether it answers for any structure, or only for those of a pool
+    computes: ClassVar[bool] = True
+
+    def among(self, pool: Any) -> Any:
+        """The `Reference` for the structures of a pool, with what labels their files hold."""
+        return self
+
+
 class Acquirer(Part):
     """Which of many candidates are labelled next.
 
@@ -275,14 +524,24 @@ class Acquirer(Part):
 
 
 class Law(Part):
-    """From raw spreads to errors: `tunesmith.core.Calibration`, with what more it may know.
+    """Makes the error bar of one quantity honest, from the errors found so far.
 
-    Of a run on the fly it is asked ``locked_out(floor, threshold, probability)`` too.
+    Frozen: `update` gives a new one. Arrays of one structure are one record. Law: the calibrated
+    spread rises with the raw one, and an error over a threshold is the likelier for it.
     """
 
     kind: ClassVar[str]
     #: whether it knows in which range of errors it was seen to hold
     has_range: ClassVar[bool] = False
+
+    def update(self, std: Any, error: Any) -> Self:
+        """With one more record: raw std predicted, and the error that came of it."""
+        raise NotImplementedError
+
+    def locked_out(self, floor: float, threshold: float, probability: float) -> bool:
+        """Whether even the smallest raw spread there can be, ``floor``, makes an error over the
+        threshold likelier than ``probability``, by records and not by belief; else never."""
+        return False
 
     def derivative(self, raw: Any) -> Any:
         """dσ_cal/dσ̂ of raw spreads; unless it says otherwise the factor of a law that multiplies.
@@ -300,9 +559,9 @@ class Law(Part):
     def std(self, raw: Any) -> Any:
         """Calibrated standard deviation of raw ones, any shape."""
 
-    @abstractmethod
     def exceedance(self, std: Any, threshold: Any) -> Any:
         """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
+        raise NotImplementedError
 
     def reach(self, components: int = 3) -> tuple[float, float] | None:
         """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
@@ -327,8 +586,8 @@ class Examined(Protocol):
     """A model, as far as a check looks at it. What takes long is computed when it is looked at."""
 
     @property
-    def posterior(self) -> Any:
-        """The model and its members (`tunesmith.posterior.ensemble.Ensemble`)."""
+    def posterior(self) -> Posterior:
+        """The model, with its `members`."""
         ...
 
     @property
@@ -344,7 +603,7 @@ class Examined(Protocol):
     @property
     def dynamics(self) -> Any:
         """Its members simulated, for a check that ``needs`` "dynamics"
-        (`tunesmith.check.examination.Dynamics`)."""
+        (`tunesmith.check.examination.Simulated`)."""
         ...
 
 

@@ -208,48 +208,6 @@ class Prediction:
         )
 
 
-C = TypeVar("C", bound="Calibration")
-
-
-class Calibration(Protocol):
-    """Makes the error bar of one quantity honest, from the errors found so far.
-
-    Frozen: `update` gives a new one. Arrays of one structure are one record.
-    """
-
-    kind: str
-
-    def update(self: C, std: Any, error: Any) -> C:
-        """With one more record: raw std predicted, and the error that came of it."""
-        ...
-
-    def std(self, raw: Any) -> Any:
-        """Calibrated standard deviation of raw ones, any shape."""
-        ...
-
-    def exceedance(self, std: Any, threshold: Any) -> Any:
-        """P(|error| > threshold) for raw std, elementwise, under the predictive law."""
-        ...
-
-    def derivative(self, raw: Any) -> Any:
-        """dσ_cal/dσ̂ of raw standard deviations, elementwise."""
-        ...
-
-    def reach(self, components: int = 3) -> tuple[float, float] | None:
-        """Errors between which it was seen to hold, as lengths of a vector; None: not known."""
-        ...
-
-    def check_target(self, target: float, components: int = 3) -> None:
-        """Raise `ConfigError` where an error of this size is beyond that."""
-        ...
-
-
-class Posterior(Protocol):
-    """Something that predicts a mean and a variance; nothing downstream asks how it was made."""
-
-    def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction: ...
-
-
 # ----------------------------------------------------------------------- adversaries
 
 
@@ -354,8 +312,9 @@ class Members:
     coordinates that the head for replayed structures has of its own. noise: name → (M, …), weights
     of noise heads, apart because they belong to no native model; noise_scale: of the likelihood
     they were sampled with, None where there was none. calibration: "energy", "forces" and "stress"
-    → `Calibration` of the whole spread, `BY_MEMBERS` → of that over members alone, where there is
-    one.
+    → `tunesmith.contracts.Law` of the whole spread, `BY_MEMBERS` → of that over members alone,
+    where there is one. closed: what error bars come from in place of what members differ by
+    (`tunesmith.contracts.ClosedForm`); None: they come from that.
     """
 
     base: Base
@@ -367,6 +326,7 @@ class Members:
     noise: Weights = field(default_factory=dict)
     noise_scale: NoiseScale | None = None
     calibration: dict[str, Any] = field(default_factory=dict)
+    closed: Any = None
 
     def __len__(self) -> int:
         return next(iter(self.moved.values())).shape[0]

@@ -80,7 +80,7 @@ REFERENCES = Registry(
         "ase": "tunesmith.references.ase_any:AnyASE",
         "hidden": "tunesmith.references.hidden:Hidden",
     },
-    ("tunesmith.core:Settings", "tunesmith.core:Reference"),
+    ("tunesmith.contracts:ReferenceRule", "tunesmith.core:Reference"),
 )
 SUBSPACES = Registry(
     "tune.subspace",
@@ -113,6 +113,14 @@ SAMPLERS = Registry(
         "cyclical": "tunesmith.tune.cycles:Cyclical",
     },
     ("tunesmith.contracts:Sampler",),
+)
+SPREADS = Registry(
+    "tune.spread",
+    {
+        "members": "tunesmith.posterior.spread_rules:OfMembers",
+        "ntk": "tunesmith.posterior.spread_rules:ByTangentKernel",
+    },
+    ("tunesmith.contracts:Spread",),
 )
 LOSSES = Registry(
     "tune.loss",
@@ -205,6 +213,6 @@ TARGETS = Registry("target", {"error": "tunesmith.acquire.threshold:Target"})
 _FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}
 #: of the command, and of runs that attack
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
-TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES)
+TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES, SPREADS)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
 SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP, CHECKS)}

@@ -18,6 +18,7 @@ from tunesmith.calibrate.recalibrate import (
     recalibrated,
     said_of,
 )
+from tunesmith.contracts import Posterior
 from tunesmith.core import BY_MEMBERS, E0s, Frame, Label, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
@@ -25,7 +26,7 @@ ATOMS = 4
 
 
 @dataclass
-class Known:
+class Known(Posterior):
     """A posterior that knows the labels' laws but for a scale: predictions by frame."""
 
     table: dict[float, tuple[float, float, np.ndarray, np.ndarray]]
@@ -134,10 +135,10 @@ def test_components_without_any_spread_say_nothing() -> None:
 
 
 @dataclass
-class Crystals:
+class Crystals(Posterior):
     """A committee of crystals, with stress; noise: variance it predicts beside its members'."""
 
-    members: list[list[Quantities]]
+    each: list[list[Quantities]]
     noise: float | None = None
 
     def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
@@ -148,7 +149,7 @@ class Crystals:
                 np.concatenate([m[i].forces for i in at]),
                 np.concatenate([m[i].stress for i in at]) if stress else None,  # type: ignore[misc]
             )
-            for m in self.members
+            for m in self.each
         ]
 
         def over(what: str) -> Quantities:
@@ -289,13 +290,13 @@ def test_what_cannot_be_done_is_refused() -> None:
 
 
 @dataclass
-class Drawn:
+class Drawn(Posterior):
     """A committee whose members err by a σ^b, σ the spread they are drawn with, where that is more.
 
     Members and labels are functions of a structure's first coordinate, a number, alone.
     """
 
-    members: int = 12
+    several: int = 12
     a: float = 0.5
     b: float = 0.6
 
@@ -303,14 +304,14 @@ class Drawn:
         """Of every member (M, n, 3), and the label's."""
         rng = np.random.default_rng(int(number))
         spread = 0.05 * np.exp(0.7 * rng.normal(size=(ATOMS, 3)))
-        each = spread * rng.normal(size=(self.members, ATOMS, 3))
+        each = spread * rng.normal(size=(self.several, ATOMS, 3))
         # a member's square error is that of the mean plus (M − 1)/M of the spread's
-        of_mean = (self.a * spread**self.b) ** 2 - (1 - 1 / self.members) * spread**2
+        of_mean = (self.a * spread**self.b) ** 2 - (1 - 1 / self.several) * spread**2
         return each, each.mean(0) + np.sqrt(np.maximum(of_mean, 0)) * rng.normal(size=(ATOMS, 3))
 
     def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
         each = np.concatenate([self.forces(a.positions[0, 0])[0] for a in frames], axis=1)
-        energy = np.random.default_rng(0).normal(size=(self.members, len(frames)))
+        energy = np.random.default_rng(0).normal(size=(self.several, len(frames)))
         members = tuple(Quantities(e, f) for e, f in zip(energy, each, strict=True))
         variance = Quantities(energy.var(0, ddof=1), each.var(0, ddof=1))
         counts = np.array([len(atoms) for atoms in frames])
@@ -370,7 +371,7 @@ def test_too_few_points_learn_one_by_one_from_the_belief() -> None:
 
 def test_out_of_bag_only_members_that_have_not_seen_a_structure_count() -> None:
     """By hand; and those that have seen it, which reproduce its label, change nothing."""
-    posterior = Drawn(members=6)
+    posterior = Drawn(several=6)
     frames = posterior.frames(4)
     unseen = [[0], [0, 1], [0, 1, 2], [1], [3], []]  # 3 of 0, 1; one of 2 and of 3: left out
     law = out_of_bag(posterior, frames, unseen, BELIEF)["forces"]

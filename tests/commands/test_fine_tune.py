@@ -1,6 +1,7 @@
 """A whole fine-tuning through files: what it writes, resumes and refuses."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -23,20 +24,42 @@ from tunesmith.tune import adamw, adamw_fit
 from tunesmith.tune.replay import predicted
 
 
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    """A foundation model file and labelled sets in a folder of their own."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+def inputs(folder):
+    """A foundation model file and labelled sets."""
     model = potential()
-    model.export(tmp_path / "base.model", model.weights(), model.e0s)
-    write_frames(tmp_path / "train.xyz", molecules(12))
-    write_frames(tmp_path / "test.xyz", molecules(4, seed=8))
+    model.export(folder / "base.model", model.weights(), model.e0s)
+    write_frames(folder / "train.xyz", molecules(12))
+    write_frames(folder / "test.xyz", molecules(4, seed=8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The inputs, and the finished run that `settings` asks for, of which tests take a copy."""
+    folder = inputs(tmp_path_factory.mktemp("made"))
+    fine_tune(settings(folder), folder / "run")
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path, made):
+    """The inputs in a folder of their own."""
+    for path in made.iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(tmp_path, made):
+    """The finished run, to do as one likes with."""
+    return shutil.copytree(made / "run", tmp_path / "run")
 
 
 def settings(folder, *overrides: str, train: str = "train.xyz") -> config.TuneConfig:
     shortcuts = {"model.source": str(folder / "base.model"), "data.train": str(folder / train)}
     short = ["tune.sampler.epochs=4", "tune.sampler.learning_rate=0.01", "model.dtype=float64"]
+    short.append("execute.processes=1")
     given = {o.partition("=")[0] for o in overrides}
     kept = [s for s in short if s.partition("=")[0] not in given]
     return config.load(config.TuneConfig, None, [*kept, *overrides], shortcuts)
@@ -64,8 +87,7 @@ def test_the_tuned_model_is_a_plain_mace_model_with_the_labels_energies(files):
     assert json.loads((files / "run" / "summary.json").read_text()) == summary
 
 
-def test_a_run_killed_in_the_middle_gives_the_same_model(files, monkeypatch):
-    fine_tune(settings(files), files / "whole")
+def test_a_run_killed_in_the_middle_gives_the_same_model(made, tmp_path, monkeypatch):
     step = adamw_fit.AdamWFit.step
     calls = 0
 
@@ -76,22 +98,23 @@ def test_a_run_killed_in_the_middle_gives_the_same_model(files, monkeypatch):
             raise KeyboardInterrupt
         return step(self, chosen)
 
-    slow = settings(files, "tune.sampler.checkpoint_every=0 s")
+    slow = settings(made, "tune.sampler.checkpoint_every=0 s")
+    out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(adamw_fit.AdamWFit, "step", dies)
         with pytest.raises(KeyboardInterrupt):
-            fine_tune(slow, files / "run")
+            fine_tune(slow, out)
     with pytest.raises(RunFolderError, match="no finished fit"):
-        open_model(files / "run")
-    fine_tune(slow, files / "run")
-    a, b = open_model(files / "whole").weights[0], open_model(files / "run").weights[0]
+        open_model(out)
+    fine_tune(slow, out)
+    a, b = open_model(made / "run").weights[0], open_model(out).weights[0]
     assert all((a[k] == b[k]).all() for k in a)
 
 
-def test_a_finished_run_is_not_repeated(files, monkeypatch):
-    first = fine_tune(settings(files), files / "run")
+def test_a_finished_run_is_not_repeated(made, run, monkeypatch):
+    first = json.loads((run / "summary.json").read_text())
     monkeypatch.setattr(adamw_fit.AdamWFit, "step", None)
-    assert fine_tune(settings(files), files / "run") == first
+    assert fine_tune(settings(made), run) == first
 
 
 @pytest.mark.parametrize(
@@ -103,51 +126,47 @@ def test_a_finished_run_is_not_repeated(files, monkeypatch):
         ("tune.e0=foundation", "tune.e0.method"),
     ],
 )
-def test_the_folder_of_another_configuration_is_refused(files, change, named):
-    fine_tune(settings(files), files / "run")
-    before = sorted((p, p.stat().st_mtime_ns) for p in (files / "run").rglob("*"))
+def test_the_folder_of_another_configuration_is_refused(made, run, change, named):
+    before = sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*"))
     with pytest.raises(RunFolderError, match=named):
-        fine_tune(settings(files, change), files / "run")
-    assert before == sorted((p, p.stat().st_mtime_ns) for p in (files / "run").rglob("*"))
+        fine_tune(settings(made, change), run)
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*"))
 
 
 def test_other_data_under_the_same_name_is_refused(files):
-    fine_tune(settings(files), files / "run")
+    fine_tune(settings(files, "tune.sampler.epochs=1"), files / "run")
     write_frames(files / "train.xyz", molecules(12, seed=1))
     with pytest.raises(RunFolderError, match="other data"):
-        fine_tune(settings(files), files / "run")
+        fine_tune(settings(files, "tune.sampler.epochs=1"), files / "run")
 
 
 def test_a_changed_model_file_is_refused(files):
-    fine_tune(settings(files), files / "run")
+    fine_tune(settings(files, "tune.sampler.epochs=1"), files / "run")
     model = potential(seed=4)
     model.export(files / "base.model", model.weights(), model.e0s)
     with pytest.raises(RunFolderError, match="another model"):
-        fine_tune(settings(files), files / "run")
+        fine_tune(settings(files, "tune.sampler.epochs=1"), files / "run")
     with pytest.raises(RunFolderError, match="has changed"):
         open_model(files / "run")
 
 
-def test_a_damaged_checkpoint_is_refused_in_one_sentence(files):
-    fine_tune(settings(files), files / "run")
-    state = files / "run" / "checkpoint" / "state.safetensors"
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(made, run):
+    state = run / "checkpoint" / "state.safetensors"
     raw = bytearray(state.read_bytes())
     raw[-3] ^= 4
     state.write_bytes(bytes(raw))
     with pytest.raises(CheckpointError, match="damaged"):
-        fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+        fine_tune(settings(made, "tune.sampler.epochs=6"), run)
 
 
-def test_more_epochs_continue_a_finished_run(files):
-    fine_tune(settings(files), files / "run")
-    longer = fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+def test_more_epochs_continue_a_finished_run(made, run, tmp_path):
+    longer = fine_tune(settings(made, "tune.sampler.epochs=6"), run)
     assert longer["epochs"] == 6
-    whole = fine_tune(settings(files, "tune.sampler.epochs=6"), files / "whole")
+    whole = fine_tune(settings(made, "tune.sampler.epochs=6"), tmp_path / "whole")
     assert longer["after"] == whole["after"]
 
 
-def test_more_epochs_that_were_interrupted_are_not_finished(files, monkeypatch):
-    fine_tune(settings(files), files / "run")
+def test_more_epochs_that_were_interrupted_are_not_finished(made, run, monkeypatch):
     real = adamw.AdamW.fit
 
     def interrupted(self, *arguments, **options):
@@ -155,25 +174,25 @@ def test_more_epochs_that_were_interrupted_are_not_finished(files, monkeypatch):
 
     monkeypatch.setattr(adamw.AdamW, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
+        fine_tune(settings(made, "tune.sampler.epochs=6"), run)
     monkeypatch.setattr(adamw.AdamW, "fit", real)
-    assert fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")["epochs"] == 6
+    assert fine_tune(settings(made, "tune.sampler.epochs=6"), run)["epochs"] == 6
 
 
-def test_fewer_epochs_than_done_are_refused(files):
-    fine_tune(settings(files, "tune.sampler.epochs=6"), files / "run")
-    before = (files / "run" / "config.yaml").read_text()
-    with pytest.raises(RunFolderError, match="6 epochs behind it; set"):
-        fine_tune(settings(files, "tune.sampler.epochs=5"), files / "run")
-    assert (files / "run" / "config.yaml").read_text() == before
+def test_fewer_epochs_than_done_are_refused(made, run):
+    before = (run / "config.yaml").read_text()
+    with pytest.raises(RunFolderError, match="4 epochs behind it; set"):
+        fine_tune(settings(made, "tune.sampler.epochs=3"), run)
+    assert (run / "config.yaml").read_text() == before
 
 
-def test_a_folder_of_something_else_is_left_alone(files):
-    (files / "mine").mkdir()
-    (files / "mine" / "thesis.txt").write_text("precious")
+def test_a_folder_of_something_else_is_left_alone(made, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("precious")
     with pytest.raises(RunFolderError, match="not empty"):
-        fine_tune(settings(files), files / "mine")
-    assert [p.name for p in (files / "mine").iterdir()] == ["thesis.txt"]
+        fine_tune(settings(made), mine)
+    assert [p.name for p in mine.iterdir()] == ["thesis.txt"]
 
 
 def test_bad_labels_are_refused_before_anything_is_written(files):
@@ -206,10 +225,9 @@ def test_adapters_are_kept_as_adapters_and_exported_merged(files):
     np.testing.assert_allclose(atoms.get_forces(), native, atol=1e-9)
 
 
-def test_offsets_of_the_reference_go_into_the_e0s(files):
+def test_offsets_of_the_reference_go_into_the_e0s(made):
     """Compositions ethanol and methane fix two combinations of three elements."""
-    fine_tune(settings(files), files / "run")
-    tuned = open_model(files / "run", dtype="float64")
+    tuned = open_model(made / "run", dtype="float64")
     foundation = potential().e0s
     shift = {z: tuned.e0s.values[z] - foundation[z] for z in foundation}
     wanted = {z: e0s().values[z] - foundation[z] for z in foundation}
@@ -221,15 +239,15 @@ def test_offsets_of_the_reference_go_into_the_e0s(files):
 
 
 @pytest.mark.parametrize("source", ["run", "run/final.model"])
-def test_tuning_a_tuned_model_again_starts_from_it(files, source):
-    first = fine_tune(settings(files), files / "run")
+def test_tuning_a_tuned_model_again_starts_from_it(made, tmp_path, source):
+    first = json.loads((made / "run" / "summary.json").read_text())
     again = config.load(
         config.TuneConfig,
         None,
         ["tune.sampler.epochs=1", "model.dtype=float64", "tune.e0=foundation"],
-        {"model.source": str(files / source), "data.train": str(files / "train.xyz")},
+        {"model.source": str(made / source), "data.train": str(made / "train.xyz")},
     )
-    second = fine_tune(again, files / "second")
+    second = fine_tune(again, tmp_path / "second")
     assert second["before"]["force_rmse_meV_per_A"] == pytest.approx(
         first["after"]["force_rmse_meV_per_A"], rel=1e-6
     )

@@ -281,7 +281,7 @@ CONFIGS: list[tuple[type[Settings], list[str]]] = [
     (AttackConfig, ["attack.target=0.1 eV/Å"]),
     (AttackConfig, ["attack.target=0.1 eV/Å", "reference=tblite"]),
     (RunConfig, RUN),
-    (RunConfig, [*RUN, "acquire.attack={}"]),
+    (RunConfig, [*RUN, "attack={}"]),
 ]
 
 

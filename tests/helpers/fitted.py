@@ -1,5 +1,6 @@
 """A small trusted model file, and members that differ from it."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -36,11 +37,15 @@ ALIGNED = E0s(
 )
 
 
-def base_file(path: Path, seed: int = 3) -> Path:
+@cache
+def _module(seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
-    module = mace_files.build(NETWORK)
+    return mace_files.build(NETWORK)
+
+
+def base_file(path: Path, seed: int = 3) -> Path:
     with mace_files.quiet():
-        torch.save(module, path)
+        torch.save(_module(seed), path)
     trust(path)
     return path
 

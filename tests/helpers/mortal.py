@@ -16,6 +16,7 @@ from typing import Any
 
 CALLS = "TUNESMITH_TEST_CALLS"
 _BEFORE, _AFTER = True, False
+_STATE = "checkpoint/state.safetensors"  # of a run; fits have others, deeper
 #: moment → module, function in it, when, and what its arguments must contain for a call to count
 MOMENTS = {
     "inside the store's commit": ("ase.db.core", "Database.write", _AFTER, ""),
@@ -25,17 +26,17 @@ MOMENTS = {
     "inside an update": ("tunesmith.tune.sghmc", "step", _BEFORE, ""),
     "inside an update of workers": ("concurrent.futures", "ProcessPoolExecutor.map", _AFTER, ""),
     "update done, not saved": ("tunesmith.tune.chains", "SGHMC.update", _AFTER, ""),
-    "checkpoint written, not renamed": ("os", "replace", _BEFORE, "state.safetensors"),
+    "checkpoint written, not renamed": ("os", "replace", _BEFORE, _STATE),
     "members renamed, state not": ("os", "replace", _AFTER, "members-"),
-    "state renamed, old members there": ("os", "replace", _AFTER, "state.safetensors"),
+    "state renamed, old members there": ("os", "replace", _AFTER, _STATE),
     "frame of the trajectory in a buffer": (
         *("tunesmith.loop.onthefly.trajectory_file", "Trajectory.append", _AFTER, ""),
     ),
     "folder not yet claimed": ("os", "replace", _BEFORE, "identity.json"),
     "results half written": ("os", "replace", _BEFORE, "summary.json"),
     "inside a fit": ("tunesmith.tune.adamw_fit", "AdamWFit.step", _BEFORE, ""),
-    "members of a round saved, not named": ("os", "replace", _BEFORE, "rounds.safetensors"),
-    "rounds saved, old ones there": ("os", "replace", _AFTER, "rounds.safetensors"),
+    "members of a round saved, not named": ("os", "replace", _BEFORE, _STATE),
+    "rounds saved, old ones there": ("os", "replace", _AFTER, _STATE),
     "proposal kept, nothing labelled": ("os", "replace", _AFTER, "proposed-"),
     "exporting a member": ("torch", "save", _AFTER, "member-1"),
 }

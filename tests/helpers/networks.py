@@ -1,5 +1,6 @@
 """Small MACE networks with random weights, one per thing that may differ."""
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -37,8 +38,20 @@ def build(seed: int = 0, **changes: Any) -> torch.nn.Module:
     return mace_files.build(SMALL | changes)
 
 
+#: what was asked for → the module
+_NATIVE: dict[str, torch.nn.Module] = {}
+
+
 def native(kind: str = "ScaleShiftMACE", seed: int = 0, **changes: Any) -> torch.nn.Module:
-    """Any class and option of mace-torch, float64."""
+    """Any class and option of mace-torch, float64; a copy of one's own of what is made once."""
+    asked = repr((kind, seed, sorted(changes.items())))
+    if asked not in _NATIVE:
+        _NATIVE[asked] = _native(kind, seed, **changes)
+    with mace_files.quiet():
+        return copy.deepcopy(_NATIVE[asked])
+
+
+def _native(kind: str, seed: int, **changes: Any) -> torch.nn.Module:
     modules, o3 = mace_files.module("mace.modules"), mace_files.module("e3nn.o3")
     first = changes.pop("first", "RealAgnosticInteractionBlock")
     block = changes.pop("block", "RealAgnosticResidualInteractionBlock")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
+from tunesmith.contracts import Posterior
 from tunesmith.core import E0s, Frame, Label, Prediction, Quantities
 
 
@@ -13,7 +14,7 @@ def frame(atoms, energy, forces, name, *, stress=None, config_type="Default"):
 
 
 @dataclass
-class Planted:
+class Planted(Posterior):
     """Each member predicts label + its own planted error; knows frames by their positions.
 
     energy, forces, stress: per member, per frame; a missing stress error is zero. ``batches``

@@ -11,6 +11,7 @@ from ase.build import molecule
 from ase.calculators.lj import LennardJones
 from ase.spacegroup import crystal
 
+from tunesmith.contracts import Posterior
 from tunesmith.core import Frame, Label, Prediction, Quantities
 from tunesmith.data.formats import read_frames
 from tunesmith.posterior.ensemble import Ensemble, open_model
@@ -18,12 +19,16 @@ from tunesmith.posterior.ensemble import Ensemble, open_model
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 
 
-class Remembering:
+class Remembering(Posterior):
     """A posterior that predicts each structure once: the tests ask for the same again and again."""
 
-    def __init__(self, posterior: Ensemble) -> None:
+    def __init__(self, posterior: Posterior) -> None:
         self.posterior, self.known = posterior, {}  # type: ignore[var-annotated]
-        self.potential, self.e0s = posterior.potential, posterior.e0s
+        self.e0s = posterior.e0s
+
+    @property
+    def members(self) -> Ensemble:
+        return self.posterior.members
 
     def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
         means = [self._one(atoms, stress) for atoms in frames]

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,12 @@ def tuned(folder: Path, *overrides: str) -> Case:
     return Case(folder / "run", go)
 
 
-def looped(folder: Path, settings: Any) -> Case:
-    def go(out: Path) -> Any:
-        return run(settings, out, Console(quiet=True))
+def loops(settings: Any) -> Callable[[Path], Any]:
+    return lambda out: run(settings, out, Console(quiet=True))
 
+
+def looped(folder: Path, settings: Any) -> Case:
+    go = loops(settings)
     go(folder / "run")
     return Case(folder / "run", go)
 
@@ -136,8 +139,6 @@ def case(kind: str, folder: Path) -> Case:
             return tuned(
                 folder, "strategy=bayesian", f"tune.sampler={sampler}", "execute.processes=1"
             )
-        case "on the fly":
-            return looped(folder, small.config(small.start(folder)))
         case "pool":
             return looped(folder, small_pool.config(small_pool.files(folder)))
         case "cago":
@@ -145,13 +146,29 @@ def case(kind: str, folder: Path) -> Case:
     raise ValueError(kind)
 
 
+@pytest.fixture(scope="module")
+def finished(
+    smallest: tuple[Path, Any], water: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Case]:
+    """The finished run of a kind, made once: tests damage copies of its folder."""
+
+    @cache
+    def made(kind: str) -> Case:
+        if kind == "on the fly":
+            return Case(smallest[0], loops(small.config(water)))
+        return case(kind, tmp_path_factory.mktemp("whole"))
+
+    return made
+
+
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("sghmc", "pool", "cago")]
 
 
 @pytest.mark.parametrize("kind", ["one fit", "committee", "on the fly", *SLOW])
-def test_every_file_of_a_finished_run(kind: str, tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    whole = case(kind, tmp_path / "whole")
+def test_every_file_of_a_finished_run(
+    kind: str, finished: Callable[[str], Case], tmp_path: Path
+) -> None:
+    whole = finished(kind)
     right = outcome(whole.out)
     assert right
     rng = np.random.default_rng(0)
@@ -174,16 +191,17 @@ def test_every_file_of_a_finished_run(kind: str, tmp_path: Path) -> None:
             shutil.rmtree(arrived)
 
 
-def test_a_damaged_row_of_labels(tmp_path: Path) -> None:
+def test_a_damaged_row_of_labels(finished: Callable[[str], Case], tmp_path: Path) -> None:
     """Drop the row, begin anew: only that label is asked for again, and all is as it was."""
-    whole = case("on the fly", tmp_path)
-    right, path = outcome(whole.out), whole.out / "labels.db"
+    whole, out = finished("on the fly"), tmp_path / "run"
+    shutil.copytree(whole.out, out)
+    right, path = outcome(out), out / "labels.db"
     before = {e.frame.origin: e.seconds for e in LabelStore(path).entries()}
     with sqlite3.connect(path) as db:
         forces = bytes(db.execute("SELECT forces FROM systems WHERE id=2").fetchone()[0])
         db.execute("UPDATE systems SET forces=? WHERE id=2", (forces[::-1],))
-    arrive(whole.go, whole.out, "row 2")
-    assert outcome(whole.out) == right
+    arrive(whole.go, out, "row 2")
+    assert outcome(out) == right
     after = {e.frame.origin: e.seconds for e in LabelStore(path).entries()}
     assert before.keys() == after.keys()
     assert sum(before[k] != after[k] for k in before) == 1
@@ -192,11 +210,13 @@ def test_a_damaged_row_of_labels(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["committee", "on the fly", "pool", "cago"])
 def test_every_file_of_an_interrupted_run(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    finished: Callable[[str], Case],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Interrupted as late as half of its labels or fits are there."""
-    (tmp_path / "whole").mkdir()
-    whole = case(kind, tmp_path / "whole")
+    whole = finished(kind)
     right = outcome(whole.out)
     target, name = (TBLite, "label") if kind in ("on the fly", "cago") else (AdamWFit, "step")
     real, calls = getattr(target, name), []

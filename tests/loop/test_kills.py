@@ -25,7 +25,7 @@ import pytest
 
 import mortal
 import tunesmith.loop.onthefly.onthefly_outputs  # noqa: F401 (likewise)
-from small import config, results, start
+from small import config, results
 from tunesmith import tensor_files
 from tunesmith.config import dump
 from tunesmith.core import Label
@@ -161,7 +161,7 @@ def _forked(arguments: list[str], variables: dict[str, str]) -> None:
 def left(run: Path) -> dict[str, Any]:
     """Everything that must not depend on how a run came to its end."""
     tensors, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
-    heavy, _ = tensor_files.read(run / "checkpoint" / f"members-{info['updates']}.safetensors")
+    heavy, _ = tensor_files.read(run / "checkpoint" / f"members-{info['number']}.safetensors")
     info.pop("seconds")
     summary = json.loads((run / "summary.json").read_text())
     for times in ("wall_time_s", "final_model"):  # and the folder's name
@@ -197,15 +197,11 @@ def position(run: Path) -> str:
         _, info = tensor_files.read(run / "checkpoint" / "state.safetensors")
     except CheckpointError:
         return f"{labels} labels stored, no checkpoint"
-    return f"{labels} labels stored, {len(info['keys'])} learnt, step {info['steps']}"
+    at = info["state"]
+    return f"{labels} labels stored, {len(at['keys'])} learnt, step {at['steps']}"
 
 
 # ------------------------------------------------------------------------ the yardsticks
-
-
-@pytest.fixture(scope="module")
-def water(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return start(tmp_path_factory.mktemp("start"))
 
 
 @dataclass
@@ -333,7 +329,7 @@ def test_killed_twice_and_the_same(water: list[str], tmp_path: Path) -> None:
 
 
 #: two labels an update: of the structure asked about, then of the adversary made of it
-PAIRS = ("explore.time=2 fs", "acquire.max_gap=0.5 fs", "acquire.attack.target=150 meV/Å")
+PAIRS = ("explore.time=2 fs", "acquire.max_gap=0.5 fs", "attack.target=150 meV/Å")
 
 
 @pytest.fixture(scope="module")

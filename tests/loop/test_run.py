@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -26,15 +27,15 @@ from tunesmith.loop.run import run
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return start(tmp_path_factory.mktemp("start"))
+def files(water: list[str]) -> list[str]:
+    return water
 
 
 @pytest.fixture(scope="module")
-def whole(files: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def whole(smallest: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """An uninterrupted run and its summary."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    return out, run(config(files), out)
+    return shutil.copytree(smallest[0], out), smallest[1]
 
 
 # ------------------------------------------------------------------------ what it leaves
@@ -75,11 +76,12 @@ def test_text_and_picture_name_the_same_moment(
         seen.extend(records)
 
     monkeypatch.setattr("tunesmith.report.onthefly_plot.picture", picture)
-    run(config(files), tmp_path / "one")
+    often = ("acquire.max_gap=1 fs", "explore.time=3 fs")
+    run(config(files, *often), tmp_path / "one")
     assert len(seen) >= 2
     assert [r.clock for r in seen] == pytest.approx([r.time for r in seen])
     seen.clear()
-    two = ("explore.walkers=2", "acquire.max_gap=1.5 fs")
+    two = ("explore.walkers=2", "explore.time=3 fs", "acquire.max_gap=1.5 fs")
     run(config(files, *two), tmp_path / "two")
     assert {r.walker for r in seen} == {0, 1}
     # in turns: the second walker moves when the first has

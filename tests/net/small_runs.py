@@ -61,6 +61,8 @@ _FLY = (
     "--set tune.sampler='{kind: sghmc, members: 2, steps: 20}' "
     "--set loop.checkpoint_every='0.001 s'"
 )
+_FLY_NTK = f"{_FLY} --set tune.spread=ntk --set tune.keep=3".replace("members: 2", "members: 1")
+_FLY_ATTACK = f"{_FLY} --set attack.target='200 meV/Å' --set attack.evaluations=8"
 _ROUNDS = (
     f"run {{recipes}}/water.yaml {_WATER} --set data.test=waters.xyz "
     "--set target.forces='0.1 eV/Å' "
@@ -84,6 +86,10 @@ _SELECT = "select pool.xyz --labelled other.xyz --n 4 --out chosen.xyz "
 CASES = {
     "on the fly": Case((_FLY,), (*_RUN, "run/trajectory.extxyz")),
     "on the fly, killed": Case((_FLY,), (*_RUN, "run/trajectory.extxyz"), kill=2),
+    "on the fly, by the tangent kernel": Case(
+        (_FLY_NTK,), (*_RUN, "run/trajectory.extxyz"), kill=2
+    ),
+    "on the fly, attacked": Case((_FLY_ATTACK,), (*_RUN, "run/trajectory.extxyz")),
     "rounds from dynamics": Case((_ROUNDS,), _RUN),
     "rounds from dynamics, killed": Case((_ROUNDS,), _RUN, kill=5),
     "rounds from a pool": Case((_POOL,), _RUN),

@@ -10,7 +10,8 @@ from ase.build import molecule
 from tunesmith.core import Frame, Label
 from tunesmith.features.compute_features import NTK, compute
 from tunesmith.posterior.ensemble import Ensemble, open_model
-from tunesmith.posterior.tangent import Tangent, residuals
+from tunesmith.posterior.spread_rules import ByTangentKernel
+from tunesmith.posterior.tangent import Tangent, Tangents, residuals
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,9 @@ def frames(model: Ensemble) -> list[Frame]:
 
 
 def tangent(model: Ensemble, learnt: list[Frame]) -> Tangent:
-    return Tangent(model, learnt, residuals(model, learnt))
+    rule = ByTangentKernel()
+    features = compute(NTK(), learnt, model)
+    return Tangent(model, Tangents(rule, features, residuals(model, learnt)))
 
 
 def test_it_is_the_residual_processs(model: Ensemble, frames: list[Frame]) -> None:

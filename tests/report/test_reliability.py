@@ -86,7 +86,7 @@ def test_evaluate_draws_it_where_there_is_a_spread(tmp_path, monkeypatch, rng):
     ]
     write_frames(tmp_path / "t.xyz", frames)
     posterior = committee(frames, rng)
-    posterior.potential = type("P", (), {"elements": (1, 8)})
+    monkeypatch.setattr(type(posterior), "potential", type("P", (), {"elements": (1, 8)}))
     monkeypatch.setattr("tunesmith.posterior.ensemble.open_model", lambda *_, **__: posterior)
     notes = Console(file=(tmp_path / "notes").open("w"))
     for n_members, pictures in ((4, {"parity.png", "reliability.png"}), (1, {"parity.png"})):

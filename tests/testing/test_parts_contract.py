@@ -1,5 +1,6 @@
 """The parts there are keep the law of their kind; and a part that breaks it is seen."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,11 +11,18 @@ import torch
 
 from tiny import crystals, e0s, molecules, potential
 from tunesmith.acquire.batch import CommitteeScore, Greedy, RandomChoice
+from tunesmith.acquire.target import Target
+from tunesmith.acquire.threshold import Threshold
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.contracts import Sampler
+from tunesmith.core import Members
+from tunesmith.explore.state import Answer
 from tunesmith.features.representation import Representation
-from tunesmith.registry import ANCHORS, LOSSES, SAMPLERS, SUBSPACES
+from tunesmith.posterior.ensemble import posterior_of
+from tunesmith.posterior.spread_rules import ByTangentKernel
+from tunesmith.posterior.tangent import Tangent
+from tunesmith.registry import ANCHORS, EXPLORERS, LOSSES, SAMPLERS, SPREADS, SUBSPACES
 from tunesmith.testing import parts_contract
 from tunesmith.tune.anchor import GaussianPrior, NoAnchor
 from tunesmith.tune.examples import collate, examples
@@ -171,6 +179,86 @@ def test_samplers(kind: str, tmp_path: Path) -> None:
     if kind == "by-size":  # a thousand steps are its schedule
         sampler = sampler.of(4).model_copy(update={"epochs": 2, "patience": 2})
     parts_contract.check_sampler(sampler, problem(sampler), tmp_path)
+
+
+def members(n: int, dtype: torch.dtype = torch.float64) -> Members:
+    model, generator = potential(dtype), torch.Generator().manual_seed(1)
+    start = {k: v for k, v in model.weights().items() if k in model.names.trainable()}
+    moved = {
+        k: v + 0.05 * torch.randn((n, *v.shape), generator=generator).to(v)
+        for k, v in start.items()
+    }
+    return Members(model.base, model.weights(), All(), moved, e0s())
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_members_are_a_posterior(n: int) -> None:
+    parts_contract.check_posterior(posterior_of(potential(), members(n)), molecules(3))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", SPREADS.names())
+def test_spreads(kind: str, n: int, tmp_path: Path) -> None:
+    frames = [f for f in molecules(9) if len(f.atoms) == 9]
+    parts_contract.check_spread(SPREADS.get(kind)(), potential(), members(n), frames, tmp_path)
+
+
+def test_a_spread_that_forgets_what_it_has_learnt_is_seen(tmp_path: Path) -> None:
+    class Forgetful(ByTangentKernel):
+        def opened(self, tensors: dict[str, torch.Tensor]) -> Any:
+            return super().opened({k: v[1:] for k, v in tensors.items()})
+
+    frames = [f for f in molecules(9) if len(f.atoms) == 9]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPREADS.entries, "ntk", f"{__name__}:Forgetful")
+        patch.setattr(sys.modules[__name__], "Forgetful", Forgetful, raising=False)
+        with pytest.raises(AssertionError):
+            parts_contract.check_spread(Forgetful(), potential(), members(2), frames, tmp_path)
+
+
+def test_a_posterior_with_a_spread_that_nobody_answers_for_is_seen() -> None:
+    class Loud(Tangent):
+        def predict(self, *frames: Any, **how: Any) -> Any:
+            said = super().predict(*frames, **how)
+            return replace(said, var_model=self.members.predict(*frames).var_model)
+
+    frames, own = molecules(4), members(3)
+    known = ByTangentKernel().fitted(potential(), own, frames[:3])
+    with pytest.raises(AssertionError, match="nobody answers for"):
+        parts_contract.check_posterior(Loud(posterior_of(potential(), own).members, known), frames)
+
+
+@pytest.mark.parametrize("ensemble", ["langevin", "nose-hoover", "npt"])
+def test_dynamics(ensemble: str) -> None:
+    frame = crystals(1)[0]
+    md = EXPLORERS.get("md")(start="x.xyz", ensemble=ensemble, temperature="300 K")
+    posterior = posterior_of(potential(), members(1))
+
+    def answer(walker: int, atoms: Any) -> Answer:
+        mean = posterior.predict([atoms], stress=True).mean
+        return Answer(float(mean.energy[0]), mean.forces, mean.stress[0])
+
+    parts_contract.check_dynamics(md, [frame.atoms], answer)
+
+
+@pytest.mark.parametrize("target", [{"energy": "20 meV"}, {"forces": "50 meV/Å"}])
+def test_criteria(target: dict[str, str]) -> None:
+    atoms = molecules(1)[0].atoms
+    parts_contract.check_criterion(Threshold(), Target(**target), atoms, GammaCalibration())
+
+
+def test_a_criterion_that_does_not_listen_is_seen() -> None:
+    class Deaf(Threshold):
+        def decide(self, limits: Any, prediction: Any, calibration: Any, gap: float = 0) -> Any:
+            return replace(super().decide(limits, prediction, calibration, gap), probability=0.0)
+
+    class Deafer(Deaf):
+        def decide(self, limits: Any, prediction: Any, calibration: Any, gap: float = 0) -> Any:
+            return replace(super().decide(limits, prediction, calibration, gap), label=False)
+
+    atoms = molecules(1)[0].atoms
+    with pytest.raises(AssertionError):
+        parts_contract.check_criterion(Deafer(), Target(energy="9 meV"), atoms, GammaCalibration())
 
 
 def test_a_sampler_without_a_seed_is_seen(tmp_path: Path) -> None:

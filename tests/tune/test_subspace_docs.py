@@ -16,7 +16,7 @@ from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.mace.mace_weights import weight_names
 from tunesmith.tune.lora import LoRA
 
-DOCS = (Path(__file__).parents[2] / "docs" / "tune.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs" / "reference" / "subspaces.md").read_text()
 #: the architecture of MACE-OMat-0-medium, of four elements as after fine-tuning
 MEDIUM = {
     "r_max": 6.0,

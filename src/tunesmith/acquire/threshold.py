@@ -8,16 +8,16 @@ atom, element or region, a looser start, and a largest gap between labels.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from ase import Atoms
 from pydantic import Field, PrivateAttr, model_validator
 
 from tunesmith.acquire.target import Target, positive
+from tunesmith.contracts import Criterion
 from tunesmith.core import Prediction, Quantities, Settings
 from tunesmith.errors import ConfigError, ModelError
-from tunesmith.settings import OneOf
 
 
 class ErrorLaw(Protocol):
@@ -80,16 +80,12 @@ class Region(Settings):
         return self
 
 
-class Threshold(Settings):
+class Threshold(Criterion):
     """Label where P(error > threshold) is over the target's probability.
 
     regions: atoms whose force threshold replaces the target's. start_factor, start_labels: the
     thresholds begin start_factor times as wide and shrink geometrically to their own over the
-    first start_labels labels. max_gap: simulated time after which a label is made anyway. spread:
-    what the calibrated law of the energy error starts from, the members' variance or that of a
-    Gaussian process with the network's tangent kernel. keep: as many labels as the members learn
-    from at most, the newest and those that cover all best; all of them stay in the store. attack:
-    what is made of each structure that was labelled, to be labelled and learnt with it.
+    first start_labels labels. max_gap: simulated time after which a label is made anyway.
     """
 
     kind: ClassVar[str] = "threshold"
@@ -98,15 +94,6 @@ class Threshold(Settings):
     start_labels: int = Field(0, ge=0, description="labels after which they are themselves")
     max_gap: str | None = Field(
         None, description="longest simulated time without a label, as 200 fs"
-    )
-    spread: Literal["members", "ntk"] = Field(
-        "members", description="of energies: of the members, or by the tangent kernel (ntk)"
-    )
-    keep: int | None = Field(
-        None, ge=2, description="labels learnt from at most, thinned by LCMD; null: all"
-    )
-    attack: Annotated[Any, OneOf("acquire.attack", "force-error", optional=True)] = Field(
-        None, description="force-error: one more label with each, of an attack; null: none"
     )
     _max_gap: float = PrivateAttr(np.inf)  # fs
 
@@ -127,6 +114,9 @@ class Threshold(Settings):
         if self.max_gap is not None:
             self._max_gap = positive(self.max_gap, "time", "acquire.max_gap").value
         return self
+
+    def judges_forces(self, target: Target) -> bool:
+        return target.forces is not None or bool(self.regions)
 
     def factor(self, labels: int) -> float:
         """How much wider the thresholds are after so many labels: f^(1 − labels/start_labels)."""
@@ -201,11 +191,6 @@ class Threshold(Settings):
             reason = f"no label for {self.max_gap} (acquire.max_gap); {reason}"
         each = {f"{name}_probability": p for name, (p, _) in found.items()}
         return Decision(label, probability, reason, energy_std, **each, by=by)
-
-
-def needs_forces_spread(target: Target, threshold: Threshold) -> bool:
-    """Whether the criteria judge forces, so that the spread of all members' forces is needed."""
-    return target.forces is not None or bool(threshold.regions)
 
 
 def _finite(limits: Limits, mean: Quantities, raw: Quantities) -> bool:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from tunesmith.core import Calibration, Judged, Label, Objective, Point, Quantities, Tensor
+from tunesmith.contracts import Law, Posterior
+from tunesmith.core import Judged, Label, Objective, Point, Quantities, Tensor
 from tunesmith.errors import ModelError
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.potentials.potential import Graph
@@ -183,7 +184,7 @@ class PerStructure:
 
 def attackers(
     forces: Sequence[np.ndarray],
-    law: Calibration | None,
+    law: Law | None,
     target: float,
     drawn: Sequence[Sequence[int]],
 ) -> list[tuple[int, ...]]:
@@ -193,7 +194,7 @@ def attackers(
     it, if nothing speaks against it: what all expect, or what these few do, being over the target.
     A few members can be brought to agree where the others, and the truth, are elsewhere: attacked
     for half of what plain structures err by, the error ended at 1.7 times the target by three of
-    twenty and at 1.1 by all (docs/chosen-error.md).
+    twenty and at 1.1 by all (docs/measurements/chosen-error.md).
     """
     found = []
     for said, some in zip(forces, drawn, strict=True):
@@ -214,7 +215,7 @@ def member_forces(posterior: Ensemble, frames: Sequence[Atoms]) -> list[np.ndarr
     return found
 
 
-def expected_error(forces: np.ndarray, law: Calibration | None) -> float:
+def expected_error(forces: np.ndarray, law: Law | None) -> float:
     """The force error that what members differ by foretells, eV/Å, rms over atoms.
 
     forces: (M, n, 3). law: of that spread; None: taken as it is.
@@ -224,9 +225,9 @@ def expected_error(forces: np.ndarray, law: Calibration | None) -> float:
     return float(np.sqrt(np.mean((std**2).sum(1))))
 
 
-def real_error(posterior: Ensemble, atoms: Atoms, label: Label) -> float:
+def real_error(posterior: Posterior, atoms: Atoms, label: Label) -> float:
     """RMS over members m and atoms i of |F_mi − F_ref,i|, eV/Å: what a target foretold."""
-    members = posterior.predict([atoms]).members
+    members = posterior.members.predict([atoms]).members
     assert members is not None
     off = np.array([m.forces for m in members]) - label.forces
     return float(np.sqrt(np.mean((off**2).sum(-1))))

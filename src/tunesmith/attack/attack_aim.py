@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.core import Calibration
+from tunesmith.contracts import Law
 from tunesmith.errors import ConfigError
 
 
-def within_reach(target: float, law: Calibration | None) -> float:
+def within_reach(target: float, law: Law | None) -> float:
     """The error to aim at, eV/Å: the target or, while that is beyond what the calibration was seen
     to hold for, the nearer end of it. What is beyond can be any error: of the first labels, spreads
     that promised 100 meV/Å led to 1250."""
@@ -24,7 +24,7 @@ def aimed(settings: Any, aim: float) -> Any:
     return settings.model_copy(update={"target": f"{aim!r} eV/Å"})
 
 
-def said_of(law: Calibration | None, target: float) -> str:
+def said_of(law: Law | None, target: float) -> str:
     """In a word, whether the target is where the calibration is known to hold."""
     if law is None:
         return "none"

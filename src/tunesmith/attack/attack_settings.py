@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from tunesmith.attack.objective import QUANTITIES, Pull, Target
 from tunesmith.attack.scaled import Scaled
-from tunesmith.core import Calibration, Settings
+from tunesmith.contracts import Law
+from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.explosion import too_close
 from tunesmith.units import parse
@@ -91,7 +92,7 @@ class Attack(Settings):
     def biased(self) -> bool:
         return self.force_bias > 0 or bool(self.bias)
 
-    def objective(self, law: Calibration | None) -> Target:
+    def objective(self, law: Law | None) -> Target:
         """Eq. 8. law: the calibration of forces, None: the spread is taken as it is."""
         return Target(self.error, law, self.force_bias, tuple(b.pull for b in self.bias))
 

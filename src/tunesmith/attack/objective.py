@@ -25,7 +25,8 @@ from typing import Literal
 
 import numpy as np
 
-from tunesmith.core import Calibration, Judged, Quantities
+from tunesmith.contracts import Law
+from tunesmith.core import Judged, Quantities
 
 #: a scalar of mean energy (1,) eV, forces (n, 3) and stress (3, 3), and its slope by each of them
 Scalar = Callable[[Quantities], tuple[float, Quantities]]
@@ -47,7 +48,7 @@ class Target:
     as it is."""
 
     error: float
-    law: Calibration | None = None
+    law: Law | None = None
     force_bias: float = 0.0
     pulls: Sequence[Pull] = ()
 
@@ -99,7 +100,7 @@ class Target:
         return std, 2 * by_variance * off / (len(forces) - 1)
 
 
-def _lawful(law: Calibration | None, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+def _lawful(law: Law | None, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
     """Calibrated standard deviations and their derivative by raw ones."""
     if law is None:
         return raw, 1.0

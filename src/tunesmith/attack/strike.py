@@ -14,7 +14,7 @@ from tunesmith.attack.adversary import PerStructure, attackers, member_forces
 from tunesmith.attack.attack_settings import Attack
 from tunesmith.attack.search import Attacked, attack
 from tunesmith.calibrate.few_members import followed
-from tunesmith.core import Calibration
+from tunesmith.contracts import Law, Posterior
 from tunesmith.posterior.ensemble import Ensemble
 
 
@@ -27,10 +27,10 @@ class Struck:
 
 
 def strike(
-    posterior: Ensemble,
+    posterior: Posterior,
     structures: Sequence[Atoms],
     settings: Attack,
-    law: Calibration | None,
+    law: Law | None,
     drawn: Sequence[Sequence[int]] | None = None,
     *,
     forces: Sequence[np.ndarray] | None = None,
@@ -44,12 +44,13 @@ def strike(
     None: all. forces: as of `member_forces`, where they are known. ended: called as each structure
     is done. Raises `DataError`, naming the structure by its number, where an attack cannot start.
     """
-    law = followed(law, len(posterior))
-    every: list[tuple[int, ...]] = [tuple(range(len(posterior)))] * len(structures)
+    members: Ensemble = posterior.members
+    law = followed(law, len(members))
+    every: list[tuple[int, ...]] = [tuple(range(len(members)))] * len(structures)
     if drawn is not None:
         if forces is None:
-            forces = member_forces(posterior, structures)
+            forces = member_forces(members, structures)
         every = attackers(forces, law, settings.error, drawn)
-    adversaries = PerStructure(posterior, settings.objective(law), every, settings.batch)
+    adversaries = PerStructure(members, settings.objective(law), every, settings.batch)
     results = attack(structures, settings, adversaries.evaluate, ended)
     return Struck(results, adversaries.members)

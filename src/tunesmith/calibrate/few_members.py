@@ -14,15 +14,14 @@ same, its noise is not drawn anew, and the law to follow is steeper (`followed`)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import digamma, polygamma
 
 from tunesmith.calibrate import spreads
 from tunesmith.calibrate.powerlaw import PowerLaw
-from tunesmith.core import Calibration
+from tunesmith.contracts import Law
 
 #: attacks follow the law that so many members would have. At twice the plain error laws of 3, 5 and
 #: 10 members so led to 1.4, 1.1 and 1.4 times the target, by themselves to 9, 3.7 and 1.8 times
@@ -55,8 +54,7 @@ def as_of(stds: Sequence[np.ndarray], members: Sequence[int], more: int) -> list
     ]
 
 
-@dataclass(frozen=True)
-class Followed:
+class Followed(Law):
     """A power law of fewer members for spreads that are followed, as if of `MANY`.
 
     A spread σ̂ is first taken back to that of the law's own members, c (σ̂/c′)^p: the inverse of
@@ -68,9 +66,7 @@ class Followed:
     at: float
     to: float
 
-    @property
-    def kind(self) -> str:
-        return self.law.kind
+    kind: ClassVar[str] = PowerLaw.kind
 
     def std(self, raw: Any) -> Any:
         """As of `PowerLaw`."""
@@ -88,7 +84,7 @@ class Followed:
         return self.at * (np.asarray(raw, float) / self.to) ** self.power
 
 
-def followed(law: Calibration | None, members: int) -> Calibration | None:
+def followed(law: Law | None, members: int) -> Law | None:
     """The law for an attack, of one that was fitted to the spreads of so many members.
 
     Any other than a power law, and one of many members, is returned as it is.
@@ -102,7 +98,8 @@ def followed(law: Calibration | None, members: int) -> Calibration | None:
     if varied > 0:
         power = min(power, (varied + few) / (varied + many))
     shift = np.exp(_offset(MANY - 1) - _offset(members - 1))
-    return Followed(law, power, rows.centre, rows.centre * float(shift))
+    to = rows.centre * float(shift)
+    return Followed(law=law, power=power, at=rows.centre, to=to)
 
 
 def _offset(dof: int) -> float:

@@ -22,7 +22,8 @@ import numpy as np
 from tunesmith.calibrate.few_members import as_of
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
-from tunesmith.core import BY_MEMBERS, Frame, Posterior, Prediction, Quantities
+from tunesmith.contracts import Posterior
+from tunesmith.core import BY_MEMBERS, Frame, Prediction, Quantities
 from tunesmith.errors import DataError, ModelError
 
 #: λ_MAP = 1 before the first record, and as much weight as one record
@@ -64,7 +65,8 @@ def recalibrated(
     if not labelled:
         raise DataError("no labelled structure to recalibrate error bars on; give some.")
     found = [
-        _all_members(prediction, at, k, f) for prediction, at, k, f in _each(posterior, labelled)
+        _all_members(prediction, at, k, f, posterior.judged)
+        for prediction, at, k, f in _each(posterior, labelled)
     ]
     return _learnt(posterior, labelled, found, law)
 
@@ -193,16 +195,21 @@ def _of_label(frame: Frame, name: str) -> Any:
     return _six(known) if name == "stress" else known
 
 
-def _all_members(prediction: Prediction, at: slice, k: int, frame: Frame) -> dict[str, _Record]:
+def _all_members(
+    prediction: Prediction, at: slice, k: int, frame: Frame, judged: Sequence[str]
+) -> dict[str, _Record]:
     """Records of one frame by the whole posterior."""
     if (std := prediction.std()) is None:
         raise ModelError("a single fit has no spread to recalibrate; tune two members or more.")
     both = _values((std, prediction.mean), at, k, frame)
     records = {}
     for name, said in _values(prediction.members or (prediction.mean,), at, k, frame).items():
+        if name not in judged:
+            continue
         known, (own, mean) = _of_label(frame, name), both[name]
         records[name] = _Record(own, mean - known, _rms(said - known))
-    if prediction.var_noise is not None and prediction.var_model is not None:
+    if BY_MEMBERS in judged and prediction.var_noise is not None:
+        assert prediction.var_model is not None
         own = np.sqrt(prediction.var_model.forces[at])
         records[BY_MEMBERS] = replace(records["forces"], std=own)
     return records
@@ -226,7 +233,7 @@ def _learnt(
     fewer: tuple[list[int], int] | None = None,
 ) -> dict[str, Any]:
     """fewer: how many members each record is of, and of how many the law is to be."""
-    e0s = getattr(posterior, "e0s", None)
+    e0s = posterior.e0s
     counts, every = fewer or ([0] * len(frames), 0)
     laws: dict[str, Any] = {}
     for name in UNITS:

@@ -9,6 +9,7 @@ from ase import Atoms
 
 from tunesmith.check.replicas import Ask, Replica, Seen, begin, run_replica
 from tunesmith.check.stability import Stability
+from tunesmith.contracts import Posterior
 from tunesmith.core import E0s, Weights, derived_seed
 from tunesmith.explore.md import MD
 from tunesmith.explore.state import Answer, Walker
@@ -29,14 +30,14 @@ class ReplicaTask:
     threads: int
 
 
-def of_ensemble(ensemble: Ensemble, *, stress: bool) -> Ask:
-    """Driven by the mean over an ensemble's members, whose forces cost one backward pass.
+def of_mean(posterior: Posterior, *, stress: bool) -> Ask:
+    """Driven by the mean, of several members at the cost of one backward pass.
 
     stress: whether the dynamics needs one (`MD.needs_stress`).
     """
 
     def ask(atoms: Atoms) -> Answer:
-        mean = ensemble.predict([atoms], stress=stress, spread="energy").mean
+        mean = posterior.predict([atoms], stress=stress, spread="energy").mean
         tensor = None if mean.stress is None else mean.stress[0]
         return Answer(float(mean.energy[0]), mean.forces, tensor)
 
@@ -44,7 +45,7 @@ def of_ensemble(ensemble: Ensemble, *, stress: bool) -> Ask:
 
 
 def check_members(
-    ensemble: Ensemble,
+    posterior: Posterior,
     md: MD,
     stability: Stability,
     atoms: Atoms,
@@ -59,13 +60,20 @@ def check_members(
     task; None runs them one after another here. Raises `DataError` for a structure that cannot be
     run.
     """
-    return run_tasks(prepare(ensemble, md, stability, atoms, seed, mean=mean), executor)
+    return run_tasks(prepare(posterior, md, stability, atoms, seed, mean=mean), executor)
 
 
 def prepare(
-    ensemble: Ensemble, md: MD, stability: Stability, atoms: Atoms, seed: int, *, mean: bool = False
+    posterior: Posterior,
+    md: MD,
+    stability: Stability,
+    atoms: Atoms,
+    seed: int,
+    *,
+    mean: bool = False,
 ) -> list[ReplicaTask]:
     """What `check_members` runs, member by member; refuses what can be refused before a step."""
+    ensemble: Ensemble = posterior.members
     groups = [tuple(ensemble.weights)] if mean else [(w,) for w in ensemble.weights]
     model, threads = handle(ensemble.potential), torch.get_num_threads()
     return [
@@ -91,7 +99,7 @@ def run_task(task: ReplicaTask, seen: Seen | None = None) -> Replica:
     """Simulate one replica in this process."""
     with alone(task.threads):
         ensemble = Ensemble(task.handle.open(), task.weights, task.e0s)
-        ask = of_ensemble(ensemble, stress=task.md.needs_stress)
+        ask = of_mean(ensemble, stress=task.md.needs_stress)
         return run_replica(task.md, task.stability, task.walker, ask, seen)
 
 

@@ -20,7 +20,7 @@ def check(
         typer.Option(
             "--md",
             metavar="NAME=VALUE",
-            help="A setting of the dynamics, as ensemble=npt (docs/explore.md); repeatable.",
+            help="Of the dynamics, as ensemble=npt (docs/reference/dynamics.md); repeatable.",
         ),
     ] = None,
     replicas: Annotated[
@@ -53,9 +53,7 @@ def check(
     ] = None,
     checks: Annotated[
         str,
-        typer.Option(
-            "--checks", metavar="NAMES", help="Which, with commas between; see docs/check.md."
-        ),
+        typer.Option("--checks", metavar="NAMES", help="Which, with commas between."),
     ] = "stability,density,diffusion,rdf",
     set_: Annotated[
         list[str] | None,
@@ -114,6 +112,7 @@ def check(
     after = f"atoms.calc = tunesmith.Calculator({model!r}) in Python"
     if not well:
         met = " of what it met there" if "members" in summary else ""
-        after = f"teach it more{met}: tunesmith run (docs/run.md), or attack"
+        page = "docs/how-to/run-on-the-fly.md"
+        after = f"teach it more{met}: tunesmith run ({page}), or attack"
     terminal.give(summary, json, lambda screen: check_dynamics.show(found, screen), after)
     raise typer.Exit(0 if well else 1)

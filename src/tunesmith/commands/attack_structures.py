@@ -17,7 +17,8 @@ from tunesmith.attack.search import Attacked
 from tunesmith.attack.strike import strike
 from tunesmith.commands.attackers import drawn_members, law_of, opened
 from tunesmith.config import AttackConfig
-from tunesmith.core import Calibration, Failure, Frame
+from tunesmith.contracts import Law
+from tunesmith.core import Failure, Frame
 from tunesmith.data.checks import check_structures
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.data.store import LabelStore
@@ -38,7 +39,7 @@ class Job:
     frames: list[Frame]
     posterior: Ensemble
     attackers: tuple[int, ...]
-    law: Calibration | None
+    law: Law | None
     out: Path
     store: Path | None
     notes: tuple[str, ...] = ()

@@ -3,7 +3,8 @@
 import numpy as np
 
 from tunesmith.config import AttackConfig
-from tunesmith.core import Calibration, derived_seed
+from tunesmith.contracts import Law
+from tunesmith.core import derived_seed
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.posterior.ensemble import Ensemble, open_model
 
@@ -11,7 +12,8 @@ from tunesmith.posterior.ensemble import Ensemble, open_model
 def opened(config: AttackConfig) -> Ensemble:
     """Every member. Raises `ModelError` where there is only one, or fewer than are to attack."""
     model = config.model
-    posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    known = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
+    posterior: Ensemble = known.members
     if len(posterior) < 2:
         raise ModelError(
             f"{model.source} has one member, and a committee of one never disagrees; give a run "
@@ -32,7 +34,7 @@ def drawn_members(config: AttackConfig, posterior: Ensemble) -> tuple[int, ...]:
     return tuple(sorted(rng.permutation(len(posterior))[:count].tolist()))
 
 
-def law_of(config: AttackConfig, posterior: Ensemble) -> Calibration | None:
+def law_of(config: AttackConfig, posterior: Ensemble) -> Law | None:
     """The calibration of what members' forces differ by; None: the spread is taken as it is.
 
     Raises `ConfigError` where there is none, or where it does not reach the target.

@@ -14,11 +14,12 @@ from tunesmith import files, tensor_files
 from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, recalibrated, said_of
 from tunesmith.commands.training_data import Intake, align, examined, take_in
 from tunesmith.config import TuneConfig
+from tunesmith.contracts import Posterior, Spread
 from tunesmith.core import Members
 from tunesmith.engines.processes import executor
 from tunesmith.errors import RunFolderError
 from tunesmith.posterior import members_file
-from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.posterior.ensemble import Ensemble, posterior_of
 from tunesmith.posterior.export import export
 from tunesmith.report import calibration_plot
 from tunesmith.report.evaluate import evaluate
@@ -125,7 +126,8 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
     with executor(config.execute.processes, config.execute.threads) as pool:
         fit = sampler.fit(problem, out / CHECKPOINT, console.print, pool)
     console.print(fit.finished)
-    tuned, chosen = _finish(out, problem, fit, config.calibrate, console)
+    spread, law = config.tune.spread, config.calibrate
+    tuned, chosen = _finish(out, problem, fit, spread, law, console)
     untuned = Ensemble(problem.potential, given.start.weights, e0s)
     partial = config.forces_only
     before = evaluate(untuned, valid or train, partial=partial).summary()
@@ -142,7 +144,7 @@ def _learn(given: Intake, problem: Problem, out: Path, console: Console) -> dict
         "n_valid": len(valid),
         "n_replay": len(given.replayed),
         "e0": {"method": e0s.method, "reason": e0s.reason},
-        "members": len(tuned),
+        "members": len(tuned.members),
         **fit.details,
         "stopped": fit.finished,
         "calibration": facts_of(tuned.calibration),
@@ -178,9 +180,9 @@ def _worse(before: dict[str, Any], after: dict[str, Any]) -> str | None:
 
 
 def members_of(
-    problem: Problem, fit: Fit, law: Any = ONE_RECORD, say: Report | None = None
+    problem: Problem, fit: Fit, spread: Spread, law: Any = ONE_RECORD, say: Report | None = None
 ) -> Members:
-    """What was fitted as members; several with error bars recalibrated on ``problem.valid``.
+    """What was fitted as members; where they have a spread, recalibrated on ``problem.valid``.
 
     Where there is none, out of the bag of what the fit says was never seen. law: what is believed
     of error bars before. say: takes a line on each quantity.
@@ -196,9 +198,10 @@ def members_of(
         fit.noise,
         fit.noise_scale,
     )
-    if len(members) == 1:
+    members = replace(members, closed=spread.fitted(potential, members, problem.train))
+    posterior = posterior_of(potential, members)
+    if not posterior.judged:
         return members
-    posterior = Ensemble.of(potential, members)
     unseen = fit.details.get("out_of_bag")
     if problem.valid or unseen is None:
         laws = recalibrated(posterior, problem.valid, law)
@@ -211,10 +214,10 @@ def members_of(
 
 
 def _finish(
-    out: Path, problem: Problem, fit: Fit, law: Any, console: Console
-) -> tuple[Ensemble, str]:
+    out: Path, problem: Problem, fit: Fit, spread: Spread, law: Any, console: Console
+) -> tuple[Posterior, str]:
     """Write members, models and pictures; the posterior, and whose weights final.model has."""
-    potential, members = problem.potential, members_of(problem, fit, law, console.print)
+    potential, members = problem.potential, members_of(problem, fit, spread, law, console.print)
     members_file.save(members, out)
     judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
     anchor: Any = problem.anchor
@@ -224,4 +227,4 @@ def _finish(
     calibration_plot.reliability_curves(members.calibration, out / calibration_plot.NAME)
     for name, where in calibration_plot.row(out):
         console.print(f"{name}: {where}")
-    return Ensemble.of(potential, members), chosen
+    return posterior_of(potential, members), chosen

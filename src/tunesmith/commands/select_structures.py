@@ -105,7 +105,8 @@ def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
     """The model that is needed, asked whether it has what is wanted of it."""
     posterior = None
     if representation.needs_model or wanted.rule == "top":
-        posterior = open_model(wanted.source, head=wanted.head, device=wanted.device or "cpu")
+        opened = open_model(wanted.source, head=wanted.head, device=wanted.device or "cpu")
+        posterior = opened.members
     if wanted.rule == "top" and posterior is not None and len(posterior) < 2:
         raise ModelError(
             f"{wanted.source} has one member, whose disagreement is nothing; give a run folder "

@@ -24,7 +24,8 @@ from tunesmith.tune.choice import choose, warnings, with_strategy
 from tunesmith.tune.replay import predicted
 from tunesmith.words import counted
 
-#: validation structures below which recalibrated error bars are a guess (docs/posterior.md)
+#: validation structures below which recalibrated error bars are a guess
+#: (docs/measurements/posteriors-of-ethanol.md)
 FEW = 10
 #: validation structures below which the choice of an epoch is mostly chance
 FEW_VALID = 5

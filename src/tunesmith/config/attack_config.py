@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tunesmith.config.sections import NEEDS_POOL, ModelSettings, require_part
+from tunesmith.config.sections import ModelSettings, require_engine
 from tunesmith.core import Settings
 from tunesmith.settings import OneOf
 
@@ -31,5 +31,5 @@ class AttackConfig(Settings):
     @model_validator(mode="after")
     def _reference_computes(self) -> "AttackConfig":
         if self.reference is not None:
-            require_part(self.reference, "reference", "label", NEEDS_POOL)
+            require_engine(self.reference)
         return self

@@ -9,22 +9,21 @@ from tunesmith.config import strategies
 from tunesmith.config.sections import (
     DEFAULT,
     ENERGY_KEY,
-    NEEDS_POOL,
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
     forces_of,
+    require_engine,
     require_part,
     with_attack_target,
     with_belief,
     with_strategy,
 )
+from tunesmith.contracts import FrameRule, Rounds
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
+from tunesmith.registry import ACQUIRERS
 from tunesmith.settings import OneOf, one_or_more
-
-#: kinds of ``acquire`` that say what becomes of frames of dynamics
-_TAKES_FRAMES = ("attack", "max-uncertainty", "hot-md")
 
 
 class CagoDataSettings(Settings):
@@ -53,6 +52,10 @@ class CommitteeSettings(TuneSettings):
         default="foundation",
         description="where a round's fit begins: foundation, or the last members",
     )
+
+    @property
+    def goes_on(self) -> bool:
+        return self.begin == "last"
 
 
 class CagoConfig(Settings):
@@ -95,29 +98,25 @@ class CagoConfig(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "CagoConfig":
-        require_part(self.reference, "reference", "label", NEEDS_POOL)
-        require_part(self.explore, "explore", "dynamics", "makes no rounds; use cago")
-        if self.acquire.kind not in _TAKES_FRAMES:
-            raise ConfigError(
-                f"acquire.kind: {self.acquire.kind!r} takes no frames of dynamics; use one of "
-                f"{', '.join(_TAKES_FRAMES)}."
-            )
+        require_engine(self.reference)
+        require_part(self.explore, "explore", Rounds, "makes no rounds; use cago")
+        takers = [k for k in ACQUIRERS.names() if issubclass(ACQUIRERS.get(k), FrameRule)]
+        why = f"takes no frames of dynamics; use one of {', '.join(takers)}"
+        require_part(self.acquire, "acquire", FrameRule, why)
         _check_target(self.target)
         self._check_committee()
-        if (attack := getattr(self.acquire, "attack", None)) and (
-            attack.target != self.target.forces
-        ):
+        attack = self.acquire.attacked
+        if attack is not None and attack.target != self.target.forces:
             raise ConfigError(
                 f"acquire.attack.target: is target.forces, {self.target.forces}; leave it out."
             )
-        beyond = getattr(self.acquire, "beyond_calibration", False)
-        if beyond and not self.calibrate.has_range:
+        if self.acquire.beyond and not self.calibrate.has_range:
             raise ConfigError(
                 f"acquire.beyond_calibration: {self.calibrate.kind} knows no range to be beyond; "
                 "leave it out, or set calibrate.kind to power-law."
             )
-        if (hot := getattr(self.acquire, "temperature", None)) is not None:
-            self.explore.dynamics(1, hot)
+        if self.acquire.hotter is not None:
+            self.explore.dynamics(1, self.acquire.hotter)
         return self
 
     def _check_committee(self) -> None:
@@ -129,18 +128,18 @@ class CagoConfig(Settings):
                 f"tune.sampler: a single fit by {sampler.kind!r} has no spread, which rounds of "
                 "cago need; set tune.sampler.kind to committee."
             )
-        for name in ("attackers", "training_attackers"):
-            if (getattr(self.acquire, name, None) or 0) > members:
-                raise ConfigError(
-                    f"acquire.{name}: {getattr(self.acquire, name)} of {members} members cannot "
-                    "attack; ask for fewer, or for more tune.sampler.members."
-                )
-        if self.tune.begin == "last" and not sampler.begins_at_members:
+        if not self.tune.spread.of_forces:
+            raise ConfigError(
+                f"tune.spread: {self.tune.spread.kind} knows no error of forces, by which rounds "
+                "of cago choose and attack; set it to members."
+            )
+        self.acquire.check(members)
+        if self.tune.goes_on and not sampler.begins_at_members:
             raise ConfigError(
                 f"tune.begin: {sampler.kind} cannot go on from members; leave it at foundation, or "
                 "set tune.sampler.kind to committee."
             )
-        if self.tune.begin == "last" and self.data.valid is None:
+        if self.tune.goes_on and self.data.valid is None:
             raise ConfigError(
                 "tune.begin: the last members have seen all labels, so that none of them can say "
                 "how far they err; give structures for that as data.valid, or leave it at "
@@ -174,4 +173,4 @@ def _with_target(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(forces_of(target), dict):
         raise ConfigError(_ONE)
     acquire = {"kind": "attack"} | settings.section(acquire, "acquire")
-    return {**values, "acquire": with_attack_target(acquire, target)}
+    return {**values, "acquire": with_attack_target(acquire, target, "acquire.attack")}

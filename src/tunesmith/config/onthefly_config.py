@@ -8,15 +8,16 @@ from tunesmith import settings
 from tunesmith.config.sections import (
     DEFAULT,
     ENERGY_KEY,
-    NEEDS_POOL,
     E0Settings,
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
     positive,
+    require_engine,
     require_part,
     with_attack_target,
 )
+from tunesmith.contracts import Criterion, Dynamics
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import OneOf, one_or_more
@@ -47,6 +48,12 @@ class PosteriorSettings(TuneSettings):
     sampler: Annotated[Any, OneOf("tune.sampler", "sghmc")] = DEFAULT
     loss: Annotated[Any, OneOf("tune.loss", "gaussian")] = DEFAULT
     e0: E0Settings = E0Settings(method="reestimate")
+    keep: int | None = Field(
+        default=None,
+        ge=2,
+        description="labels learnt from at most, the newest and those that cover all best (LCMD); "
+        "the others stay in the store; null: all",
+    )
 
     @model_validator(mode="after")
     def _is_a_posterior(self) -> "PosteriorSettings":
@@ -114,6 +121,9 @@ class RunConfig(Settings):
     target: Annotated[Any, OneOf("target", "error")] = Field(description="the accuracy wanted")
     explore: Annotated[Any, OneOf("explore", "md")] = Field(description="where to look")
     acquire: Annotated[Any, OneOf("acquire", "threshold")] = DEFAULT
+    attack: Annotated[Any, OneOf("attack", "force-error", optional=True)] = Field(
+        default=None, description="force-error: one more label with each, of an attack; null: none"
+    )
     tune: PosteriorSettings = Field(default_factory=PosteriorSettings)
     calibrate: Annotated[Any, OneOf("calibrate", "gamma")] = DEFAULT
     loop: LoopSettings = LoopSettings()
@@ -123,34 +133,32 @@ class RunConfig(Settings):
     @classmethod
     def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
         """The force target beneath the attack's, where there is an attack."""
-        acquire = values.get("acquire")
-        if isinstance(acquire, Settings):
+        if values.get("attack") is None:
             return values
-        acquire = settings.section(acquire, "acquire")
-        if acquire.get("attack") is None:
-            return values
-        return {**values, "acquire": with_attack_target(acquire, values.get("target"))}
+        return with_attack_target(values, values.get("target"), "attack")
 
     @model_validator(mode="after")
     def _goes_step_by_step(self) -> "RunConfig":
-        require_part(self.reference, "reference", "label", NEEDS_POOL)
-        require_part(self.explore, "explore", "init", "has no steps; see `tunesmith template pool`")
+        require_engine(self.reference)
+        require_part(
+            self.explore, "explore", Dynamics, "has no steps; see `tunesmith template pool`"
+        )
         why = "chooses from many at once, not step by step; use threshold"
-        require_part(self.acquire, "acquire", "decide", why)
-        by_members = getattr(self.acquire, "spread", "members") == "members"
-        if by_members and self.tune.sampler.count < 2:
+        require_part(self.acquire, "acquire", Criterion, why)
+        spread, chains = self.tune.spread, self.tune.sampler.count
+        if chains < spread.fewest:
             raise ConfigError(
                 "tune.sampler.members: one chain has no spread to judge errors by; use 2 or more, "
-                "or set acquire.spread to ntk."
+                "or set tune.spread to ntk."
             )
-        if not by_members and (self.target.forces is not None or self.acquire.regions):
+        if not spread.of_forces and self.acquire.judges_forces(self.target):
             raise ConfigError(
-                "acquire.spread: ntk knows no error of forces; leave target.forces and "
+                f"tune.spread: {spread.kind} knows no error of forces; leave target.forces and "
                 "acquire.regions out, or set it to members."
             )
-        if getattr(self.acquire, "attack", None) and self.tune.sampler.count < 2:
+        if self.attack is not None and chains < 2:
             raise ConfigError(
-                "acquire.attack: one chain never disagrees with itself, so that there is nothing "
+                "attack: one chain never disagrees with itself, so that there is nothing "
                 "to attack; set tune.sampler.members to 2 or more, or leave the attack out."
             )
         return self

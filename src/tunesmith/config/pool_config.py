@@ -10,11 +10,12 @@ from tunesmith.config.sections import (
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
-    require_committee,
     require_part,
+    require_spread,
     with_belief,
     with_strategy,
 )
+from tunesmith.contracts import Acquirer, Rounds
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import OneOf, one_or_more
@@ -71,13 +72,13 @@ class PoolConfig(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "PoolConfig":
-        require_part(self.explore, "explore", "begin", "has no candidates; use pool")
+        require_part(self.explore, "explore", Rounds, "has no candidates; use pool")
         require_part(
-            self.acquire, "acquire", "choose", "judges one structure at a time; use greedy"
+            self.acquire, "acquire", Acquirer, "judges one structure at a time; use greedy"
         )
         self.tune.sampler.require_fixed()
-        require_committee(self.calibrate, self.tune.sampler)
-        if self.explore.rest is not None and not hasattr(self.reference, "among"):
+        require_spread(self.calibrate, self.tune)
+        if self.explore.rest is not None and self.reference.computes:
             raise ConfigError(
                 f"explore.rest: {self.reference.kind} would have to label what nobody chose; leave "
                 "it out, or use reference: hidden with a pool whose labels are known."

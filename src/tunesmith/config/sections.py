@@ -13,7 +13,6 @@ from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import OneOf, one_or_more
 
-NEEDS_POOL = "is of a pool (`tunesmith template pool`); use an engine such as tblite"
 ENERGY_KEY = "where energies stand in the files; null: REF_energy, then energy"
 #: of a section whose settings all have defaults: the object of its default kind
 DEFAULT = Field(default=None, validate_default=True)
@@ -115,7 +114,13 @@ class TuneSettings(Settings):
     anchor: Annotated[Any, OneOf("tune.anchor", "none")] = DEFAULT
     sampler: Annotated[Any, OneOf("tune.sampler", "adamw")] = DEFAULT
     loss: Annotated[Any, OneOf("tune.loss", "huber")] = DEFAULT
+    spread: Annotated[Any, OneOf("tune.spread", "members")] = DEFAULT
     e0: E0Settings = E0Settings()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a round's fit begins where the last one's members stand."""
+        return False
 
     @classmethod
     def filled(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +146,11 @@ class TuneSettings(Settings):
         wrong = strategies.contradiction(self.subspace, self.anchor, self.sampler, self.loss)
         if wrong:
             raise ConfigError(wrong)
+        if self.sampler.splits and not self.spread.out_of_bag:
+            raise ConfigError(
+                f"tune.spread: {self.spread.kind} is calibrated on structures that nobody has "
+                "learnt, but every member sets others aside (tune.sampler.vary); set it to members."
+            )
         return self
 
 
@@ -184,26 +194,36 @@ def forces_of(target: Any) -> Any:
     return settings.section(target, "target").get("forces")
 
 
-def with_attack_target(acquire: dict[str, Any], target: Any) -> dict[str, Any]:
-    """A section ``acquire``, ``target.forces`` beneath its ``attack.target`` where that is one
-    force for all atoms."""
-    attack, forces = acquire.get("attack"), forces_of(target)
+def with_attack_target(values: dict[str, Any], target: Any, path: str) -> dict[str, Any]:
+    """A section that holds an ``attack``, ``target.forces`` beneath the attack's ``target`` where
+    that is one force for all atoms. path: of the attack."""
+    attack, forces = values.get("attack"), forces_of(target)
     if not isinstance(forces, str) or isinstance(attack, Settings):
-        return acquire
-    return acquire | {"attack": {"target": forces} | settings.section(attack, "acquire.attack")}
+        return values
+    return values | {"attack": {"target": forces} | settings.section(attack, path)}
 
 
-def require_committee(calibrate: Any, sampler: Any) -> None:
+def require_spread(calibrate: Any, tune: TuneSettings) -> None:
     """Raise `ConfigError` where error bars are to be calibrated as given and there are none."""
     usual = settings.build(Settings, with_belief({})["calibrate"], "calibrate")
-    if calibrate != usual and sampler.count < 2:
+    sampler = tune.sampler
+    if calibrate != usual and sampler.count < tune.spread.fewest:
         raise ConfigError(
             f"calibrate: a single fit by {sampler.kind!r} has no spread to calibrate; set "
             "tune.sampler.kind to committee (strategy committee), or leave calibrate out."
         )
 
 
-def require_part(chosen: Any, section: str, attribute: str, why: str) -> None:
-    """Raise `ConfigError` for an object of a section that lacks what a kind of run needs."""
-    if not hasattr(chosen, attribute):
+def require_engine(reference: Any) -> None:
+    """Raise `ConfigError` for a reference that answers for a pool's structures alone."""
+    if not reference.computes:
+        raise ConfigError(
+            f"reference.kind: {reference.kind!r} is of a pool (`tunesmith template pool`); use an "
+            "engine such as tblite."
+        )
+
+
+def require_part(chosen: Any, section: str, contract: type, why: str) -> None:
+    """Raise `ConfigError` for an object of a section that is not what a kind of run needs."""
+    if not isinstance(chosen, contract):
         raise ConfigError(f"{section}.kind: {chosen.kind!r} {why}.")

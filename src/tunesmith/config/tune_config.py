@@ -8,13 +8,12 @@ from tunesmith import settings
 from tunesmith.config import strategies
 from tunesmith.config.sections import (
     DEFAULT,
-    NEEDS_POOL,
     DataSettings,
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
-    require_committee,
-    require_part,
+    require_engine,
+    require_spread,
     with_belief,
     with_strategy,
 )
@@ -73,7 +72,7 @@ class TuneConfig(Settings):
     @model_validator(mode="after")
     def _all_labels_are_there(self) -> "TuneConfig":
         self.tune.sampler.require_fixed()
-        require_committee(self.calibrate, self.tune.sampler)
+        require_spread(self.calibrate, self.tune)
         return self
 
     @model_validator(mode="after")
@@ -94,5 +93,5 @@ class LabelConfig(Settings):
 
     @model_validator(mode="after")
     def _reference_computes(self) -> "LabelConfig":
-        require_part(self.reference, "reference", "label", NEEDS_POOL)
+        require_engine(self.reference)
         return self

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.contracts import Posterior
 from tunesmith.core import Frame, derived_seed
 from tunesmith.data.checks import separate_isolated
 from tunesmith.data.formats import Beside
@@ -24,7 +25,6 @@ from tunesmith.doctor.stress import judge_stress
 from tunesmith.doctor.structure_checks import judge_structures
 from tunesmith.doctor.view import View, look
 from tunesmith.doctor.work import FEW_PAIRS, Work, agree, confirmed, work
-from tunesmith.posterior.ensemble import Ensemble
 
 _AN_EV = 1.0  # eV/Å, rms: the foundation's energy is off by as much where its forces are
 #: cosine of `work.work` of forces that the foundation confirms and energies that are not theirs
@@ -35,7 +35,7 @@ _OF_TRAINING = ("few-frames", "no-frames", "e0-missing")
 
 def examine(
     train: Sequence[Frame],
-    posterior: Ensemble,
+    posterior: Posterior,
     *,
     test: Sequence[Frame] | None = None,
     valid: Sequence[Frame] | None = None,
@@ -111,7 +111,7 @@ def _counts(frames: Sequence[Frame]) -> dict[str, Any]:
 def _judge(
     frames: list[Frame],
     atoms: list[Frame],
-    posterior: Ensemble,
+    posterior: Posterior,
     beside: Mapping[str, Beside],
     seed: int,
     facts: dict[str, Any],
@@ -181,7 +181,7 @@ def _judge(
     kept = [_if_near(f, view, known) for f in judged.findings if not _one_level(f, view, forces)]
     found += _doubted(kept, view, forces, own)
     trusted = judged.scaled and not any(f.severity == "error" for f in judged.findings)
-    zeros, of_zeros = judge_zeros(view, isolated, posterior.e0s, trusted, near)
+    zeros, of_zeros = judge_zeros(view, isolated, posterior.members.e0s, trusted, near)
     facts |= {**judged.facts, **of_zeros}
     return found + stress + zeros
 

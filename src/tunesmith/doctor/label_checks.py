@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 from ase.data import covalent_radii
 
-from tunesmith.core import Frame, Label, Posterior
+from tunesmith.contracts import Posterior
+from tunesmith.core import Frame, Label
 from tunesmith.data.checks import APART, balanced, nothing_said
 from tunesmith.data.formats import Beside
 from tunesmith.doctor.codes import Severity

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tunesmith.core import Posterior
+from tunesmith.contracts import Posterior
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import KNOWN, UNRELATED, WELL, cosine_of, ratio_of
 from tunesmith.doctor.paths import rotation

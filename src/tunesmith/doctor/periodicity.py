@@ -11,7 +11,7 @@ from ase import Atoms
 from ase import units as u
 from scipy.spatial import ConvexHull, QhullError
 
-from tunesmith.core import Posterior
+from tunesmith.contracts import Posterior
 from tunesmith.doctor.findings import Finding, finding
 from tunesmith.doctor.likeness import size_of
 from tunesmith.doctor.structure_checks import FURTHEST, bond_ratio

@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from tunesmith.core import Frame, Label, Posterior, derived_seed
+from tunesmith.contracts import Posterior
+from tunesmith.core import Frame, Label, derived_seed
 
 #: what the foundation model predicts at most: seconds on one core
 MOST_FRAMES, MOST_ATOMS = 200, 6000

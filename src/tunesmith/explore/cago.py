@@ -13,6 +13,7 @@ from ase.data import covalent_radii
 from pydantic import Field
 
 from tunesmith import units
+from tunesmith.contracts import FrameRule, Rounds
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.explosion import too_close
@@ -81,7 +82,7 @@ def _largest(forces: np.ndarray) -> float:
     return float(np.linalg.norm(forces, axis=1).max())
 
 
-class Cago(MDSettings):
+class Cago(MDSettings, Rounds):
     """Rounds from start structures on: the first from structures learnt already, then from
     molecular dynamics by the committee's mean, one run of every system a round.
 
@@ -187,7 +188,7 @@ class Cago(MDSettings):
         return State(state.rounds + 1)
 
 
-class ByAttack(Settings):
+class ByAttack(FrameRule):
     """Frames are attacked, and what comes of it is labelled."""
 
     kind: ClassVar[str] = "attack"
@@ -211,38 +212,45 @@ class ByAttack(Settings):
     )
 
     @property
-    def name(self) -> str:
-        """Of the method, for people."""
-        return self.kind
+    def attacked(self) -> Any:
+        return self.attack
+
+    @property
+    def beyond(self) -> bool:
+        return self.beyond_calibration
+
+    def check(self, members: int) -> None:
+        for name in ("attackers", "training_attackers"):
+            if (asked := getattr(self, name) or 0) > members:
+                raise ConfigError(
+                    f"acquire.{name}: {asked} of {members} members cannot attack; ask for fewer, "
+                    "or for more tune.sampler.members."
+                )
 
     def aim(self, target: float, plain: float) -> float:
-        """The error to aim at, eV/Å. plain: that expected of the frames as they are."""
         return target if self.times is None else max(target, self.times * plain)
 
-    def several(self, number: int, explore: Cago) -> int | None:
-        """How many attack in a round."""
-        return self.training_attackers if explore.from_training(number) else self.attackers
+    def several(self, *, learnt: bool) -> int | None:
+        return self.training_attackers if learnt else self.attackers
 
 
-class MaxUncertainty(Settings):
+class MaxUncertainty(FrameRule):
     """The frames of dynamics in which some atom's force is most uncertain: a baseline."""
 
     kind: ClassVar[str] = "max-uncertainty"
     candidates: int = Field(100, ge=1, description="frames of each system that are compared")
 
     @property
-    def name(self) -> str:
-        """Of the method, for people."""
-        return self.kind
+    def compared(self) -> int:
+        return self.candidates
 
 
-class HotMD(Settings):
+class HotMD(FrameRule):
     """Frames of hotter dynamics by chance: a baseline."""
 
     kind: ClassVar[str] = "hot-md"
     temperature: str = Field("500 K", description="of all dynamics, in place of explore's")
 
     @property
-    def name(self) -> str:
-        """Of the method, for people."""
-        return self.kind
+    def hotter(self) -> str:
+        return self.temperature

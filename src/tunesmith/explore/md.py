@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase import units as u
 
+from tunesmith.contracts import Dynamics
 from tunesmith.errors import DataError
 from tunesmith.explore import integrators
 from tunesmith.explore.answering import Answering, Asked
@@ -24,7 +25,7 @@ __all__ = ["MD", "Answer", "Asked", "ExplosionError", "State", "Walker"]
 _KEPT_INFO = ("charge", "multiplicity", "spin")
 
 
-class MD(MDSettings):
+class MD(MDSettings, Dynamics):
     """Molecular dynamics of one or more walkers, each in its own structure and with its own
     generator. States are never changed: `step` returns a new one.
     """

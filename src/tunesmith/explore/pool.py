@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tunesmith.core import Settings
+from tunesmith.contracts import Rounds
 from tunesmith.errors import DataError
 from tunesmith.settings import one_or_more
 
@@ -21,7 +21,7 @@ class State:
     taken: tuple[int, ...] = ()
 
 
-class Pool(Settings):
+class Pool(Rounds):
     """Candidates in files, of which a batch is labelled in every round."""
 
     kind: ClassVar[str] = "pool"

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tunesmith.acquire.threshold import Decision
-from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Record, Standing
+from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, OnTheFlyStanding, Record
 from tunesmith.words import counted
 
 #: s between lines where there is no terminal, and between changes of the live line
@@ -74,12 +74,17 @@ class Screen:
         self.say(f"{1e-3 * record.time:8.4f} ps  {'; '.join(parts)}")
         self._shown = time.monotonic()
 
-    def begin(self, at: Standing) -> None:
+    def begin(self, at: OnTheFlyStanding) -> None:
         """Steps and labels are about to be made: what they take counts from here."""
         self._past.append((time.monotonic(), _steps(at), at.made))
 
     def step(
-        self, explorer: Any, at: Standing, decision: Decision | None, *, new: bool = False
+        self,
+        explorer: Any,
+        at: OnTheFlyStanding,
+        decision: Decision | None,
+        *,
+        new: bool = False,
     ) -> None:
         """A step was made; new: there is something that must not wait, as a label."""
         now = time.monotonic()
@@ -97,7 +102,7 @@ class Screen:
         assert self._live is not None
         self._live.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
 
-    def _left(self, now: float, at: Standing, whole: int) -> float | None:
+    def _left(self, now: float, at: OnTheFlyStanding, whole: int) -> float | None:
         """Seconds to go at the speed of the last minutes, or since before the last labels, which
         may be longer ago and cost more than all steps."""
         done = _steps(at)
@@ -110,12 +115,17 @@ class Screen:
         return (whole - done) * (now - began) / (done - steps) if done > steps else None
 
 
-def _steps(at: Standing) -> int:
+def _steps(at: OnTheFlyStanding) -> int:
     return sum(w.steps for w in at.explorer.walkers)
 
 
 def _line(
-    explorer: Any, at: Standing, decision: Decision | None, left: float | None, *, dense: bool
+    explorer: Any,
+    at: OnTheFlyStanding,
+    decision: Decision | None,
+    left: float | None,
+    *,
+    dense: bool,
 ) -> str:
     """dense: ``left`` counts on labels coming as they came; most come at the beginning."""
     walkers = at.explorer.walkers

@@ -8,7 +8,8 @@ from ase.calculators.calculator import Calculator as ASECalculator
 from ase.calculators.calculator import all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.contracts import Posterior
+from tunesmith.posterior.ensemble import open_model
 
 
 class Calculator(ASECalculator):
@@ -31,7 +32,7 @@ class Calculator(ASECalculator):
 
     def __init__(
         self,
-        model: str | Path | Ensemble,
+        model: str | Path | Posterior,
         *,
         head: str | None = None,
         dtype: str = "float32",
@@ -39,16 +40,15 @@ class Calculator(ASECalculator):
         **ase_options: Any,
     ) -> None:
         super().__init__(**ase_options)
-        if not isinstance(model, Ensemble):
+        if not isinstance(model, Posterior):
             model = open_model(model, head=head, dtype=dtype, device=device)
-        self.posterior = model
+        self.posterior: Posterior = model
         names = list(type(self).implemented_properties)
         if self.posterior.potential.capabilities.stress:
             names.append("stress")
-        if len(self.posterior) > 1 or self.posterior.noise_scale is not None:
-            spread = [name for name in ("energy", "forces", "stress") if name in names]
-            names += [f"{name}_std_raw" for name in spread]
-            names += [f"{name}_std" for name in spread if name in self.posterior.calibration]
+        self._judged = [name for name in self.posterior.judged if name in names]
+        names += [f"{name}_std_raw" for name in self._judged]
+        names += [f"{name}_std" for name in self._judged if name in self.posterior.calibration]
         self.implemented_properties = names
 
     def calculate(
@@ -68,11 +68,13 @@ class Calculator(ASECalculator):
         self.results = {"energy": energy, "free_energy": energy, "forces": mean.forces}
         if stress and mean.stress is not None:
             self.results["stress"] = full_3x3_to_voigt_6_stress(mean.stress[0])
-        if spread is not None:
-            self.results["energy_std_raw"] = float(spread.energy[0])
-            self.results["forces_std_raw"] = spread.forces
-            if spread.stress is not None:
-                self.results["stress_std_raw"] = full_3x3_to_voigt_6_stress(spread.stress[0])
-            for name, calibration in self.posterior.calibration.items():
-                if (raw := self.results.get(f"{name}_std_raw")) is not None:
-                    self.results[f"{name}_std"] = calibration.std(raw)
+        if spread is None:
+            return
+        raw = {"energy": float(spread.energy[0]), "forces": spread.forces}
+        if spread.stress is not None:
+            raw["stress"] = full_3x3_to_voigt_6_stress(spread.stress[0])
+        for name in self._judged:
+            if name in raw:
+                self.results[f"{name}_std_raw"] = raw[name]
+                if (law := self.posterior.calibration.get(name)) is not None:
+                    self.results[f"{name}_std"] = law.std(raw[name])

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from ase import Atoms
 
+from tunesmith.contracts import Posterior
 from tunesmith.core import Prediction
 from tunesmith.errors import ModelError
 from tunesmith.posterior.ensemble import Ensemble
@@ -38,10 +39,11 @@ def committee_scores(prediction: Prediction) -> dict[str, np.ndarray]:
     }
 
 
-def disagreement(posterior: Ensemble, structures: Iterable[Atoms], score: str) -> np.ndarray:
+def disagreement(posterior: Posterior, structures: Iterable[Atoms], score: str) -> np.ndarray:
     """`committee_scores` of that name of any number of structures, (n,), a few at a time."""
     spread: Literal["energy", "all"] = "energy" if score == "committee-energy" else "all"
+    members: Ensemble = posterior.members
     left, found = iter(structures), []
     while batch := list(islice(left, _TOGETHER)):
-        found.append(committee_scores(posterior.predict(batch, spread=spread))[score])
+        found.append(committee_scores(members.predict(batch, spread=spread))[score])
     return np.concatenate(found)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from tunesmith.contracts import ClosedForm, Law, Posterior
 from tunesmith.core import (
     BY_MEMBERS,
-    Calibration,
     E0s,
     Members,
     NoiseScale,
@@ -26,7 +26,7 @@ from tunesmith.potentials import zoo
 from tunesmith.potentials.potential import Batch, Evaluation, Potential, stack
 
 
-class Ensemble:
+class Ensemble(Posterior):
     """M sets of weights of one potential; M = 1 has no spread over members.
 
     potential: computes. weights: M full sets; tensors that all of them share are computed with
@@ -34,6 +34,8 @@ class Ensemble:
     sampled with; None: no noise is predicted. noise: weights of every member's noise head, or
     none. calibration: as of `Members`, for whoever shows error bars; predictions are raw.
     """
+
+    e0s: E0s
 
     def __init__(
         self,
@@ -43,16 +45,16 @@ class Ensemble:
         *,
         noise_scale: NoiseScale | None = None,
         noise: Sequence[Weights] = (),
-        calibration: Mapping[str, Calibration] | None = None,
+        calibration: Mapping[str, Law] | None = None,
     ) -> None:
-        self.potential, self.weights, self.e0s = potential, list(weights), e0s
+        self._potential, self.weights, self.e0s = potential, list(weights), e0s
         self.noise_scale, self.noise = noise_scale, [w for w in noise if w]
         self.calibration = dict(calibration or {})
         self._shared, self._stacked = stack(self.weights)
 
     @classmethod
     def of(cls, potential: Potential, members: Members) -> Self:
-        """The posterior that members of this potential are, with their noise and calibration."""
+        """Members of this potential, with their noise and calibration."""
         all_ = range(len(members))
         return cls(
             potential,
@@ -65,6 +67,20 @@ class Ensemble:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    @property
+    def potential(self) -> Potential:
+        return self._potential
+
+    @property
+    def members(self) -> Self:
+        return self
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        if len(self) > 1:
+            return ("energy", "forces", "stress", BY_MEMBERS)
+        return () if self.noise_scale is None else ("energy", "forces", "stress")
 
     def predict(
         self,
@@ -121,7 +137,7 @@ class Ensemble:
         )
 
     @property
-    def law_by_members(self) -> Calibration | None:
+    def law_by_members(self) -> Law | None:
         """The calibration of what members' forces differ by, noise left out; None: there is none.
 
         Raises `ModelError` where there is only one of the whole spread, noise included.
@@ -203,13 +219,23 @@ def mean_weights(weights: Sequence[Weights]) -> Weights:
     }
 
 
+def posterior_of(potential: Potential, members: Members) -> Posterior:
+    """The posterior that members of this potential are: with a spread of their own, or in closed
+    form."""
+    own = Ensemble.of(potential, members)
+    if members.closed is None:
+        return own
+    closed: ClosedForm = members.closed
+    return closed.posterior(own)
+
+
 def open_model(
     source: str | Path,
     *,
     head: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
-) -> Ensemble:
+) -> Posterior:
     """A posterior from a known name, a model file or a run folder.
 
     Raises `ModelError` or `RunFolderError` in one sentence.
@@ -220,6 +246,6 @@ def open_model(
         potential, members = members_file.load(
             Path(source).expanduser(), dtype=dtype, device=device
         )
-        return Ensemble.of(potential, members)
+        return posterior_of(potential, members)
     potential = zoo.load(str(source), head=head, dtype=dtype, device=device)
     return Ensemble(potential, [potential.weights()], E0s(potential.e0s))

@@ -4,8 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tunesmith import settings, tensor_files
-from tunesmith.core import Base, E0s, Members, NoiseScale, Settings
+from tunesmith.contracts import ClosedForm, Spread
+from tunesmith.core import Base, E0s, Members, NoiseScale, Settings, Tensor
 from tunesmith.errors import CheckpointError, ConfigError, RunFolderError
 from tunesmith.potentials import zoo
 from tunesmith.potentials.potential import Potential
@@ -14,22 +17,13 @@ FILE = Path("members") / "members.safetensors"
 #: what noise heads read: of the scalars of every interaction, as they are (1: as SevenNet's and
 #: CHGNet's readouts saw them)
 FEATURES = 2
+#: tensors that are weights, of the potential's precision; those of a closed form have their own
+_WEIGHTS = ("moved", "replay", "noise")
 
 
 def save(members: Members, run: Path) -> None:
     """Write members to a run folder. Raises `RunFolderError` where that is not possible."""
-    tensors = {f"moved/{k}": v for k, v in members.moved.items()}
-    tensors |= {f"replay/{k}": v for k, v in members.replay.items()}
-    tensors |= {f"noise/{k}": v for k, v in members.noise.items()}
-    info = {
-        "base": asdict(members.base),
-        "subspace": settings.plain(members.subspace),
-        "noise_scale": None if members.noise_scale is None else asdict(members.noise_scale),
-        "features": FEATURES,
-        "calibration": {k: settings.plain(c) for k, c in members.calibration.items()},
-        "e0s": {**asdict(members.e0s), "values": list(members.e0s.values.items())},
-    }
-    tensor_files.write(run / FILE, tensors, info)
+    write(run / FILE, members)
 
 
 def load(
@@ -47,47 +41,100 @@ def load(
     again = "the command that made it, run again, writes it anew"
     cure = cure or (again if (run / "checkpoint").is_dir() else "restore a copy of it")
     tensors, info = tensor_files.read(run / FILE, cure)
-    try:
-        base = Base(**info["base"])
-        e0s = e0s_of(info["e0s"])
-        subspace: Any = settings.build(Settings, info["subspace"], "tune.subspace")
-        scale = info.get("noise_scale")
-        noise_scale = None if scale is None else NoiseScale(**scale)
-        calibration = {
-            quantity: settings.build(Settings, values, "calibrate")
-            for quantity, values in info.get("calibration", {}).items()
-        }
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{run / FILE} cannot be understood ({error}); {cure}.") from None
+    base: Base = _understood(run / FILE, cure, tensors, info)["base"]
     potential = zoo.load(base.source, head=base.head, dtype=dtype, device=device)
     if potential.base.sha256 != base.sha256:
         raise RunFolderError(
             f"{base.source} has changed since {run} was tuned from it; restore the old file "
             "or use the run's final.model."
         )
-    parts: dict[str, dict[str, Any]] = {"moved": {}, "replay": {}, "noise": {}}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition("/")
-        parts[part][key] = tensor.to(device=potential.device, dtype=potential.dtype)
-    if parts["noise"] and info.get("features") != FEATURES and base.package != "mace":
+    members = _members(run / FILE, cure, tensors, info, potential, potential.dtype)
+    if members.noise and info.get("features") != FEATURES and base.package != "mace":
         raise RunFolderError(
             f"{run} has noise heads on the features of an older version of tunesmith; tune again."
         )
-    weights = potential.weights()
-    return potential, Members(
-        base,
-        weights,
-        subspace,
-        parts["moved"],
-        e0s,
-        parts["replay"],
-        parts["noise"],
-        noise_scale,
-        calibration,
-    )
+    return potential, members
 
 
-def e0s_of(info: dict[str, Any]) -> E0s:
+def write(path: Path, members: Members) -> None:
+    """Write members to a file. Raises `RunFolderError` where that is not possible."""
+    closed: ClosedForm | None = members.closed
+    parts = {name: getattr(members, name) for name in _WEIGHTS}
+    parts["closed"] = {} if closed is None else closed.tensors()
+    tensors = {f"{part}/{k}": v for part, own in parts.items() for k, v in own.items()}
+    scale = members.noise_scale
+    info = {
+        "base": asdict(members.base),
+        "subspace": settings.plain(members.subspace),
+        "noise_scale": None if scale is None else asdict(scale),
+        "features": FEATURES,
+        "calibration": {k: settings.plain(c) for k, c in members.calibration.items()},
+        "e0s": {**asdict(members.e0s), "values": list(members.e0s.values.items())},
+        "spread": None if closed is None else settings.plain(closed.rule),
+        # a file sorts its tensors, and a sampler goes through them in their order
+        "names": list(tensors),
+    }
+    tensor_files.write(path, tensors, info)
+
+
+def read(path: Path, potential: Potential, cure: str) -> Members:
+    """Members of this potential that `write` wrote, in the precision they were written in.
+
+    Raises `CheckpointError` for a damaged file.
+    """
+    return _members(path, cure, *tensor_files.read(path, cure), potential)
+
+
+def _members(
+    path: Path,
+    cure: str,
+    tensors: dict[str, Tensor],
+    info: dict[str, Any],
+    potential: Potential,
+    dtype: torch.dtype | None = None,
+) -> Members:
+    """dtype: of weights; None: as they are."""
+    known = _understood(path, cure, tensors, info)
+    weights: dict[str, dict[str, Tensor]] = {part: {} for part in _WEIGHTS}
+    for name in info["names"]:
+        part, _, key = name.partition("/")
+        if part in weights:
+            weights[part][key] = tensors[name].to(device=potential.device, dtype=dtype)
+    parts: dict[str, Any] = known | weights
+    return Members(weights=potential.weights(), **parts)
+
+
+def _understood(
+    path: Path, cure: str, tensors: dict[str, Tensor], info: dict[str, Any]
+) -> dict[str, Any]:
+    """The fields of members that need no potential."""
+    try:
+        scale, rule = info["noise_scale"], info["spread"]
+        spread: Spread | None = None
+        if rule is not None:
+            spread = settings.build(Spread, rule, "tune.spread")  # type: ignore[type-abstract]
+        closed = {k.removeprefix("closed/"): t for k, t in tensors.items() if k[:7] == "closed/"}
+        if set(info["names"]) != set(tensors):
+            raise KeyError("names")
+        return {
+            "base": Base(**info["base"]),
+            "subspace": settings.build(Settings, info["subspace"], "tune.subspace"),
+            "noise_scale": None if scale is None else NoiseScale(**scale),
+            "calibration": {
+                quantity: settings.build(Settings, values, "calibrate")
+                for quantity, values in info["calibration"].items()
+            },
+            "e0s": _e0s(info["e0s"]),
+            "closed": None if spread is None else spread.opened(closed),
+        }
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} cannot be understood ({error}), so it is of another version of tunesmith; "
+            f"{cure}."
+        ) from None
+
+
+def _e0s(info: dict[str, Any]) -> E0s:
     """E0s from what JSON holds of them: ``asdict``, values as pairs."""
     rows = info["compositions"]
     return E0s(

@@ -8,20 +8,58 @@ beside a label, up to γ̂ far from all. One backward pass of one network replac
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from ase import Atoms
 
-from tunesmith.core import Frame, Prediction, Quantities
+from tunesmith.contracts import Posterior, Spread
+from tunesmith.core import E0s, Frame, Members, Prediction, Quantities, Tensor
 from tunesmith.errors import DataError
 from tunesmith.features.compute_features import REPRESENTATIONS, compute
+from tunesmith.features.representation import Network
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.posterior.residual_gp import ResidualGP
+from tunesmith.potentials.potential import Potential
 
 
-def residuals(foundation: Ensemble, frames: Sequence[Frame]) -> np.ndarray:
+@dataclass(frozen=True)
+class Tangents:
+    """What the kernel knows of n labels, a `ClosedForm`.
+
+    features: (n, d), of the mean network of the members that have learnt them. wrong: (n,) eV,
+    `residuals` of the labels.
+    """
+
+    rule: Spread
+    features: np.ndarray
+    wrong: np.ndarray
+
+    def posterior(self, members: Ensemble) -> "Tangent":
+        return Tangent(members, self)
+
+    def tensors(self) -> dict[str, Tensor]:
+        # copies: what comes of a file may not be written to
+        return {
+            "features": torch.from_numpy(np.array(self.features)),
+            "wrong": torch.from_numpy(np.array(self.wrong)),
+        }
+
+
+def tangents(
+    rule: Spread, potential: Potential, members: Members, frames: Sequence[Frame]
+) -> Tangents:
+    """Of members that have learnt these labels, of which ``members.closed`` knows the first."""
+    wrong = np.zeros(0) if members.closed is None else members.closed.wrong
+    foundation = Ensemble(potential, [potential.weights()], members.e0s)
+    wrong = np.append(wrong, residuals(foundation, frames[len(wrong) :]))
+    network = _averaged(Ensemble.of(potential, members))
+    return Tangents(rule, compute(REPRESENTATIONS.get("ntk")(), frames, network), wrong)
+
+
+def residuals(foundation: Posterior, frames: Sequence[Frame]) -> np.ndarray:
     """What the foundation, with the posterior's E0s, gets wrong of labels: (n,) eV.
 
     One by one, so that a label's is the same to the bit whatever it is asked for with.
@@ -34,24 +72,42 @@ def residuals(foundation: Ensemble, frames: Sequence[Frame]) -> np.ndarray:
     return np.array(found)
 
 
-class Tangent:
+def _averaged(members: Ensemble) -> Ensemble:
+    """Their mean network alone, averaged once: every step of the dynamics asks for its vector."""
+    network = members.network()
+    return Ensemble(network.potential, [network.weights], members.e0s)
+
+
+class Tangent(Posterior):
     """A posterior whose energies have the kernel's variance in place of the members'.
 
-    posterior: whose mean, and whose mean weights' gradients, count; one member will do. frames:
-    all labels learnt from; wrong: their `residuals`. The noise is the likelihood's, as that of
-    members. Forces have no variance (NaN). Where the labels tell no scale of errors (fewer than
-    two, or errors all the same) neither have energies, which a criterion takes for a reason to ask.
+    members: whose mean, and whose mean weights' gradients, count; one member will do. The noise is
+    the likelihood's, as that of members. Forces have no variance (NaN). Where the labels tell no
+    scale of errors (fewer than two, or errors all the same) neither have energies, which a
+    criterion takes for a reason to ask.
     """
 
-    def __init__(self, posterior: Ensemble, frames: Sequence[Frame], wrong: np.ndarray) -> None:
-        self._posterior, self._representation = posterior, REPRESENTATIONS.get("ntk")()
+    e0s: E0s
+
+    def __init__(self, members: Ensemble, known: Tangents) -> None:
+        self._members, self._representation = members, REPRESENTATIONS.get("ntk")()
+        self.e0s, self.calibration = members.e0s, members.calibration
+        self._network = _averaged(members)
         self._process: ResidualGP | None = None
-        # averaged once: every step of the dynamics asks for its vector
-        network = posterior.network()
-        self._network = Ensemble(network.potential, [network.weights], posterior.e0s)
-        if len(wrong) > 1 and np.ptp(wrong) > 0:
-            features = compute(self._representation, frames, self._network)
-            self._process = ResidualGP.fit(features, wrong, kernel=self._representation.kernel)
+        if len(known.wrong) > 1 and np.ptp(known.wrong) > 0:
+            kernel = self._representation.kernel
+            self._process = ResidualGP.fit(known.features, known.wrong, kernel=kernel)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        return ("energy",)
+
+    @property
+    def members(self) -> Ensemble:
+        return self._members
+
+    def network(self) -> Network:
+        return self._network.network()
 
     def predict(
         self,
@@ -61,7 +117,7 @@ class Tangent:
         spread: Literal["all", "energy"] = "energy",
     ) -> Prediction:
         """As `Ensemble.predict`; the variance is of energies alone, eV²."""
-        own = self._posterior.predict(frames, stress=stress, spread="energy")
+        own = self._members.predict(frames, stress=stress, spread="energy")
         std = np.full(len(frames), np.nan)
         if self._process is not None:
             # what cannot be represented, as atoms on top of each other, is as uncertain as can be
@@ -70,4 +126,4 @@ class Tangent:
                 std = self._process.predict(features)[1]
         none = None if own.mean.stress is None else np.full(own.mean.stress.shape, np.nan)
         variance = Quantities(std**2, np.full(own.mean.forces.shape, np.nan), none)
-        return replace(own, var_model=variance)
+        return replace(own, var_model=variance, members=None)

@@ -22,7 +22,8 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 from pydantic import Field, PrivateAttr, model_validator
 
-from tunesmith.core import Failure, Frame, Label, Settings
+from tunesmith.contracts import ReferenceRule
+from tunesmith.core import Failure, Frame, Label
 from tunesmith.errors import ConfigError, MissingDependencyError
 from tunesmith.references import sanity
 from tunesmith.references.sanity import State
@@ -34,7 +35,7 @@ _LONGEST = 20 * 86400.0  # s; what the operating system can wait for in one go
 NO_NUMBERS = frozenset({"max_force", "min_distance", "timeout", "scratch", "threads", "command"})
 
 
-class Engine(Settings):
+class Engine(ReferenceRule):
     """A program that labels structures, and the limits under which it may.
 
     charge, multiplicity (2S+1; None is the lowest possible): of structures that do not state

@@ -12,20 +12,22 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field, PrivateAttr, model_validator
 
-from tunesmith.core import Failure, Frame, Label, Settings
+from tunesmith.contracts import ReferenceRule
+from tunesmith.core import Failure, Frame, Label
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.references import sanity
 from tunesmith.references.worker import CallFailed
 from tunesmith.units import parse
 
 
-class Hidden(Settings):
+class Hidden(ReferenceRule):
     """The pool's own labels, under the limits that an engine's labels have.
 
     It is no reference before `among` has given it a pool: only structures of that can be labelled.
     """
 
     kind: ClassVar[str] = "hidden"
+    computes: ClassVar[bool] = False
     max_force: str = Field("100 eV/Å", description="a larger force is a failure")
     min_distance: float = Field(
         0.4, ge=0, description="nearest distance, a fraction of the sum of covalent radii"

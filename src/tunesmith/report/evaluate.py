@@ -1,11 +1,12 @@
 """Hold a posterior's predictions against labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
 
-from tunesmith.core import Calibration, Frame, Posterior, Quantities
+from tunesmith.contracts import Law, Posterior
+from tunesmith.core import Frame, Quantities
 from tunesmith.errors import ConfigError, DataError, ModelError
 from tunesmith.report.evaluation import Compared, Evaluation, centred
 from tunesmith.units import Quantity
@@ -51,21 +52,22 @@ def evaluate(
         rows = np.flatnonzero(with_energy)
         _require_fixed(posterior, [frames[i] for i in rows], compositions[rows])
     wanted = [_has_stress(frame) for frame in frames]
-    laws = getattr(posterior, "calibration", {})
+    laws = posterior.calibration
     means, stds, n_members = _predict(posterior, frames, wanted, batch_size)
     stds = [_calibrated(std, laws) for std in stds]
     labels = [f.label for f in frames if f.label is not None]
     reference = np.array([label.energy for label in labels])
     predicted = np.where(with_energy, np.concatenate([m.energy for m in means]), np.nan)
     forces = np.concatenate([label.forces for label in labels])
-    energy_std = np.concatenate([s.energy for s in stds]) if stds else None
+    judged = posterior.judged if stds else ()
+    energy_std = np.concatenate([s.energy for s in stds]) if "energy" in judged else None
     # where the others are calibrated a raw spread would be taken for an error bar
     honest = not laws or "stress" in laws
-    stress = _stress(frames, means, stds if honest else [], wanted)
+    stress = _stress(frames, means, stds if honest and "stress" in judged else [], wanted)
     notes, removed = _not_there(frames), None
     if any(wanted) and stress is None:
         notes.append("Stress is not compared: the model predicts none.")
-    if stress is not None and stds and not honest:
+    if stress is not None and "stress" in judged and not honest:
         notes.append("The spread of stress has no calibration and is not judged.")
     if relative_energies:
         predicted, removed = _remove_mean_error(predicted, reference, compositions)
@@ -88,7 +90,7 @@ def evaluate(
         forces=Compared(
             np.where(np.isfinite(forces), np.concatenate([m.forces for m in means]), np.nan),
             forces,
-            np.concatenate([s.forces for s in stds]) if stds else None,
+            np.concatenate([s.forces for s in stds]) if "forces" in judged else None,
         ),
         stress=stress,
         removed=removed,
@@ -99,7 +101,7 @@ def evaluate(
     )
 
 
-def _calibrated(std: Quantities, laws: Mapping[str, Calibration]) -> Quantities:
+def _calibrated(std: Quantities, laws: Mapping[str, Law]) -> Quantities:
     """With the posterior's own calibration, of the quantities that have one."""
     raw = {f.name: getattr(std, f.name) for f in fields(std)}
     known = {k: v for k, v in raw.items() if v is not None and k in laws}
@@ -123,7 +125,7 @@ def _predict(
         stress = any(wanted[start : start + batch_size])
         prediction = posterior.predict([f.atoms for f in batch], stress=stress)
         std = prediction.std()
-        _require_finite(batch, prediction.mean, std)
+        _require_finite(batch, prediction.mean, std, posterior.judged)
         means.append(prediction.mean)
         stds += [] if std is None else [std]
         n_members = None if prediction.members is None else len(prediction.members)
@@ -184,7 +186,7 @@ def _require_labels(frames: list[Frame], partial: bool) -> None:
 
 
 def _require_fixed(posterior: Posterior, frames: list[Frame], compositions: np.ndarray) -> None:
-    e0s = getattr(posterior, "e0s", None)
+    e0s = posterior.e0s
     if e0s is None:
         return
     names, first = np.unique(compositions, return_index=True)
@@ -199,17 +201,25 @@ def _require_fixed(posterior: Posterior, frames: list[Frame], compositions: np.n
         )
 
 
-def _require_finite(frames: list[Frame], mean: Quantities, std: Quantities | None) -> None:
+def _require_finite(
+    frames: list[Frame], mean: Quantities, std: Quantities | None, judged: Sequence[str]
+) -> None:
     n_atoms = [len(f.atoms) for f in frames]
     if len(mean.energy) != len(frames) or len(mean.forces) != sum(n_atoms):
         raise ModelError("The model predicts for another number of structures or atoms than asked.")
     owner = np.repeat(np.arange(len(frames)), n_atoms)
-    for what, values in (("", mean), (" spread", std)):
+    everything = ("energy", "forces", "stress")
+    for what, values, names in (("", mean, everything), (" spread", std, judged)):
         if values is None:
             continue
-        bad = ~np.isfinite(values.energy)
-        bad[owner[~np.isfinite(values.forces).all(axis=1)]] = True
-        if values.stress is not None:  # NaN is the convention for structures without a volume
+        bad = np.zeros(len(frames), bool)
+        if "energy" in names:
+            bad |= ~np.isfinite(values.energy)
+        if "forces" in names:
+            bad[owner[~np.isfinite(values.forces).all(axis=1)]] = True
+        if (
+            "stress" in names and values.stress is not None
+        ):  # NaN is the convention for structures without a volume
             periodic = np.array([f.atoms.pbc.all() for f in frames])
             bad |= periodic & ~np.isfinite(values.stress).all(axis=(1, 2))
         if bad.any():

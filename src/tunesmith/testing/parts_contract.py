@@ -10,6 +10,7 @@ Every check is a plain function that raises AssertionError.
 """
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +24,19 @@ from tunesmith.contracts import (
     Acquirer,
     Anchor,
     Check,
+    Criterion,
+    Dynamics,
     Examined,
     Law,
     Loss,
+    Posterior,
     Sampler,
+    Spread,
     SubspaceRule,
 )
-from tunesmith.core import Label, Reference
+from tunesmith.core import Frame, Label, Members, Prediction, Quantities, Reference
+from tunesmith.posterior import members_file
+from tunesmith.posterior.ensemble import posterior_of
 from tunesmith.potentials.potential import Potential
 from tunesmith.testing.compute import OFFSETS, close, slope
 
@@ -180,7 +187,7 @@ def check_sampler(sampler: Sampler, problem: Any, place: Path) -> None:
 
 def check_check(check: Check, examined: Examined) -> None:
     """Finds the same again, says it in one sentence and in JSON, and changes nothing."""
-    start, weights = examined.start.copy(), [dict(w) for w in examined.posterior.weights]
+    start, weights = examined.start.copy(), [dict(w) for w in examined.posterior.members.weights]
     kept = [{name: value.clone() for name, value in own.items()} for own in weights]
     first, again = check.run(examined), check.run(examined)
     assert first == again, "it finds something else when it looks again"
@@ -189,7 +196,7 @@ def check_check(check: Check, examined: Examined) -> None:
     assert "\n" not in first.verdict, "a verdict is one sentence"
     assert first.well in (True, False, None)
     assert examined.start == start, "the structure is changed"
-    for own, before in zip(examined.posterior.weights, kept, strict=True):
+    for own, before in zip(examined.posterior.members.weights, kept, strict=True):
         _same(own, before)
 
 
@@ -217,6 +224,95 @@ def check_reference(reference: Reference, atoms: Atoms, seed: int) -> None:
             energies.append(label(moved).energy)
         along = -float((first.forces * direction).sum())
         close(along, slope(np.array(energies), step), 1e-4, "forces along a direction")
+
+
+def check_posterior(posterior: Posterior, frames: Sequence[Frame]) -> None:
+    """The same mean whatever spread is asked for, alone or together; spreads of what is judged,
+    none of anything else, and none negative."""
+    structures = [frame.atoms for frame in frames]
+    whole = posterior.predict(structures, spread="all")
+    energies = posterior.predict(structures, spread="energy")
+    alone = [posterior.predict([atoms], spread="all") for atoms in structures]
+    for other in (energies.mean.energy, np.concatenate([p.mean.energy for p in alone])):
+        np.testing.assert_allclose(other, whole.mean.energy, rtol=1e-6)
+    for other in (energies.mean.forces, np.concatenate([p.mean.forces for p in alone])):
+        np.testing.assert_allclose(other, whole.mean.forces, rtol=1e-4, atol=1e-5)
+    std = whole.std()
+    assert (std is None) == (not posterior.judged)
+    if std is None:
+        return
+    for name in ("energy", "forces"):
+        values = getattr(std, name)
+        if name in posterior.judged:
+            assert (values >= 0).all(), name
+            together = np.concatenate([getattr(p.std(), name) for p in alone])
+            np.testing.assert_allclose(together, values, rtol=1e-3, atol=1e-6)
+        else:
+            assert np.isnan(values).all(), f"{name}: a spread that nobody answers for"
+
+
+def check_spread(
+    rule: Spread, potential: Potential, members: Members, frames: Sequence[Frame], place: Path
+) -> None:
+    """The mean stays the members'; saved and opened it says the same, to the bit; a posterior that
+    has learnt some of the labels before says what one does that learns them at once."""
+    learnt, asked = list(frames[:-2]), frames[-2:]
+
+    def of(found: Members) -> Posterior:
+        return posterior_of(potential, found)
+
+    whole = replace(members, closed=rule.fitted(potential, members, learnt))
+    check_posterior(of(whole), asked)
+    structures = [frame.atoms for frame in asked]
+    said, own = of(whole).predict(structures), of(members).predict(structures)
+    np.testing.assert_array_equal(said.mean.energy, own.mean.energy)
+    some = replace(members, closed=rule.fitted(potential, members, learnt[:-1]))
+    later = replace(some, closed=rule.fitted(potential, some, learnt))
+    members_file.write(place / "members.safetensors", whole)
+    opened = members_file.read(place / "members.safetensors", potential, "write it again")
+    for other in (opened, later):
+        again = of(other).predict(structures).std()
+        assert (again is None) == (said.std() is None)
+        if again is not None:
+            np.testing.assert_array_equal(again.energy, said.std().energy)  # type: ignore[union-attr]
+
+
+def check_dynamics(explorer: Dynamics, structures: list[Atoms], answer: Any) -> None:
+    """A state is a value: the same step from it is the same, also after it was packed."""
+    state = explorer.init(structures, 3)
+    assert not explorer.finished(state)
+    state = explorer.step(state, answer)
+    arrays, info = explorer.pack(state)
+    kept = {name: np.array(value) for name, value in arrays.items()}
+    first, again = explorer.step(state, answer), explorer.step(state, answer)
+    opened = explorer.step(explorer.unpack(kept, json.loads(json.dumps(info))), answer)
+    for other in (again, opened):
+        _equal(explorer.pack(first), explorer.pack(other))
+    _equal((kept, info), explorer.pack(state))
+    assert explorer.time_of(first.walkers[0]) >= explorer.time_of(state.walkers[0])
+
+
+def check_criterion(rule: Criterion, target: Any, atoms: Atoms, law: Law) -> None:
+    """Whoever is more uncertain is likelier to be labelled; what is no number always is."""
+    limits, n = rule.limits(target, atoms, 0), len(atoms)
+    mean = Quantities(np.zeros(1), np.zeros((n, 3)))
+    laws = {"energy": law, "forces": law}
+    found = []
+    for size in (1e-4, 1e-2, 1.0, np.nan):
+        variance = Quantities(np.full(1, size**2), np.full((n, 3), size**2))
+        prediction = Prediction(mean, np.array([n]), var_model=variance)
+        found.append(rule.decide(limits, prediction, laws))
+    assert [d.probability for d in found[:3]] == sorted(d.probability for d in found[:3])
+    assert not found[0].label
+    assert found[2].label
+    assert found[3].label
+
+
+def _equal(a: tuple[dict[str, Any], Any], b: tuple[dict[str, Any], Any]) -> None:
+    assert a[0].keys() == b[0].keys()
+    for name, value in a[0].items():
+        assert np.asarray(value).tobytes() == np.asarray(b[0][name]).tobytes(), name
+    assert json.dumps(a[1]) == json.dumps(b[1])
 
 
 def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:

@@ -33,7 +33,7 @@ class SGHMC(Dynamics):
     kind: ClassVar[str] = "sghmc"
     goes_on: ClassVar[bool] = True
     members: int = Field(
-        4, ge=1, description="chains; 8 in the paper; 1 only with acquire.spread: ntk"
+        4, ge=1, description="chains; 8 in the paper; 1 only with tune.spread: ntk"
     )
     steps: int = Field(
         2000, ge=20, description="steps of each chain: after a label, or on a fixed data set in all"

@@ -53,9 +53,13 @@ def failures(out: Path) -> list[str]:
 
 @pytest.mark.parametrize("change", [higher, turned])
 def test_a_label_that_is_not_said_twice_is_a_failure(
-    change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: Change,
+    smallest: tuple[Path, Any],
+    water: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    files, out = start(tmp_path), tmp_path / "run"
+    files, out = water, tmp_path / "run"
     calls = spoil(monkeypatch, change, {3})
     with pytest.raises(LabellingError, match=r"not-reproducible: .*two calls differ by"):
         run(config(files), out)
@@ -65,9 +69,7 @@ def test_a_label_that_is_not_said_twice_is_a_failure(
     assert np.shape(entry.extra["forces"]) == (3, 3), "what was said first is kept"
     # the same command asks again, for the right answer this time
     run(config(files), out)
-    spoil(monkeypatch, change, set())
-    run(config(files), tmp_path / "sound")
-    assert results(out) == results(tmp_path / "sound")
+    assert results(out) == results(smallest[0]), "as where every answer is sound"
 
 
 @pytest.mark.parametrize("change", [higher, turned])
@@ -109,7 +111,7 @@ def test_what_is_said_twice_is_learnt_and_said(
 
 def test_sound_labels_are_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = start(tmp_path, "H2O", "NH3")
-    hot = ("explore.time=5 fs", "explore.temperature=1500 K", "acquire.max_gap=1 fs")
+    hot = ("explore.time=2 fs", "explore.temperature=1500 K", "acquire.max_gap=1 fs")
     calls = spoil(monkeypatch, higher, set())
     run(config(files, *hot), tmp_path / "run")
     assert len(calls) == len(LabelStore(tmp_path / "run" / "labels.db"))

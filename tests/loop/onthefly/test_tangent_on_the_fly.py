@@ -11,15 +11,15 @@ from small_pool import frames as made
 from tunesmith.core import Frame
 from tunesmith.data.images import read_images
 from tunesmith.errors import ConfigError, RunFolderError
-from tunesmith.loop.onthefly import onthefly_course
 from tunesmith.loop.onthefly.thinning import thinned
 from tunesmith.loop.run import run
+from tunesmith.posterior import tangent
 from tunesmith.posterior.calculator import Calculator
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.posterior.tangent import residuals
 from tunesmith.tune.chains import SGHMC
 
-TANGENT = "acquire={kind: threshold, max_gap: 2 fs, spread: ntk, keep: 3}"
+TANGENT = ("acquire.max_gap=2 fs", "tune.spread=ntk", "tune.keep=3")
 
 
 def test_the_newest_stays_and_copies_go() -> None:
@@ -36,15 +36,15 @@ def test_the_newest_stays_and_copies_go() -> None:
 
 def test_forces_have_no_tangent_variance(tmp_path: Path) -> None:
     files = start(tmp_path)
-    with pytest.raises(ConfigError, match=r"acquire\.spread: ntk knows no error of forces"):
-        config(files, TANGENT, "target={forces: 50 meV/Å}", "target.energy=")
+    with pytest.raises(ConfigError, match=r"tune\.spread: ntk knows no error of forces"):
+        config(files, *TANGENT, "target={forces: 50 meV/Å}", "target.energy=")
 
 
 def test_one_chain_has_no_spread_to_ask_by(tmp_path: Path) -> None:
     files, one = start(tmp_path), "tune.sampler={kind: sghmc, members: 1, steps: 20}"
     with pytest.raises(ConfigError, match=r"tune\.sampler\.members: one chain has no spread"):
         config(files, one)
-    assert config(files, one, TANGENT).tune.sampler.members == 1
+    assert config(files, one, *TANGENT).tune.sampler.members == 1
 
 
 def test_on_a_fixed_data_set_one_chain_is_refused() -> None:
@@ -55,10 +55,10 @@ def test_on_a_fixed_data_set_one_chain_is_refused() -> None:
 @pytest.mark.slow
 def test_one_chain_asks_by_the_tangent_kernel_and_shows_no_error_bar(tmp_path: Path) -> None:
     one = "tune.sampler={kind: sghmc, members: 1, steps: 20}"
-    settings = config(start(tmp_path), TANGENT, one, "explore.time=3 fs")
+    settings = config(start(tmp_path), *TANGENT, one, "explore.time=3 fs")
     with pytest.MonkeyPatch.context() as patch:
         asked: list[int] = []
-        patch.setattr(onthefly_course, "residuals", lambda f, frames: _counted(asked, f, frames))
+        patch.setattr(tangent, "residuals", lambda f, frames: _counted(asked, f, frames))
         summary = run(settings, tmp_path / "run")
     assert summary["members"] == 1
     assert summary["interventions"] >= 2
@@ -78,12 +78,12 @@ def _counted(asked: list[int], foundation: Ensemble, frames: list[Frame]) -> np.
 @pytest.mark.slow
 def test_it_runs_asks_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
     files = start(tmp_path)
-    settings = config(files, TANGENT)
+    settings = config(files, *TANGENT)
     summary = run(settings, tmp_path / "whole")
     assert summary["interventions"] >= 3
     assert np.isfinite(summary["calibration_energy"])
-    run(config(files, TANGENT, "explore.time=3 fs"), tmp_path / "run")
+    run(config(files, *TANGENT, "explore.time=3 fs"), tmp_path / "run")
     run(settings, tmp_path / "run")
     assert results(tmp_path / "run") == results(tmp_path / "whole")
-    with pytest.raises(RunFolderError, match=r"made with another acquire\.spread"):
-        run(config(files, TANGENT.replace("ntk", "members")), tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"made with another tune\.spread"):
+        run(config(files, *(text.replace("ntk", "members") for text in TANGENT)), tmp_path / "run")

@@ -2,6 +2,7 @@
 that nothing on the way is fatal."""
 
 import io
+import shutil
 import signal
 from dataclasses import replace
 from multiprocessing import get_context
@@ -56,6 +57,14 @@ def whole(
     return out, run(config(named), out)
 
 
+@pytest.fixture(scope="module")
+def begun(named: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same rounds after the first; tests take copies of it."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    run(config(named, "explore.rounds=0"), out)
+    return out
+
+
 def made(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [c for r in summary["rounds"] for c in r["chosen"]]
 
@@ -98,15 +107,13 @@ def test_rounds_go_from_one_structure_to_attacked_dynamics(
 
 
 def test_rounds_aim_at_a_multiple_of_what_their_frames_are_expected_to_err_by(
-    named: dict[str, str], tmp_path: Path
+    begun: Path, named: dict[str, str], tmp_path: Path
 ) -> None:
     """Twice the rms over the round's frames, each by all members of the round before, and these
     frames by two of them, since their error is to grow; with the target as the least."""
-    out = tmp_path / "run"
-    run(config(named, "explore.rounds=0"), out)
-    before = open_model(out)
+    before = open_model(begun)
     law = followed(before.law_by_members, 3)
-    learnt, _ = read_frames(out / "labels.extxyz")
+    learnt, _ = read_frames(begun / "labels.extxyz")
     wanted = ("target.forces=1 meV/Å", "explore.rounds=1", "explore.training_frames=4")
     twice = "acquire={kind: attack, attack: {evaluations: 1}, training_attackers: 2, times: 2}"
     about = run(config(named, *wanted, twice), tmp_path / "twice")["rounds"][1]["about"]
@@ -183,11 +190,10 @@ def test_where_error_bars_hold_is_drawn(
 
 
 def test_the_real_error_is_that_of_the_members_that_proposed(
-    whole: tuple[Path, dict[str, Any]], named: dict[str, str], tmp_path: Path
+    whole: tuple[Path, dict[str, Any]], begun: Path, named: dict[str, str], tmp_path: Path
 ) -> None:
     """Round 1's labels against the native models of round 0, which more rounds then go on from."""
-    out = tmp_path / "run"
-    run(config(named, "explore.rounds=0"), out)
+    out = shutil.copytree(begun, tmp_path / "run")
     frames, _ = read_frames(whole[0] / "labels.extxyz")
     told = [a.info["round"] for a in ase.io.read(whole[0] / "labels.extxyz", ":")]
     new = [f for f, n in zip(frames, told, strict=True) if n == 1]
@@ -251,7 +257,7 @@ def test_killed_they_end_the_same_and_ask_nothing_twice(
     assert len(calls.read_bytes()) == whole[1]["reference_calls"]
     left = {path.name for path in (out / "checkpoint").iterdir()}
     stamps = {"identity.json", "identity-copy.json", "written.json", "lock"}
-    assert left == stamps | {"rounds.safetensors", "round-2"}
+    assert left == stamps | {"state.safetensors", "members-2.safetensors"}
 
 
 @pytest.mark.slow

@@ -260,7 +260,7 @@ def test_sigterm_leaves_at_once_and_loses_nothing(
     out = tmp_path / "run"
 
     def end() -> None:
-        while not (out / "checkpoint" / "rounds.safetensors").exists():
+        while not (out / "checkpoint" / "state.safetensors").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 

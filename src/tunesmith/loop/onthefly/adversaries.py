@@ -20,13 +20,13 @@ from tunesmith.attack.attack_aim import aimed, said_of, within_reach
 from tunesmith.attack.search import Attacked
 from tunesmith.attack.strike import strike
 from tunesmith.config import RunConfig
-from tunesmith.core import BY_MEMBERS, Calibration, Failure, Frame
+from tunesmith.contracts import Law, Posterior
+from tunesmith.core import BY_MEMBERS, Failure, Frame
 from tunesmith.errors import DataError, MissingDependencyError
 from tunesmith.explore.cago import Filter
 from tunesmith.loop.labels import Labels, bare
-from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, Standing
+from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, OnTheFlyStanding
 from tunesmith.loop.tools import Tools
-from tunesmith.posterior.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Beside:
 
 def on(config: RunConfig) -> bool:
     """Whether structures are attacked."""
-    return getattr(config.acquire, "attack", None) is not None
+    return config.attack is not None
 
 
-def wanted(config: RunConfig, at: Standing) -> bool:
+def wanted(config: RunConfig, at: OnTheFlyStanding) -> bool:
     """The same, where one more label may be made."""
     most = config.loop.max_labels
     return on(config) and (most is None or at.made < most)
@@ -50,8 +50,8 @@ def wanted(config: RunConfig, at: Standing) -> bool:
 
 def beside(
     config: RunConfig,
-    at: Standing,
-    posterior: Ensemble,
+    at: OnTheFlyStanding,
+    posterior: Posterior,
     start: Atoms,
     origin: str,
     labels: Labels,
@@ -63,8 +63,8 @@ def beside(
     the one that asked, as it was. start: with the constraints that hold. A reference that fails is
     a result. Raises `MissingDependencyError` where its engine is not there.
     """
-    settings = config.acquire.attack
-    last, law = at.records[-1], law_of(config, at)
+    settings = config.attack
+    last, law = at.records[-1], law_of(posterior, at)
     about = AttackRecord(last.walker, last.time, last.clock, settings.error, "not labelled")
     about = replace(about, calibration=said_of(law, settings.error))
     settings = aimed(settings, within_reach(settings.error, law))
@@ -104,13 +104,13 @@ def beside(
     return Beside(replace(about, outcome="learnt"), (frame,))
 
 
-def law_of(config: RunConfig, at: Standing) -> Calibration | None:
+def law_of(posterior: Posterior, at: OnTheFlyStanding) -> Law | None:
     """The calibration of what members' forces differ by; None: the spread is taken as it is.
 
-    It learns from every label that dynamics asks for, also where only energies are judged; with the
-    tangent kernel, which has no spread of forces, it never does.
+    It learns from every label that dynamics asks for, also where only energies are judged; of a
+    posterior that says nothing of forces it never does.
     """
-    return at.calibration[BY_MEMBERS] if config.acquire.spread == "members" else None
+    return at.calibration[BY_MEMBERS] if BY_MEMBERS in posterior.judged else None
 
 
 def _with(about: AttackRecord, found: Attacked) -> AttackRecord:
@@ -127,7 +127,7 @@ def _with(about: AttackRecord, found: Attacked) -> AttackRecord:
 
 
 def _not_worth_it(
-    settings: Any, found: Attacked, posterior: Ensemble, filters: Filter
+    settings: Any, found: Attacked, posterior: Posterior, filters: Filter
 ) -> str | None:
     """Why no label is asked for; None where one is."""
     gained = found.std - found.start_std > settings.tolerance * settings.error

@@ -11,7 +11,7 @@ from tunesmith.errors import DataError, LabellingError
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly.learning import updated
 from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
-from tunesmith.loop.onthefly.onthefly_standing import Standing
+from tunesmith.loop.onthefly.onthefly_standing import OnTheFlyStanding
 from tunesmith.loop.tools import Tools
 
 
@@ -74,10 +74,10 @@ def untaught(run: DynamicsPrepared, e0s: E0s) -> Members:
 
 def first_standing(
     run: DynamicsPrepared, keys: tuple[str, ...], frames: list[Frame], e0s: E0s, tools: Tools
-) -> Standing:
+) -> OnTheFlyStanding:
     """Where a run stands before its first step: the members know the first labels."""
     law: Any = run.config.calibrate
-    at = Standing(
+    at = OnTheFlyStanding(
         explorer=run.state,
         good=(run.state, run.state),
         members=untaught(run, e0s),

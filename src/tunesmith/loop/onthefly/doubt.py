@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from tunesmith.contracts import Posterior
 from tunesmith.core import Failure, Frame, Label, Prediction
 from tunesmith.loop.onthefly.onthefly_prepare import convergence
 from tunesmith.loop.onthefly.running import Running
-from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.posterior.tangent import Tangent
 
 #: Å that any atom may have moved since a label that this one is compared with
 _NEAR = 0.1
@@ -72,7 +71,7 @@ def probability(calibration: Mapping[str, Any], prediction: Prediction, label: L
 
 
 def gradient_gap(
-    frames: Sequence[Frame], atoms: Atoms, label: Label, posterior: Ensemble | Tangent, noise: float
+    frames: Sequence[Frame], atoms: Atoms, label: Label, posterior: Posterior, noise: float
 ) -> str | None:
     """What is wrong between a label's forces and its energy, by a label nearby; None: nothing.
 

@@ -10,14 +10,14 @@ from tunesmith import units
 from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.calibrate.recalibrate import rounding
 from tunesmith.config import RunConfig
+from tunesmith.contracts import Posterior
 from tunesmith.core import BY_MEMBERS, Frame, Label, Prediction
 from tunesmith.engines.processes import unbroken
-from tunesmith.loop.onthefly.onthefly_standing import Standing
+from tunesmith.loop.onthefly.onthefly_standing import OnTheFlyStanding
 from tunesmith.loop.onthefly.records import record_of
 from tunesmith.loop.onthefly.thinning import thinned
 from tunesmith.loop.tools import Tools
 from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.posterior.tangent import Tangent
 from tunesmith.tune.problem import Problem
 
 
@@ -41,12 +41,12 @@ class Asked:
 
 def noted(
     config: RunConfig,
-    at: Standing,
+    at: OnTheFlyStanding,
     asked: Asked,
-    posterior: Ensemble | Tangent,
-    foundation: Ensemble,
+    posterior: Posterior,
+    foundation: Posterior,
     tools: Tools,
-) -> Standing:
+) -> OnTheFlyStanding:
     """Where a run stands once one more label is known, and before it is learnt.
 
     posterior: the one that asked; its error *as it is* goes into the record and the calibration.
@@ -78,22 +78,25 @@ def noted(
 
 
 def updated(
-    config: RunConfig, problem: Problem, at: Standing, frames: list[Frame], tools: Tools
-) -> Standing:
-    """With members sampled further on all labels, or on as many as ``acquire.keep`` allows.
+    config: RunConfig, problem: Problem, at: OnTheFlyStanding, frames: list[Frame], tools: Tools
+) -> OnTheFlyStanding:
+    """With members sampled further on all labels, or on as many as ``tune.keep`` allows.
 
     Raises `TrainingError` when a chain diverges, `TunesmithError` when a process of it is ended.
     """
-    if (keep := config.acquire.keep) is not None:
-        frames = thinned(frames, keep, Ensemble.of(problem.potential, at.members))
+    learnt = frames
+    if (keep := config.tune.keep) is not None:
+        learnt = thinned(frames, keep, Ensemble.of(problem.potential, at.members))
     with unbroken(), tools.watch.part("update"), tools.interrupts.at_once():
         members = config.tune.sampler.update(
             at.members,
-            replace(problem, train=frames, e0s=at.members.e0s),
+            replace(problem, train=learnt, e0s=at.members.e0s),
             number=at.updates,
             executor=tools.executor,
             longer=at.longer,
         )
+        closed = config.tune.spread.fitted(problem.potential, members, frames)
+    members = replace(members, closed=closed)
     return replace(at, members=members, updates=at.updates + 1)
 
 
@@ -136,7 +139,9 @@ def _is_record(std: np.ndarray, error: np.ndarray) -> bool:
     return bool(std.size and np.isfinite(std).all() and np.isfinite(error).all())
 
 
-def _answer_lock_out(config: RunConfig, at: Standing, limits: Limits, tools: Tools) -> Standing:
+def _answer_lock_out(
+    config: RunConfig, at: OnTheFlyStanding, limits: Limits, tools: Tools
+) -> OnTheFlyStanding:
     """Longer sampling from now on where even σ_E as error bar would ask for a label."""
     loop, floor = config.loop.lock_out, resolved_loss(config).scale.energy
     if limits.energy is None or not at.calibration["energy"].locked_out(

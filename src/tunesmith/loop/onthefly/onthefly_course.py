@@ -13,25 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from tunesmith import units
-from tunesmith.acquire.threshold import Decision, Limits, needs_forces_spread
+from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.core import Failure, Frame, Label, Prediction
 from tunesmith.errors import LabellingError, MissingDependencyError
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.state import Answer
+from tunesmith.loop import checkpoint
 from tunesmith.loop.labels import Labels, bare
-from tunesmith.loop.onthefly import adversaries, doubt, explosions, onthefly_checkpoint
+from tunesmith.loop.onthefly import adversaries, doubt, explosions
 from tunesmith.loop.onthefly.learning import Asked, noted, updated
 from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
-from tunesmith.loop.onthefly.onthefly_standing import Standing
+from tunesmith.loop.onthefly.onthefly_standing import OnTheFlyStanding, pack
 from tunesmith.loop.onthefly.trajectory_file import Trajectory
 from tunesmith.loop.recipe import End
 from tunesmith.loop.tools import Tools
-from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.posterior.tangent import Tangent, residuals
+from tunesmith.posterior.ensemble import Ensemble, posterior_of
 from tunesmith.words import counted
 
 #: steps of each walker between states that one may go back to after an explosion
@@ -50,7 +49,7 @@ class OnTheFlyCourse:
         ready: DynamicsPrepared,
         labels: Labels,
         frames: list[Frame],
-        at: Standing,
+        at: OnTheFlyStanding,
         out: Path,
         tools: Tools,
     ) -> None:
@@ -58,14 +57,11 @@ class OnTheFlyCourse:
         self.ready, self.config, self.problem, self.labels = ready, config, problem, labels
         self.at, self.frames, self.out, self.tools = at, list(frames), out, tools
         self.explorer = config.explore
-        self.judges_forces = needs_forces_spread(config.target, config.acquire)
+        self.judges_forces = config.acquire.judges_forces(config.target)
         potential = problem.potential
         self.foundation = Ensemble(potential, [potential.weights()], at.members.e0s)
-        self._wrong = np.zeros(0)
-        self.posterior = self._posterior()
-        self.trajectory = Trajectory(
-            out / "trajectory.extxyz", at.written, onthefly_checkpoint.anew(out)
-        )
+        self.posterior = posterior_of(potential, at.members)
+        self.trajectory = Trajectory(out / "trajectory.extxyz", at.written, checkpoint.anew(out))
         self._known = {_fingerprint(f.atoms): f.label for f in self.frames[: at.given]}
         self._decision: Decision | None = None
         self._new = False  # whether there is a label since the last line on the screen
@@ -144,7 +140,7 @@ class OnTheFlyCourse:
         """Write the checkpoint. Raises `RunFolderError` where that is not possible."""
         with self.tools.watch.part("checkpoint"):
             self.trajectory.flush()
-            onthefly_checkpoint.save(self.out, self.at, self.explorer, self.tools.watch.read())
+            checkpoint.save(self.out, pack(self.at, self.explorer), self.tools.watch.read())
         self._saved, self._learnt = time.monotonic(), len(self.at.keys)
 
     def _write(self, index: int, walker: Any) -> int:
@@ -275,7 +271,7 @@ class OnTheFlyCourse:
         if attacked and adversaries.wanted(self.config, at):
             start = self.at.explorer.walkers[one.walker].constrained(one.atoms)
             more = adversaries.beside(
-                self.config, at, self.members, start, one.origin, self.labels, self.tools
+                self.config, at, self.posterior, start, one.origin, self.labels, self.tools
             )
             at = replace(at, attacks=(*at.attacks, more.record))
             frames = [*more.frames, *frames]  # what the dynamics is at stays the newest
@@ -285,21 +281,8 @@ class OnTheFlyCourse:
         began = time.monotonic()
         self.tools.screen.busy(f"learning {counted(len(self.frames), 'label')}")
         self.at = updated(self.config, self.problem, at, self.frames, self.tools)
-        self.posterior = self._posterior()
+        self.posterior = posterior_of(self.problem.potential, self.at.members)
         return time.monotonic() - began
-
-    @property
-    def members(self) -> Ensemble:
-        """The members, whatever the criteria judge by."""
-        return Ensemble.of(self.problem.potential, self.at.members)
-
-    def _posterior(self) -> Ensemble | Tangent:
-        """The members, with the spread that the criteria are told to judge by."""
-        if self.config.acquire.spread == "members":
-            return self.members
-        new = residuals(self.foundation, self.frames[len(self._wrong) :])
-        self._wrong = np.append(self._wrong, new)
-        return Tangent(self.members, self.frames, self._wrong)
 
 
 def _fs(text: str | None) -> float | None:

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from tunesmith.attack.adversary import COST
 from tunesmith.explore.state import Answer
+from tunesmith.loop import checkpoint
 from tunesmith.loop.labels import Labels
-from tunesmith.loop.onthefly import adversaries, begin, onthefly_checkpoint
+from tunesmith.loop.onthefly import adversaries, begin
 from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
-from tunesmith.loop.onthefly.onthefly_standing import Standing
+from tunesmith.loop.onthefly.onthefly_standing import OnTheFlyStanding
 from tunesmith.loop.screen import duration, duration_or_ms
 from tunesmith.loop.tools import Tools
 from tunesmith.posterior.ensemble import Ensemble
@@ -32,7 +33,7 @@ def estimate(ready: DynamicsPrepared, out: Path, tools: Tools) -> dict[str, Any]
     is asked for costs one attack and one label more.
     """
     config = ready.config
-    labels = Labels(out, ready.reference, tools.watch, onthefly_checkpoint.state(out))
+    labels = Labels(out, ready.reference, tools.watch, checkpoint.state(out))
     keys = begin.first_labels(ready, labels, tools)
     frames = labels.frames(keys)
     seconds = [e.seconds for e in labels.store.entries() if e.seconds > 0]
@@ -40,14 +41,14 @@ def estimate(ready: DynamicsPrepared, out: Path, tools: Tools) -> dict[str, Any]
     tools.screen.say("timing a step of dynamics")
     step = _step(ready, Ensemble.of(ready.potential, members))
     tools.screen.say("timing a part of an update, about a minute at most")
-    at = Standing(ready.state, (ready.state, ready.state), members)
+    at = OnTheFlyStanding(ready.state, (ready.state, ready.state), members)
     update = _update(ready, at, frames, tools)
     walkers = len(ready.state.walkers)
     md = step * config.explore.total_steps * walkers
     label = seconds[-1] if seconds else None
     per_label, attack = update + (label or 0.0), None
     if adversaries.on(config):  # at most
-        attack = COST * step * config.acquire.attack.evaluations
+        attack = COST * step * config.attack.evaluations
         per_label += attack + (label or 0.0)
     return {
         "step_s": step,
@@ -76,7 +77,9 @@ def _step(ready: DynamicsPrepared, ensemble: Ensemble) -> float:
     return (time.perf_counter() - began) / _STEPS
 
 
-def _update(ready: DynamicsPrepared, at: Standing, frames: list[Any], tools: Tools) -> float:
+def _update(
+    ready: DynamicsPrepared, at: OnTheFlyStanding, frames: list[Any], tools: Tools
+) -> float:
     """Seconds of one update, from a part of its steps on the batches of a longer run."""
     sampler = ready.config.tune.sampler
     full = (frames * sampler.batch_size)[: max(sampler.batch_size, 1)]

@@ -29,9 +29,11 @@ _JUDGES = 20
 def write(course: OnTheFlyCourse) -> dict[str, Any]:
     """Write everything into the run's folder; returns the summary."""
     ready, at, out = course.ready, course.at, course.out
-    # a law learnt from other error bars says nothing of the members'
-    of_members = ready.config.acquire.spread == "members"
-    members = replace(at.members, calibration=at.calibration if of_members else {})
+    # a law of what nobody foretells has learnt nothing
+    laws = {
+        name: at.calibration[name] for name in course.posterior.judged if name in at.calibration
+    }
+    members = replace(at.members, calibration=laws)
     members_file.save(members, out)
     write_frames(out / "labels.extxyz", course.frames)
     judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in course.frames]

@@ -81,7 +81,7 @@ def _check_attack(config: RunConfig, frames: list[Frame], structures: list[Atoms
         return
     for frame, atoms in zip(frames, structures, strict=True):
         try:
-            config.acquire.attack.space(atoms)
+            config.attack.space(atoms)
         except DataError as error:
             raise DataError(f"explore.start: {frame.origin}: {error}") from None
 

@@ -9,16 +9,17 @@ from rich.console import Console
 
 from tunesmith.config import RunConfig
 from tunesmith.core import E0s
+from tunesmith.loop import checkpoint
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly import (
     begin,
-    onthefly_checkpoint,
     onthefly_estimate,
     onthefly_outputs,
     onthefly_prepare,
 )
 from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
 from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
+from tunesmith.loop.onthefly.onthefly_standing import unpack
 from tunesmith.loop.tools import Tools
 from tunesmith.run_folder import stamp
 from tunesmith.words import counted
@@ -33,10 +34,11 @@ class OnTheFly:
     def open(self, ready: DynamicsPrepared, out: Path, tools: Tools) -> OnTheFlyCourse:
         """At its checkpoint, else after its first labels and update."""
         config = ready.config
-        labels = Labels(out, ready.reference, tools.watch, onthefly_checkpoint.state(out))
-        if onthefly_checkpoint.exists(out):
-            start = begin.untaught(ready, E0s(ready.potential.e0s))
-            at, seconds = onthefly_checkpoint.load(out, config.explore, start)
+        labels = Labels(out, ready.reference, tools.watch, checkpoint.state(out))
+        if checkpoint.exists(out):
+            at, seconds = checkpoint.load(
+                out, ready.potential, lambda packed: unpack(packed, config.explore)
+            )
             tools.watch.add(seconds)
             frames = labels.frames(at.keys)
             known = counted(len(at.keys), "label")

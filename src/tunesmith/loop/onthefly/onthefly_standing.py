@@ -1,9 +1,14 @@
-"""Where a run stands: everything its next step depends on, as one frozen value."""
+"""Where a run stands: everything its next step depends on, as one frozen value; and packed."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from tunesmith.core import Members
+import numpy as np
+import torch
+
+from tunesmith.core import BY_MEMBERS, Members, Settings
+from tunesmith.loop.checkpoint import Packed
+from tunesmith.settings import build, plain
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class AttackRecord:
 
 
 @dataclass(frozen=True)
-class Standing:
+class OnTheFlyStanding:
     """The state of a run between two steps.
 
     explorer: the explorer's own state; good: two earlier ones to go back to, the older first.
@@ -131,8 +136,52 @@ class Standing:
         return len(self.keys) - len(self.records) - beside
 
 
-#: fields of a `Standing` that JSON holds as they are
-PLAIN = (
+#: fields of an `OnTheFlyStanding` that JSON holds as they are
+_PLAIN = (
     *("updates", "keys", "steps", "since_good", "clock", "labelled_at", "silent_until", "owed"),
     *("failures", "failed", "explosions", "exploded", "longer", "locked", "written"),
 )
+
+
+def pack(at: OnTheFlyStanding, explorer: Any) -> Packed:
+    """For the checkpoint. explorer: packs its own states."""
+    tensors: dict[str, torch.Tensor] = {}
+    states = []
+    for i, state in enumerate((at.explorer, *at.good)):
+        arrays, info = explorer.pack(state)
+        # ascontiguousarray would turn numbers into vectors
+        tensors |= {f"{i}/{k}": torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+        states.append(info)
+    info = {
+        **{name: getattr(at, name) for name in _PLAIN},
+        "explorer": states,
+        "calibration": plain(at.calibration),
+        "records": [asdict(record) for record in at.records],
+        "attacks": [asdict(record) for record in at.attacks],
+    }
+    return Packed(at.updates, at.members, tensors, info)
+
+
+def unpack(packed: Packed, explorer: Any) -> OnTheFlyStanding:
+    """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
+    tensors, info = packed.tensors, packed.info
+    states = [
+        explorer.unpack(
+            {k[2:]: v.numpy() for k, v in tensors.items() if k.startswith(f"{i}/")}, one
+        )
+        for i, one in enumerate(info["explorer"])
+    ]
+    laws = info["calibration"]
+    if BY_MEMBERS not in laws:
+        raise KeyError(BY_MEMBERS)  # what attacks follow, and noise heads of all layers
+    values: dict[str, Any] = {k: info[k] for k in _PLAIN} | {"keys": tuple(info["keys"])}
+    assert packed.members is not None
+    return OnTheFlyStanding(
+        explorer=states[0],
+        good=(states[1], states[2]),
+        members=packed.members,
+        calibration={name: build(Settings, law, "calibrate") for name, law in laws.items()},
+        records=tuple(Record(**record) for record in info["records"]),
+        attacks=tuple(AttackRecord(**record) for record in info["attacks"]),
+        **values,
+    )

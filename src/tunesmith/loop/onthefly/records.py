@@ -8,7 +8,7 @@ import numpy as np
 
 from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.core import Label, Prediction, Quantities
-from tunesmith.loop.onthefly.onthefly_standing import Record, Standing
+from tunesmith.loop.onthefly.onthefly_standing import OnTheFlyStanding, Record
 
 
 def record_of(
@@ -16,7 +16,7 @@ def record_of(
     walker: int,
     time: float,
     clock: float,
-    at: Standing,
+    at: OnTheFlyStanding,
     predicted: Prediction,
     untuned: Quantities,
     label: Label,

@@ -6,13 +6,12 @@ from ase import Atoms
 
 from tunesmith.acquire.threshold import Decision, Limits
 from tunesmith.config import RunConfig
+from tunesmith.contracts import Posterior
 from tunesmith.core import Frame, Label
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.onthefly.learning import Asked
-from tunesmith.loop.onthefly.onthefly_standing import Standing
+from tunesmith.loop.onthefly.onthefly_standing import OnTheFlyStanding
 from tunesmith.loop.tools import Tools
-from tunesmith.posterior.ensemble import Ensemble
-from tunesmith.posterior.tangent import Tangent
 
 
 class Running(Protocol):
@@ -22,9 +21,9 @@ class Running(Protocol):
     explorer: Any
     labels: Labels
     tools: Tools
-    at: Standing
+    at: OnTheFlyStanding
     frames: list[Frame]
-    posterior: Ensemble | Tangent
+    posterior: Posterior
 
     def asked(
         self,

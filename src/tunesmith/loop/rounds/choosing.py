@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from tunesmith.calibrate.scores import spearman
+from tunesmith.contracts import Posterior
 from tunesmith.core import Frame
 from tunesmith.features.compute_features import compute
 from tunesmith.posterior.disagreement import disagreement
-from tunesmith.posterior.ensemble import Ensemble
 
 
 class SeenBy:
@@ -21,7 +21,7 @@ class SeenBy:
     def __init__(
         self,
         structures: Sequence[Frame],
-        posterior: Ensemble,
+        posterior: Posterior,
         labelled: Sequence[Frame],
         elements: Iterable[int],
     ) -> None:

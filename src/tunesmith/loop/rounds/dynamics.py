@@ -7,11 +7,11 @@ from ase import Atoms
 from ase.constraints import dict2constraint
 
 from tunesmith.check.replicas import Ask
-from tunesmith.check.simulate_members import of_ensemble
+from tunesmith.check.simulate_members import of_mean
+from tunesmith.contracts import Posterior
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md import MD
 from tunesmith.explore.state import State, Walker
-from tunesmith.posterior.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Run:
 
 
 def simulate(
-    md: MD, posterior: Ensemble, atoms: Atoms, seed: int, seen: Callable[[], None] = lambda: None
+    md: MD, posterior: Posterior, atoms: Atoms, seed: int, seen: Callable[[], None] = lambda: None
 ) -> list[Run]:
     """``md.walkers`` trajectories of one structure, one after another. seen: called at every step.
 
     Raises `DataError` for a structure that cannot be run.
     """
-    ask = of_ensemble(posterior, stress=md.needs_stress)
+    ask = of_mean(posterior, stress=md.needs_stress)
     return [_run(md, walker, ask, seen) for walker in md.init([atoms], seed).walkers]
 
 

@@ -18,9 +18,9 @@ from tunesmith.attack.strike import strike
 from tunesmith.calibrate import scores
 from tunesmith.calibrate.few_members import followed
 from tunesmith.config import CagoConfig
-from tunesmith.core import Calibration, Label, derived_seed
+from tunesmith.contracts import Law, Posterior
+from tunesmith.core import Label, derived_seed
 from tunesmith.errors import DataError, LabellingError
-from tunesmith.explore.cago import ByAttack, HotMD, MaxUncertainty
 from tunesmith.explore.pool import State
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.dynamics import simulate
@@ -28,7 +28,6 @@ from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Chosen
 from tunesmith.loop.tools import Tools
-from tunesmith.posterior.ensemble import Ensemble
 
 _BATCH = 8  # structures predicted together
 
@@ -99,9 +98,9 @@ class FromDynamics:
                 f"none of the {len(self.ready.starts)} start structures or their rattled copies "
                 "could be labelled; correct them or the reference."
             )
-        if not known.number or not labelled or len(known.posterior) < 2:
+        if not known.number or not labelled or len(known.members) < 2:
             return about
-        found = np.array([real_error(known.posterior, c.atoms, label) for c, label in labelled])
+        found = np.array([real_error(known.members, c.atoms, label) for c, label in labelled])
         about = about | {"error": scores.rmse(found), "errors": found.tolist()}
         attacked = np.array([bool(c.chosen.found) for c, _ in labelled])
         if about.get("as_they_are") and attacked.any():
@@ -115,13 +114,11 @@ class FromDynamics:
 
     def _frames(self, known: Known) -> tuple[list[_Seen], dict[str, Any]]:
         number, acquire = known.number, self.acquire
-        if isinstance(acquire, ByAttack) and self.explore.from_training(number):
+        if acquire.attacked is not None and self.explore.from_training(number):
             return self._learnt(known), {"source": "structures learnt"}
-        temperature = acquire.temperature if isinstance(acquire, HotMD) else None
-        md = self.explore.dynamics(number, temperature)
+        md = self.explore.dynamics(number, acquire.hotter)
         wanted = self.explore.wanted(number, len(self.ready.starts))
-        if isinstance(acquire, MaxUncertainty):
-            wanted = max(wanted, acquire.candidates)
+        wanted = max(wanted, acquire.compared or 0)
         found, runs = [], []
         steps = 0
         for k, start in enumerate(self.ready.starts):
@@ -169,11 +166,11 @@ class FromDynamics:
 
     def _moved(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
         about: dict[str, Any] = {"frames": len(frames)}
-        if isinstance(self.acquire, MaxUncertainty):
+        if self.acquire.attacked is not None:
+            return self._attacked(frames, known)
+        if self.acquire.compared is not None:
             return self._most_uncertain(frames, known), about
-        if not isinstance(self.acquire, ByAttack):
-            return frames, about
-        return self._attacked(frames, known)
+        return frames, about
 
     def _attacked(self, frames: list[_Seen], known: Known) -> tuple[list[_Seen], dict[str, Any]]:
         """What attacks make of the frames, and what is said of them.
@@ -182,16 +179,16 @@ class FromDynamics:
         attack would take it to where the members err less. (Of structures learnt already nothing
         new would be labelled then: they are attacked.)
         """
-        posterior = known.posterior
+        posterior = known.members
         law = posterior.law_by_members
         law_followed = followed(law, len(posterior))
-        able = [one for one in frames if _can_start(self.acquire.attack, one.atoms)]
+        able = [one for one in frames if _can_start(self.acquire.attacked, one.atoms)]
         forces = member_forces(posterior, [one.atoms for one in able])
         expected = [expected_error(said, law_followed) for said in forces]
         plain = scores.rmse(np.array(expected)) if able else 0.0
         wanted = self.acquire.aim(self.target, plain)
-        aim = wanted if self.acquire.beyond_calibration else within_reach(wanted, law)
-        settings = aimed(self.acquire.attack, aim)
+        aim = wanted if self.acquire.beyond else within_reach(wanted, law)
+        settings = aimed(self.acquire.attacked, aim)
         new = not self.explore.from_training(known.number)
         kept = {i for i, error in enumerate(expected) if new and aim < min(wanted, error)}
         moved = [i for i in range(len(able)) if i not in kept]
@@ -232,8 +229,8 @@ class FromDynamics:
 
     def _drawn(self, known: Known, i: int) -> tuple[int, ...]:
         """The members that attack a frame where its error is to grow: all, or some drawn for it."""
-        members = len(known.posterior)
-        several = self.acquire.several(known.number, self.explore) or members
+        members, learnt = len(known.members), self.explore.from_training(known.number)
+        several = self.acquire.several(learnt=learnt) or members
         rng = np.random.default_rng(self._seed("attackers", known.number, i))
         return tuple(sorted(rng.permutation(members)[:several].tolist()))
 
@@ -271,7 +268,7 @@ class FromDynamics:
         return kept, dict(reasons)
 
 
-def _largest_std(posterior: Ensemble, atoms: Atoms, law: Calibration | None) -> float:
+def _largest_std(posterior: Posterior, atoms: Atoms, law: Law | None) -> float:
     """Of any atom, eV/Å, calibrated where there is a law."""
     std = posterior.predict([atoms]).std()
     assert std is not None

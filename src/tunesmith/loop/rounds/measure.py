@@ -1,12 +1,13 @@
 """How good a round's model is on labelled structures it has not learnt."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
 
+from tunesmith.contracts import Posterior
 from tunesmith.core import Frame, Prediction
-from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.report.curves import METRICS
 from tunesmith.report.evaluate import evaluate
 
@@ -23,7 +24,7 @@ class Measured:
     errors: dict[str, np.ndarray | None]
 
 
-def measure(posterior: Ensemble, frames: list[Frame], *, aligned: bool = True) -> Measured:
+def measure(posterior: Posterior, frames: list[Frame], *, aligned: bool = True) -> Measured:
     """A model against labels.
 
     aligned: whether its E0s are of the labels' level of theory; otherwise, and where they leave the
@@ -34,7 +35,7 @@ def measure(posterior: Ensemble, frames: list[Frame], *, aligned: bool = True) -
         return Measured(dict.fromkeys(METRICS), {"energy": None, "forces": None})
     found = evaluate(_Means(posterior), frames, batch_size=_BATCH)
     summary = found.summary()
-    fixed = aligned and all(posterior.e0s.fixes(f.atoms.numbers) for f in frames)
+    fixed = aligned and all(posterior.members.e0s.fixes(f.atoms.numbers) for f in frames)
     metrics = {
         name: summary.get(name) if fixed or not _absolute(name) else None for name in METRICS
     }
@@ -50,12 +51,22 @@ def _absolute(metric: str) -> bool:
     return metric.startswith("energy") and "within_composition" not in metric
 
 
-class _Means:
+class _Means(Posterior):
     """A posterior's means, whatever it thinks of its own energies."""
 
-    def __init__(self, posterior: Ensemble) -> None:
+    def __init__(self, posterior: Posterior) -> None:
         self._posterior = posterior
 
-    def predict(self, frames: list[Atoms], *, stress: bool = False) -> Prediction:
-        prediction = self._posterior.predict(frames, stress=stress)
+    @property
+    def judged(self) -> tuple[str, ...]:
+        return ()
+
+    def predict(
+        self,
+        frames: list[Atoms],
+        *,
+        stress: bool = False,
+        spread: Literal["all", "energy"] = "all",
+    ) -> Prediction:
+        prediction = self._posterior.predict(frames, stress=stress, spread=spread)
         return Prediction(prediction.mean, prediction.n_atoms)

@@ -60,7 +60,7 @@ def prepare(config: CagoConfig, say: Say) -> RoundsPrepared:
 
 
 def _check_starts(config: CagoConfig, frames: list[Frame], starts: list[Atoms]) -> None:
-    explore, attack = config.explore, getattr(config.acquire, "attack", None)
+    explore, attack = config.explore, config.acquire.attacked
     for frame, atoms in zip(frames, starts, strict=True):
         try:
             if attack is not None:

@@ -10,11 +10,12 @@ import torch
 from ase import Atoms
 
 from tunesmith import tensor_files
+from tunesmith.contracts import Posterior
 from tunesmith.core import Frame, Label
 from tunesmith.data.label_row import plain_info
 from tunesmith.errors import CheckpointError
 from tunesmith.explore.pool import State
-from tunesmith.loop.rounds.rounds_standing import FOLDER, Chosen
+from tunesmith.loop.rounds.rounds_standing import Chosen, proposal_file
 from tunesmith.posterior.ensemble import Ensemble
 
 
@@ -49,10 +50,16 @@ class Known:
 
     number: int
     state: State
-    posterior: Ensemble
+    posterior: Posterior
     frames: list[Frame]
     learnt: Callable[[Atoms], bool]
     errors: Callable[[], dict[str, np.ndarray | None]]
+
+    @property
+    def members(self) -> Ensemble:
+        """Those of the posterior: who attacks, and how many."""
+        members: Ensemble = self.posterior.members
+        return members
 
 
 class Proposer(Protocol):
@@ -78,10 +85,6 @@ class Proposer(Protocol):
 # ------------------------------------------------------------------------ kept proposals
 
 
-def _file(run: Path, number: int) -> Path:
-    return run / FOLDER / f"proposed-{number}.safetensors"
-
-
 def save(run: Path, number: int, proposal: Proposal) -> None:
     """Keep a round's proposal until the round is done."""
     tensors, rows = {}, []
@@ -96,12 +99,12 @@ def save(run: Path, number: int, proposal: Proposal) -> None:
             tensors[f"{i}.{name}"] = torch.from_numpy(np.ascontiguousarray(array))
         rows.append({"chosen": asdict(one.chosen), "info": plain_info(atoms.info)[0]})
     info = {"candidates": rows, "done": proposal.state.rounds, "about": proposal.about}
-    tensor_files.write(_file(run, number), tensors, info)
+    tensor_files.write(proposal_file(run, number), tensors, info)
 
 
 def load(run: Path, number: int) -> Proposal | None:
     """What `save` kept; None where it has not. Raises `CheckpointError` for a damaged one."""
-    path = _file(run, number)
+    path = proposal_file(run, number)
     if not path.exists():
         return None
     tensors, info = tensor_files.read(path)

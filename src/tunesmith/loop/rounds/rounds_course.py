@@ -14,9 +14,11 @@ from ase import Atoms
 
 from tunesmith.commands.fine_tune import members_of
 from tunesmith.commands.training_data import align
+from tunesmith.contracts import Posterior
 from tunesmith.core import E0s, Failure, Label, Members
 from tunesmith.engines.processes import unbroken
 from tunesmith.errors import MissingDependencyError
+from tunesmith.loop import checkpoint
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.recipe import End
 from tunesmith.loop.rounds import rounds_standing
@@ -25,10 +27,10 @@ from tunesmith.loop.rounds.measure import Measured, measure
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal, Proposer
 from tunesmith.loop.rounds.round_in_words import told
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
-from tunesmith.loop.rounds.rounds_standing import Chosen, Round, Standing
+from tunesmith.loop.rounds.rounds_standing import Chosen, Round, RoundsStanding
 from tunesmith.loop.screen import duration
 from tunesmith.loop.tools import Tools
-from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.posterior.ensemble import Ensemble, posterior_of
 from tunesmith.words import counted
 
 
@@ -40,7 +42,7 @@ class RoundsCourse:
         ready: RoundsPrepared,
         proposer: Proposer,
         labels: Labels,
-        at: Standing,
+        at: RoundsStanding,
         out: Path,
         tools: Tools,
     ) -> None:
@@ -51,13 +53,13 @@ class RoundsCourse:
         self._measured: Measured | None = None
 
     @property
-    def posterior(self) -> Ensemble:
+    def posterior(self) -> Posterior:
         """The model of the last round; the foundation while nothing is learnt."""
         members = self.at.members
         if members is None:
             foundation = self.ready.foundation
             return Ensemble(foundation.potential, foundation.weights, self._unlearnt)
-        return Ensemble.of(self.ready.potential, members)
+        return posterior_of(self.ready.potential, members)
 
     @property
     def _unlearnt(self) -> E0s:
@@ -159,7 +161,7 @@ class RoundsCourse:
         return chosen, labelled
 
     def _learn(
-        self, at: Standing, chosen: list[Chosen], new: list[Atoms], proposal: Proposal
+        self, at: RoundsStanding, chosen: list[Chosen], new: list[Atoms], proposal: Proposal
     ) -> None:
         """A model of all labels, measured; and the checkpoint."""
         ready, number = self.ready, at.explorer.rounds
@@ -186,13 +188,14 @@ class RoundsCourse:
             valid=valid.metrics,
             spearman=proposal.spearman,
             fit=said,
-            e0=self.posterior.e0s.reason,
+            e0=self.posterior.members.e0s.reason,
             about=proposal.about,
             rest=rest,
         )
         self.at = replace(at, rounds=(*at.rounds, done))
         with self.tools.watch.part("checkpoint"):
-            rounds_standing.save(self.out, self.at, self.tools.watch.read())
+            checkpoint.save(self.out, rounds_standing.pack(self.at), self.tools.watch.read())
+            rounds_standing.clean(self.out, number)
 
     def _fitted(self, number: int) -> tuple[Members, str]:
         """Members that have learnt all labels, and what is said of their fit."""
@@ -203,7 +206,7 @@ class RoundsCourse:
         if not ready.valid:
             train, valid = set_apart(frames, tune.sampler, ready.config.seed)
             problem = replace(problem, train=train, valid=valid)
-        if getattr(tune, "begin", "foundation") == "last" and (last := self.at.members) is not None:
+        if tune.goes_on and (last := self.at.members) is not None:
             problem = replace(problem, begin=(last.moved, last.replay))
         tune.sampler.check(problem)
         self.tools.screen.busy(f"round {number}: learning {counted(len(frames), 'label')}")
@@ -214,7 +217,7 @@ class RoundsCourse:
         with unbroken(), self.tools.watch.part("update"):
             place = rounds_standing.fit_folder(self.out, number)
             fit = tune.sampler.fit(problem, place, report, self.tools.executor)
-            members = members_of(problem, fit, ready.config.calibrate)
+            members = members_of(problem, fit, tune.spread, ready.config.calibrate)
         return members, fit.finished
 
     def _test(self) -> Measured:

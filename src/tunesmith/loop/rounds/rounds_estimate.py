@@ -62,9 +62,9 @@ def of_dynamics(ready: RoundsPrepared) -> dict[str, Any]:
     asked = len(ready.initial) + systems * (1 + explore.rattled)
     asked += sum(explore.wanted(n, systems) for n in rounds) * systems
     attack_s = None
-    if hasattr(acquire, "attack"):
+    if acquire.attacked is not None:
         # at most: where an error has to fall all members attack
-        each = explore.wanted(explore.rounds, systems) * acquire.attack.evaluations
+        each = explore.wanted(explore.rounds, systems) * acquire.attacked.evaluations
         attack_s = COST * members * each * sum(call)
     epoch = _epoch(ready, [Frame(a, _nothing(a), "start") for a in starts], one=True)
     sampler = config.tune.sampler

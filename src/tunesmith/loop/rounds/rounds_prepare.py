@@ -13,7 +13,6 @@ from tunesmith.data.label_row import label_key
 from tunesmith.errors import DataError
 from tunesmith.loop.inputs import Prepared, Say, identity_of, opened, read, to_learn, untuned
 from tunesmith.potentials.potential import Potential
-from tunesmith.references.hidden import Hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +44,7 @@ def prepare(config: PoolConfig, say: Say) -> RoundsPrepared:
     refuse_overlap(parts | ({"data.test": test} if data.test is not None else {}))
     _check_elements(pool, [*initial, *valid, *test], say)
     check_e0(config, potential, [*pool, *initial], isolated)
-    hidden = isinstance(config.reference, Hidden)
-    reference: Reference = config.reference.among(given) if hidden else config.reference
+    reference: Reference = config.reference.among(given)
     told = reference.identity()  # an engine that is missing says so here
     problem, replayed = to_learn(config, potential, config.tune.loss, [*pool, *initial], valid, say)
     sets = (pool, initial, isolated, valid, test, replayed)

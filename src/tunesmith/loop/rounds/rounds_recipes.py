@@ -14,20 +14,20 @@ from rich.console import Console
 from tunesmith.config import CagoConfig, PoolConfig
 from tunesmith.errors import RunFolderError
 from tunesmith.explore.pool import State
+from tunesmith.loop import checkpoint
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.rounds import (
     prepare_cago,
     rounds_estimate,
     rounds_outputs,
     rounds_prepare,
-    rounds_standing,
 )
 from tunesmith.loop.rounds.from_dynamics import FromDynamics
 from tunesmith.loop.rounds.from_pool import FromPool
 from tunesmith.loop.rounds.proposing import Proposer
 from tunesmith.loop.rounds.rounds_course import RoundsCourse
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
-from tunesmith.loop.rounds.rounds_standing import Standing
+from tunesmith.loop.rounds.rounds_standing import RoundsStanding, clean, unpack
 from tunesmith.loop.tools import Tools
 from tunesmith.run_folder import stamp
 from tunesmith.words import counted
@@ -50,10 +50,10 @@ class _Rounds(ABC):
 
         Raises `RunFolderError` where more rounds are done than are asked for now.
         """
-        config, model = ready.config, ready.config.model
-        at = Standing(State())
-        if rounds_standing.exists(out):
-            at, seconds = rounds_standing.load(out, dtype=model.dtype, device=model.device)
+        config, at = ready.config, RoundsStanding(State())
+        if checkpoint.exists(out):
+            at, seconds = checkpoint.load(out, ready.potential, unpack)
+            clean(out, at.rounds[-1].round)
             tools.watch.add(seconds)
             if (done := at.explorer.rounds) > config.explore.rounds:
                 raise RunFolderError(
@@ -64,7 +64,7 @@ class _Rounds(ABC):
                 f"going on after round {done} with {counted(len(at.keys), 'label')} ({out})"
             )
         stamp.claim(out, config, ready.identity)
-        labels = Labels(out, ready.reference, tools.watch, rounds_standing.state(out))
+        labels = Labels(out, ready.reference, tools.watch, checkpoint.state(out))
         course = RoundsCourse(ready, self.proposer(ready, out, tools), labels, at, out, tools)
         if remark := labels.store.remark():
             tools.screen.say(remark)

@@ -1,9 +1,4 @@
-"""Where rounds stand between two of them, as one frozen value; and its checkpoint.
-
-``checkpoint/rounds.safetensors`` holds all but the members, and names the round whose folder
-``checkpoint/round-N`` holds those. It is replaced atomically, after them: a kill leaves a good
-pair.
-"""
+"""Where rounds stand between two of them, as one frozen value; and packed."""
 
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -12,14 +7,9 @@ from typing import Any
 
 import torch
 
-from tunesmith import tensor_files
 from tunesmith.core import Members
-from tunesmith.errors import CheckpointError
 from tunesmith.explore.pool import State
-from tunesmith.posterior import members_file
-
-FOLDER = "checkpoint"
-STATE = "rounds.safetensors"
+from tunesmith.loop.checkpoint import FOLDER, Packed
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RoundsStanding:
     """explorer: what is taken. members: of the last round's model; None while nothing is learnt.
     keys: of every label learnt from, in order, in the label store. rounds: done so far."""
 
@@ -88,85 +78,41 @@ class Standing:
     rounds: tuple[Round, ...] = ()
 
 
+def proposal_file(run: Path, number: int) -> Path:
+    """Where a round's proposal is kept until the round is done."""
+    return run / FOLDER / f"proposed-{number}.safetensors"
+
+
 def fit_folder(run: Path, number: int) -> Path:
     """Where the fit of a round keeps its own checkpoint."""
     return run / FOLDER / f"fit-{number}"
 
 
-def anew(run: Path) -> str:
-    """The way out where a checkpoint is of no use: labels are in their store."""
-    return (
-        f"delete {run / FOLDER / STATE} and run the same command again: it begins anew, and asks "
-        "for no label that it has"
-    )
-
-
-def state(run: Path) -> Path:
-    """The file without which a run begins anew."""
-    return run / FOLDER / STATE
-
-
-def exists(run: Path) -> bool:
-    return state(run).exists()
-
-
-def save(run: Path, at: Standing, seconds: dict[str, float]) -> None:
-    """Write where a run stands after a round. seconds: wall time by part."""
-    number = at.rounds[-1].round
-    if at.members is not None:
-        members_file.save(at.members, run / FOLDER / f"round-{number}")
-    info = {
-        "round": number,
-        "learnt": at.members is not None,
-        "done": at.explorer.rounds,
-        "keys": at.keys,
-        "rounds": [asdict(r) for r in at.rounds],
-        "seconds": seconds,
-    }
+def pack(at: RoundsStanding) -> Packed:
+    """For the checkpoint; after a round, of which there must be one."""
+    info = {"done": at.explorer.rounds, "keys": at.keys, "rounds": [asdict(r) for r in at.rounds]}
     taken = torch.tensor(at.explorer.taken, dtype=torch.int64)
-    tensor_files.write(run / FOLDER / STATE, {"taken": taken}, info)
-    _clean(run, number)
+    return Packed(at.rounds[-1].round, at.members, {"taken": taken}, info)
 
 
-def _clean(run: Path, number: int) -> None:
-    """Remove the members of other rounds, and the fits and proposals that are done."""
-    keep = {f"round-{number}", fit_folder(run, number + 1).name}
-    for old in (run / FOLDER).glob("*-*"):
-        if old.is_dir() and old.name not in keep:
-            shutil.rmtree(old, ignore_errors=True)
-    for old in _proposals(run, number):
-        old.unlink(missing_ok=True)
+def unpack(packed: Packed) -> RoundsStanding:
+    """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
+    info = packed.info
+    rounds = tuple(_round(values) for values in info["rounds"])
+    state = State(info["done"], tuple(int(i) for i in packed.tensors["taken"]))
+    return RoundsStanding(state, packed.members, tuple(info["keys"]), rounds)
 
 
-def _proposals(run: Path, number: int) -> list[Path]:
-    """Of rounds that are done; that of the next one may already be there."""
-    keep = f"proposed-{number + 1}.safetensors"
-    return [p for p in (run / FOLDER).glob("proposed-*.safetensors") if p.name != keep]
-
-
-def load(run: Path, *, dtype: str, device: str) -> tuple[Standing, dict[str, float]]:
-    """Where a run stands, and its wall time by part until then.
-
-    Raises `CheckpointError` for a damaged one.
-    """
-    path = run / FOLDER / STATE
-    tensors, info = tensor_files.read(path, anew(run))
-    try:
-        rounds = tuple(_round(values) for values in info["rounds"])
-        members = None
-        if info["learnt"]:
-            folder = run / FOLDER / f"round-{info['round']}"
-            members = members_file.load(folder, anew(run), dtype=dtype, device=device)[1]
-        taken = tuple(int(i) for i in tensors["taken"])
-        at = Standing(State(info["done"], taken), members, tuple(info["keys"]), rounds)
-        seconds = {k: float(v) for k, v in info["seconds"].items()}
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} cannot be understood ({error}), so it is of another version of tunesmith; "
-            f"{anew(run)}."
-        ) from None
-    _clean(run, info["round"])
-    return at, seconds
+def clean(run: Path, number: int) -> None:
+    """Remove the fits and proposals of rounds that are done, up to this one; those of the next one
+    may already be there."""
+    folder = run / FOLDER
+    for fit in folder.glob("fit-*"):
+        if fit != fit_folder(run, number + 1):
+            shutil.rmtree(fit, ignore_errors=True)
+    for proposal in folder.glob("proposed-*.safetensors"):
+        if proposal != proposal_file(run, number + 1):
+            proposal.unlink(missing_ok=True)
 
 
 def _round(values: dict[str, Any]) -> Round:
