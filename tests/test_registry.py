@@ -60,8 +60,8 @@ def test_installed_packages_can_add_kinds(tmp_path: Path, monkeypatch: pytest.Mo
     """A package on disk with an entry point, as pip would leave it."""
     (tmp_path / "oracle_plugin.py").write_text(
         "from typing import ClassVar\n"
-        "from tunesmith.core import Settings\n"
-        "class Oracle(Settings):\n"
+        "from tunesmith.contracts import ReferenceRule\n"
+        "class Oracle(ReferenceRule):\n"
         "    kind: ClassVar[str] = 'oracle'\n"
         "    wisdom: int = 42\n"
         "    def label(self, atoms): ...\n"

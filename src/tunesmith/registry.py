@@ -80,7 +80,7 @@ REFERENCES = Registry(
         "ase": "tunesmith.references.ase_any:AnyASE",
         "hidden": "tunesmith.references.hidden:Hidden",
     },
-    ("tunesmith.core:Settings", "tunesmith.core:Reference"),
+    ("tunesmith.contracts:ReferenceRule", "tunesmith.core:Reference"),
 )
 SUBSPACES = Registry(
     "tune.subspace",
@@ -120,6 +120,7 @@ SPREADS = Registry(
         "members": "tunesmith.posterior.spread_rules:OfMembers",
         "ntk": "tunesmith.posterior.spread_rules:ByTangentKernel",
     },
+    ("tunesmith.contracts:Spread",),
 )
 LOSSES = Registry(
     "tune.loss",

@@ -18,8 +18,7 @@ Offer = Callable[[str, str, str], None]
 
 CODE = """
 from typing import ClassVar
-from tunesmith.contracts import Acquirer, Check
-from tunesmith.core import Settings
+from tunesmith.contracts import Acquirer, Check, ReferenceRule
 
 class Rule(Acquirer):
     kind: ClassVar[str] = "broken"
@@ -27,7 +26,7 @@ class Rule(Acquirer):
 class Mute(Check):
     kind: ClassVar[str] = "broken"
 
-class Dumb(Settings):
+class Dumb(ReferenceRule):
     kind: ClassVar[str] = "broken"
     def label(self, atoms): ...
 
@@ -78,7 +77,7 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
         (REFERENCES, "nowhere_at_all:Oracle", "cannot be imported (ModuleNotFoundError: No module"),
         (REFERENCES, "broken_parts_of_it:Oracle", "cannot be imported (AttributeError: module"),
         (REFERENCES, "broken_parts_of_it:Dumb", "lacks identity"),
-        (REFERENCES, "broken_parts_of_it:Plain", "is no Settings (tunesmith.core)"),
+        (REFERENCES, "broken_parts_of_it:Plain", "is no ReferenceRule (tunesmith.contr"),
         (REFERENCES, "broken_parts_of_it:Reference", "has the kind 'tblite', which must be that"),
         (ACQUIRERS, "broken_parts_of_it:Rule", "lacks choose"),
         (CHECKS, "broken_parts_of_it:Mute", "lacks run"),

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from ase import Atoms
 
 from tunesmith.check.replicas import Replica
+from tunesmith.contracts import Posterior
 from tunesmith.explore.md import MD
 
 
 @dataclass(frozen=True)
-class Dynamics:
+class Simulated:
     """Replicas of every member. equilibration: fs left out of averages."""
 
     md: MD
@@ -29,11 +29,11 @@ class Dynamics:
 class Examination:
     """`tunesmith.contracts.Examined`. simulate: called once, by the first check that looks."""
 
-    posterior: Any
+    posterior: Posterior
     start: Atoms
     seed: int
-    simulate: Callable[[], Dynamics]
+    simulate: Callable[[], Simulated]
 
     @cached_property
-    def dynamics(self) -> Dynamics:
+    def dynamics(self) -> Simulated:
         return self.simulate()

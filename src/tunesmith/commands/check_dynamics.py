@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from tunesmith import settings
 from tunesmith.check.check_settings import USUAL, Wanted, require_samples
-from tunesmith.check.examination import Dynamics, Examination
+from tunesmith.check.examination import Examination, Simulated
 from tunesmith.check.observables import DAMPED, show_observables
 from tunesmith.check.simulate_members import ReplicaTask, prepare, run_tasks
 from tunesmith.contracts import Check, Health
@@ -43,11 +43,11 @@ def check(wanted: Wanted, notes: Console, bar: Progress) -> tuple[dict[str, Any]
             torch.set_num_threads(1)
         tasks = prepare(posterior, md, stability, atoms, wanted.seed, mean=wanted.mean)
 
-    def simulate() -> Dynamics:
+    def simulate() -> Simulated:
         with bar, executor(wanted.processes, 1) as pool, unbroken():
             task = bar.add_task("steps", total=len(tasks) * md.total_steps)
             members = run_tasks(tasks, pool, lambda steps: bar.advance(task, steps))
-        return Dynamics(md, equilibration, members)
+        return Simulated(md, equilibration, members)
 
     examined = Examination(posterior, atoms, wanted.seed, simulate)
     found = [(part, part.run(examined)) for part in parts]
