@@ -76,7 +76,8 @@ def _wrong(found: Any, contracts: list[Any], name: str | None) -> str | None:
         if getattr(contract, "_is_protocol", False):
             lacking += [n for n in members(contract) if not hasattr(found, n)]
         elif not (inspect.isclass(found) and issubclass(found, contract)):
-            return f"is no {contract.__name__} ({contract.__module__})"
+            room = ".".join(contract.__module__.split(".")[:2])
+            return f"is no {contract.__name__} ({room})"
     if inspect.isclass(found):
         lacking += sorted(getattr(found, "__abstractmethods__", ()))
     if lacking:
