@@ -1,7 +1,8 @@
-"""For all tests: the user's own list of trusted files is never read or written; organic-xs is put
+"""For all tests: the user's own list of trusted files is never read or written; a network is put
 together once; pictures nobody looks at are drawn once in a file of tests; and what an environment
 without MACE leaves out."""
 
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,6 +76,65 @@ def organic_xs_once() -> Iterator[None]:
         yield
     for first, state in made.values():
         assert all(v.equal(state[k]) for k, v in first._native.state_dict().items())
+
+
+#: what e3nn computes for every layer anew: module, and its functions of their arguments alone
+_COMPUTED = {
+    "e3nn.math._normalize_activation": ("moment",),
+    "e3nn.o3._linear": ("_codegen_linear",),
+    "e3nn.o3._tensor_product._tensor_product": (
+        *("codegen_tensor_product_left_right", "codegen_tensor_product_right"),
+        *("_CODEGEN_PROVIDERS_LEFT_RIGHT", "_CODEGEN_PROVIDERS_RIGHT"),
+    ),
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def layers_once() -> Iterator[None]:
+    """Most of the time to put a network together is spent on code for its layers, which small
+    networks have in common, and on the mean square of the same few functions.
+
+    e3nn is imported by MACE's and SevenNet's packages, and those by nobody before they are needed.
+    """
+    kept: dict[Any, Any] = {}
+
+    def once(function: Any) -> Any:
+        def known(*args: Any, **options: Any) -> Any:
+            # functions of a module by what they are, all else by what it says
+            asked = repr((function, args, sorted(options.items()), torch.get_default_dtype()))
+            if asked not in kept:
+                # args too: an address in what they say is theirs as long as they live
+                kept[asked] = function(*args, **options), args
+            return kept[asked][0]
+
+        return known
+
+    def watched(real: Any) -> Any:
+        def module(name: str) -> Any:
+            found = real(name)
+            if not done and set(_COMPUTED) <= set(sys.modules):
+                done.append(name)
+                for path, names in _COMPUTED.items():
+                    owner = sys.modules[path]
+                    for attribute in {*names} & {*vars(owner)}:
+                        old = getattr(owner, attribute)
+                        new = [once(f) for f in old] if isinstance(old, list) else once(old)
+                        patch.setattr(owner, attribute, new)
+            return found
+
+        return module
+
+    done: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("e3nn") is not None:
+            import torch
+
+            from tunesmith.potentials.mace import mace_files
+            from tunesmith.potentials.sevennet import sevennet_files
+
+            for files in (mace_files, sevennet_files):
+                patch.setattr(files, "module", watched(files.module))
+        yield
 
 
 #: where every picture is drawn: files that are about pictures
