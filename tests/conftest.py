@@ -100,10 +100,10 @@ def layers_once() -> Iterator[None]:
 
     def once(function: Any) -> Any:
         def known(*args: Any, **options: Any) -> Any:
-            # functions of a module by what they are, all else by what it says
-            asked = repr((function, args, sorted(options.items()), torch.get_default_dtype()))
+            given = (function, *args, *sorted(options.items()), torch.get_default_dtype())
+            # an activation by its address, which is its own as long as it is kept
+            asked = tuple(id(part) if callable(part) else repr(part) for part in given)
             if asked not in kept:
-                # args too: an address in what they say is theirs as long as they live
                 kept[asked] = function(*args, **options), args
             return kept[asked][0]
 
@@ -142,15 +142,12 @@ LOOKED_AT = ("report", "bench")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def pictures_once(request: pytest.FixtureRequest) -> Iterator[None]:
+def pictures_once(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A picture takes as long as the run that ends with it, and a run is made for many tests.
 
     Of one name, the first in a file of tests is drawn; for the others an empty one is written. A
-    test that looks at its picture asks for `drawn`.
+    test that looks at its picture asks for `drawn`. Yields what draws.
     """
-    if request.path.parent.name in LOOKED_AT:
-        yield
-        return
     real, seen = Figure.savefig, set()
 
     def once(figure: Figure, path: Any, **options: Any) -> None:
@@ -160,16 +157,12 @@ def pictures_once(request: pytest.FixtureRequest) -> Iterator[None]:
         real(figure, path, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", once)
-        _REAL[:] = [real]
-        yield
-
-
-_REAL: list[Any] = []
+        if request.path.parent.name not in LOOKED_AT:
+            patch.setattr(Figure, "savefig", once)
+        yield real
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch, pictures_once: None) -> None:
+def drawn(monkeypatch: pytest.MonkeyPatch, pictures_once: Any) -> None:
     """Every picture of a test is drawn in full."""
-    if _REAL:
-        monkeypatch.setattr(Figure, "savefig", _REAL[0])
+    monkeypatch.setattr(Figure, "savefig", pictures_once)

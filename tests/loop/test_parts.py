@@ -112,6 +112,7 @@ def test_what_the_records_say() -> None:
     assert nothing["rmse_tuned_meV"] is None is nothing["coverage_95"]
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("n", [0, 1, 30])
 def test_the_picture_is_drawn_also_of_little(tmp_path: Path, n: int) -> None:
     rng = np.random.default_rng(0)
