@@ -1,24 +1,52 @@
-"""Run a program and measure it from outside: wall time, CPU time as it goes, peak memory.
+"""Processes of their own: for a function's answer, or for a program that is measured from outside.
 
-Only the standard library is used here and in whatever calls `run`: on Linux a program's peak
+Only the standard library is used here and in whatever calls `measured`: on Linux a program's peak
 memory starts at that of the process that launched it, so the launcher must be small.
 """
 
-import argparse
 import bisect
+import importlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _POLL = 0.05  # s
+_ONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+def command(function: str, **arguments: Any) -> list[str]:
+    """The command line that prints the answer of ``module:function`` to arguments as JSON."""
+    return [sys.executable, "-m", "bench.runner.child", function, json.dumps(arguments)]
+
+
+def call(function: str, *, quiet: bool = False, **arguments: Any) -> dict[str, Any] | str:
+    """The answer of ``module:function`` in a process of its own, one thread, or the end of what it
+    complained. quiet: errors are not shown meanwhile."""
+    done = subprocess.run(
+        command(function, **arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        check=False,
+        env=os.environ | _ONE,
+    )
+    if done.returncode:
+        return "\n".join((done.stderr or "").splitlines()[-8:]) or f"exit code {done.returncode}"
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def needed(function: str, **arguments: Any) -> dict[str, Any]:
+    """As `call`, and without its answer there is no going on."""
+    answer = call(function, **arguments)
+    if isinstance(answer, str):
+        sys.exit(f"{function} failed: {answer}")
+    return answer
 
 
 @dataclass(frozen=True)
@@ -42,22 +70,12 @@ class Measured:
         return c0 + (c1 - c0) * (moment - t0) / (t1 - t0)
 
 
-def told(options: argparse.Namespace, text: str, found: dict[str, Any]) -> None:
-    """Print a bench's tables, and write them and all that was found where that is asked for."""
-    print(text)
-    if options.out:
-        options.out.write_text(text)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def run(command: list[str], log: Path) -> Measured:
+def measured(command: list[str], log: Path) -> Measured:
     """Run a command to its end, one thread, its output to ``log``. Exits where it fails."""
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     clock, used = [time.time()], [0.0]
     with open(log, "w") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | one_thread
+            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | _ONE
         )
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -84,30 +102,8 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def machine(packages: tuple[str, ...]) -> dict[str, str | int | float]:
-    """What a result depends on: processor, cores, load, Python and package versions."""
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "cpu": names[0] if names else platform.machine(),
-        "cores": os.cpu_count() or 0,
-        "load": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        **found,
-    }
-
-
-def worker(script: Path, step: str, **arguments: object) -> dict[str, object]:
-    """Run ``python script step ARGUMENTS-as-JSON`` in a process of its own; its JSON result."""
-    command = [sys.executable, str(script), step, json.dumps(arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{script.name} {step} failed ({done.returncode}).")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+if __name__ == "__main__":
+    module, _, function = sys.argv[1].partition(":")
+    started = time.monotonic()
+    answer = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2])) or {}
+    print(json.dumps({"seconds": round(time.monotonic() - started, 1)} | answer))

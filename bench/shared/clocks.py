@@ -1,10 +1,13 @@
-"""Where time goes inside a program: seconds and CPU seconds by part."""
+"""Where time and memory go inside a program: seconds and CPU seconds by part, peaks."""
 
 import contextlib
 import functools
+import os
+import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
 from typing import Any
 
 Spent = dict[str, tuple[float, float]]
@@ -82,3 +85,50 @@ def gradient_part(*_: Any, **options: Any) -> str:
     """Which backward pass a call of ``torch.autograd.grad`` is: only that of the forces is
     differentiated again."""
     return "backward, forces" if options.get("create_graph") else "backward, weights"
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the ended ones it started."""
+    others = os.times()
+    return time.process_time() + others.children_user + others.children_system
+
+
+def peak_mb() -> float:
+    """Of resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    """Wall and CPU seconds of one call, those of processes it started and ended included."""
+    began, used = time.perf_counter(), cpu_seconds()
+    work()
+    return {"wall_s": time.perf_counter() - began, "cpu_s": cpu_seconds() - used}
+
+
+def medians(runs: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Key by key, of dicts with the same keys."""
+    every = list(runs)
+    return {key: median(run[key] for run in every) for key in every[0]}
+
+
+@contextlib.contextmanager
+def stopwatch(sampler: type[Any]) -> Iterator[list[float]]:
+    """CPU seconds of every call of a sampler's ``fit`` while the block lasts."""
+    fit: Callable[..., Any] = sampler.fit
+    spent: list[float] = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        started = cpu_seconds()
+        found = fit(*args, **kwargs)
+        spent.append(cpu_seconds() - started)
+        return found
+
+    inherited = "fit" not in vars(sampler)
+    sampler.fit = watched
+    try:
+        yield spent
+    finally:
+        if inherited:
+            del sampler.fit
+        else:
+            sampler.fit = fit
