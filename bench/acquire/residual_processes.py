@@ -7,6 +7,17 @@ process learns as much of it as the validation frames want.
 from typing import Any
 
 import numpy as np
+import torch
+
+from bench.shared.training import energies_of
+from tunesmith.acquire import posterior_variance
+from tunesmith.calibrate import scores
+from tunesmith.data.e0 import choose_e0s
+from tunesmith.features.compute_features import compute
+from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.posterior.residual_gp import fit_prefix
+from tunesmith.registry import REPRESENTATIONS
+from tunesmith.tune.subspace import All
 
 #: shares of a pool that are learnt from, validate and test
 SHARES = (0.4, 0.2, 0.4)
@@ -28,31 +39,17 @@ def table(model: str, pool: Any, seed: int) -> dict[str, dict[str, float]]:
     Learnt, validation and test frames are drawn from the pool; E0s are estimated again from those
     that are learnt, so that model and labels share their zero.
     """
-    from tunesmith.acquire import posterior_variance
-    from tunesmith.calibrate import scores
-    from tunesmith.data.e0 import choose_e0s
-    from tunesmith.features.compute_features import compute
-    from tunesmith.posterior.ensemble import Ensemble, open_model
-    from tunesmith.posterior.residual_gp import fit_prefix
-    from tunesmith.registry import REPRESENTATIONS
-
     rng = np.random.default_rng([3, seed])
     drawn = rng.permutation(len(pool))[:MOST]
     first, second = (int(s * len(drawn)) for s in np.cumsum(SHARES)[:2])
     frames = [pool[i] for i in drawn]
     known = open_model(model)
     labels = np.array([f.label.energy for f in frames])
-    own = energies(known, frames)
-    e0s = choose_e0s(
-        "reestimate",
-        frames=frames[:first],
-        foundation=known.potential.e0s,
-        predicted=own[:first],
-    )
-    shift = np.array(
-        [e0s.total(f.atoms.numbers) - known.e0s.total(f.atoms.numbers) for f in frames]
-    )
-    residuals = labels - own - shift
+    own = energies_of(known, frames)
+    old: Any = known.potential.e0s
+    e0s = choose_e0s("reestimate", frames=frames[:first], foundation=old, predicted=own[:first])
+    zeros = [[e.total(f.atoms.numbers) for f in frames] for e in (e0s, known.e0s)]
+    residuals = labels - own - np.subtract(*zeros)
     train, valid, test = np.split(np.arange(len(frames)), [first, second])
     fresh = Ensemble(known.potential, [untaught(known.potential, seed)], known.e0s)
     found = {}
@@ -78,21 +75,7 @@ def table(model: str, pool: Any, seed: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def energies(posterior: Any, frames: list[Any], batch: int = 32) -> np.ndarray:
-    """Total energies (n,) in eV."""
-    atoms = [f.atoms for f in frames]
-    parts = [
-        posterior.predict(atoms[i : i + batch], spread="energy").mean.energy
-        for i in range(0, len(atoms), batch)
-    ]
-    return np.concatenate(parts)
-
-
 def untaught(potential: Any, seed: int) -> Any:
     """Fresh weights of the same architecture."""
-    import torch
-
-    from tunesmith.tune.subspace import All
-
     fresh = All(initial="random").start(potential, torch.Generator().manual_seed(seed))
     return {**potential.weights(), **fresh}

@@ -1,8 +1,4 @@
-"""Tables of `acquire.py` as Markdown.
-
-found: what the bench writes as JSON. ``cells``: one flat record per cell, with the fields of a
-cell and of its result.
-"""
+"""Tables of courses of rounds and of residual processes, and their learning curves."""
 
 import math
 from pathlib import Path
@@ -11,23 +7,20 @@ from typing import Any
 
 import numpy as np
 
-import strategies_table
-from acquire_plan import BASELINE, COMMITTEES, DRAWN, MEMBERS, REST
-from strategies_table import markdown
+from bench.acquire.acquire_plan import BASELINE, COMMITTEES, DRAWN, MEMBERS, REST
+from bench.runner.parts import Found, Record
+from bench.runner.tables import described, markdown, number, table
 from tunesmith.report import curves
 
-Record = dict[str, Any]
 FORCE = "force_rmse_meV_per_A"
 #: energies need no zero so, which few labels may leave open
 ENERGY = "energy_rmse_within_composition_meV_per_atom"
-#: lines between which a page's tables stand
-MARKS = ("<!-- bench/acquire.py writes from here -->", "<!-- to here -->")
 
 
 class Courses:
     """Records of courses of rounds by pool and method; those that failed are counted apart."""
 
-    def __init__(self, found: dict[str, Any]) -> None:
+    def __init__(self, found: Found) -> None:
         self.records: list[Record] = found["cells"]
         self.plans: dict[str, dict[str, Any]] = found["pools"]
 
@@ -102,12 +95,12 @@ class Courses:
 # -------------------------------------------------------------------------------- tables
 
 
-def page(found: dict[str, Any]) -> str:
+def page(found: Found) -> str:
     """Everything a reader wants, without a title."""
-    about = ", ".join(f"{k} {v}" for k, v in found["machine"].items())
     c, courses = found["conditions"], Courses(found)
     parts = [
-        f"Tables written: {about}; one thread per cell; model {c['model']}. Cells may be older.",
+        f"Tables written: {described(found)}; one thread per cell; model "
+        f"{c['model']}. Cells may be older.",
         f"Labels of the reactive pools are of {c['labels']}, not of the GFN2-xTB that the model "
         "was pretrained on; those of acac and 3BPA are the data's own. Every round learns all "
         "labels from the pretrained weights on (`by-size`, rates of at most 1e-3, E0s estimated "
@@ -133,10 +126,7 @@ def _pool(courses: Courses, pool: str) -> list[str]:
     ]
     if methods := courses.methods(pool):
         rows = [_row(courses, pool, method) for method in methods]
-        headings = ["", "seeds", "force AUC", "/ random's", "final force RMSE meV/Å", "/ random's"]
-        headings += ["energy AUC / random's", "final energy RMSE / random's"]
-        headings += ["Spearman", "outliers", "CPU s"]
-        parts += [markdown(headings, rows), _gains(courses, pool), _rounds(courses, pool)]
+        parts += [markdown(HEADINGS, rows), _gains(courses, pool), _rounds(courses, pool)]
         parts += _rest(courses, pool)
     if tables := courses.tables(pool):
         parts += [f"### Residual processes of {pool}, seeds: {len(tables)}", _processes(tables)]
@@ -144,18 +134,23 @@ def _pool(courses: Courses, pool: str) -> list[str]:
     return parts
 
 
+HEADINGS = (
+    *("", "seeds", "force AUC", "/ random's", "final force RMSE meV/Å", "/ random's"),
+    *("energy AUC / random's", "final energy RMSE / random's", "Spearman", "outliers", "CPU s"),
+)
+
+
 def _row(courses: Courses, pool: str, method: str) -> list[str]:
-    cells = [titled(method), str(len(courses.of(pool, method)))]
     force, energy = (courses.compared(pool, method, m) for m in (FORCE, ENERGY))
-    if force:
-        cells += [_spread(force["auc"], force["auc_std"]), _ratio(force, "auc_ratio")]
-        cells += [_spread(force["final"], force["final_std"]), _ratio(force, "final_ratio")]
-    else:
-        cells += ["–"] * 4
-    cells += [_ratio(energy, "auc_ratio"), _ratio(energy, "final_ratio")]
-    cells.append(_number(courses.spearman(pool, method)))
-    cells.append(_number(courses.average(pool, method, "outliers")))
-    return [*cells, f"{courses.average(pool, method, 'cpu'):.0f}"]
+    return [
+        *(titled(method), str(len(courses.of(pool, method)))),
+        *(_spread(force, "auc"), _ratio(force, "auc_ratio")),
+        *(_spread(force, "final"), _ratio(force, "final_ratio")),
+        *(_ratio(energy, "auc_ratio"), _ratio(energy, "final_ratio")),
+        number(courses.spearman(pool, method)),
+        number(courses.average(pool, method, "outliers")),
+        f"{courses.average(pool, method, 'cpu'):.0f}",
+    ]
 
 
 def titled(method: str) -> str:
@@ -198,8 +193,11 @@ def _ratio(row: Record | None, what: str) -> str:
     return f"{row[what]:.2f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
-def _spread(value: float, std: float | None) -> str:
-    return f"{value:.0f}" if std is None else f"{value:.0f} ± {std:.0f}"
+def _spread(row: Record | None, what: str) -> str:
+    if row is None:
+        return "–"
+    std = row[f"{what}_std"]
+    return f"{row[what]:.0f}" + ("" if std is None else f" ± {std:.0f}")
 
 
 def _rounds(courses: Courses, pool: str) -> str:
@@ -219,8 +217,7 @@ def _rest(courses: Courses, pool: str) -> list[str]:
     rows = []
     for method in courses.methods(pool):
         if row := courses.compared(pool, method, FORCE, on="rest"):
-            final = _spread(row["final"], row["final_std"])
-            cells = [final, _ratio(row, "final_ratio"), _ratio(row, "auc_ratio")]
+            cells = [_spread(row, "final"), _ratio(row, "final_ratio"), _ratio(row, "auc_ratio")]
             gains = ["–", "–"] if method == BASELINE else [_gain(row), _of_pairs(row)]
             rows.append([titled(method), str(row["seeds"]), *cells, *gains])
     if not rows:
@@ -239,25 +236,23 @@ def _processes(tables: list[dict[str, dict[str, float]]]) -> str:
     rows = []
     for kind in tables[0]:
         values = {k: np.array([t[kind][k] for t in tables]) for k in tables[0][kind]}
-        spread = {k: f" ± {v.std(ddof=1):.2f}" if len(v) > 1 else "" for k, v in values.items()}
-        s = {k: float(v.mean()) for k, v in values.items()}
-        rows.append(
-            [
-                kind,
-                f"{s['n']:.0f}",
-                f"{s['nll']:.2f}{spread['nll']}",
-                f"{s['rmse_meV']:.0f}",
-                f"{s['rmse_before_meV']:.0f}",
-                f"{s['ece']:.3f}",
-                f"{s['ence']:.3f}",
-                f"{s['coverage90']:.2f}{spread['coverage90']}",
-            ]
-        )
-    headings = ["", "learnt", "NLL (eV)", "RMSE meV", "without it", "ECE", "ENCE"]
-    return markdown([*headings, "90 % interval covers"], rows)
+        stds = {k: f" ± {v.std(ddof=1):.2f}" if len(v) > 1 else "" for k, v in values.items()}
+        row: Record = {k: float(v.mean()) for k, v in values.items()}
+        rows.append(row | {"kind": kind, "std": stds})
+    columns = {
+        "": "{kind}",
+        "learnt": "{n:.0f}",
+        "NLL (eV)": "{nll:.2f}{std[nll]}",
+        "RMSE meV": "{rmse_meV:.0f}",
+        "without it": "{rmse_before_meV:.0f}",
+        "ECE": "{ece:.3f}",
+        "ENCE": "{ence:.3f}",
+        "90 % interval covers": "{coverage90:.2f}{std[coverage90]}",
+    }
+    return table(rows, columns)
 
 
-def pictures(found: dict[str, Any], folder: Path) -> None:
+def pictures(found: Found, folder: Path) -> None:
     """Learning curves of the reactive pools, ``acquire-POOL.png``."""
     courses = Courses(found)
     for pool in courses.reactive:
@@ -269,12 +264,3 @@ def pictures(found: dict[str, Any], folder: Path) -> None:
         }
         if runs:
             curves.picture(runs, folder / f"acquire-{pool}.png", (ENERGY, FORCE))
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
-
-
-def into_docs(path: Path, text: str) -> None:
-    """Put tables between the marks of a page. Exits without marks."""
-    strategies_table.into_docs(path, text, MARKS)

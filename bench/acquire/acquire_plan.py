@@ -1,14 +1,15 @@
-"""Which cells `acquire.py` has, in which order, and what they cost.
+"""Which cells the bench has, in which order, and what they cost.
 
 Cost, CPU seconds on one core, from 1.2 ms for a prediction or its features and 9, 11 and 15 ms for
 a training step of 1, 2 and 4 structures of nine atoms (facts of earlier benches: 18 to 35 ms for
 five): about 2 min for a course on a reactive pool, 6 min for a committee's, and about 2.9 h for the
-whole grid. `acquire.py --list` adds it up.
+whole grid. ``--list`` adds it up.
 """
 
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from bench.runner.parts import Named
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ REPRESENTATIONS: dict[str, Any] = {
 }
 COMMITTEES = ("committee-force", "committee-energy")
 BASELINE = "random"
-#: not a course of rounds: residual processes, see acquire_gp.py
+#: not a course of rounds: residual processes, see residual_processes.py
 GP = "gp"
 #: compared over all seeds; the next over `FEWER`
 MAIN = ("ntk-lcmd", "activation-lcmd")
@@ -62,16 +63,12 @@ REST = 300
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Named):
     """A course of rounds, or the residual processes of a pool."""
 
     pool: str
     method: str
     seed: int
-
-    @property
-    def name(self) -> str:
-        return "-".join(str(value) for value in asdict(self).values())
 
 
 def acquire(method: str, batch: int) -> dict[str, Any]:
@@ -91,43 +88,31 @@ def grid(pools: list[str], seeds: int, full: bool = False, quick: bool = False) 
     committees of one seed; the conformational pools. full: all methods with all seeds.
     """
     if quick:
-        methods = (BASELINE, "ntk-lcmd", "morgan-pv", "committee-force")
-        return [Cell(p, m, 0) for p in pools for m in (GP, *methods)]
-    found: dict[Cell, None] = {}
+        methods = (GP, BASELINE, "ntk-lcmd", "morgan-pv", "committee-force")
+        return [Cell(p, m, 0) for p in pools for m in methods]
     reactive = [p for p in pools if POOLS[p].reactions]
     plain = [p for p in pools if not POOLS[p].reactions]
-
-    def add(where: list[str], seeds: int, *methods: str) -> None:
-        for seed in range(seeds):
-            for pool in where:
-                for method in methods:
-                    found[Cell(pool, method, seed)] = None
-
     few = min(FEWER, seeds)
-    add(pools, 1, GP)
-    add(reactive, 1, BASELINE, *MAIN, *SECOND)
-    add(reactive, seeds, BASELINE, *MAIN)
-    add(reactive, few, *SECOND)
-    add(reactive, 1, *OTHERS, *COMMITTEES)
-    for pool in plain:
-        add([pool], few, BASELINE, *CONFORMATIONAL[pool])
-    add(pools, seeds, GP)
+    order = [
+        (pools, 1, (GP,)),
+        (reactive, 1, (BASELINE, *MAIN, *SECOND)),
+        (reactive, seeds, (BASELINE, *MAIN)),
+        (reactive, few, SECOND),
+        (reactive, 1, (*OTHERS, *COMMITTEES)),
+        *(([pool], few, (BASELINE, *CONFORMATIONAL[pool])) for pool in plain),
+        (pools, seeds, (GP,)),
+    ]
     if full:
-        add(reactive, seeds, *SECOND, *OTHERS, *COMMITTEES)
-        for pool in plain:
-            add([pool], seeds, BASELINE, *CONFORMATIONAL[pool])
-    return list(found)
-
-
-def selected(cells: list[Cell], conditions: list[str]) -> list[Cell]:
-    """Those that meet every condition FIELD=VALUE,VALUE. Exits on a field there is not."""
-    for condition in conditions:
-        field, _, values = condition.partition("=")
-        if not values or field not in Cell.__dataclass_fields__:
-            fields = ", ".join(Cell.__dataclass_fields__)
-            sys.exit(f"--only {condition}: give FIELD=VALUE,… with a field of {fields}.")
-        cells = [c for c in cells if str(getattr(c, field)) in values.split(",")]
-    return cells
+        order.append((reactive, seeds, (*SECOND, *OTHERS, *COMMITTEES)))
+        order += [([pool], seeds, (BASELINE, *CONFORMATIONAL[pool])) for pool in plain]
+    every = (
+        Cell(pool, method, seed)
+        for where, many, methods in order
+        for seed in range(many)
+        for pool in where
+        for method in methods
+    )
+    return list(dict.fromkeys(every))
 
 
 # ---------------------------------------------------------------------------------- cost

@@ -1,4 +1,4 @@
-"""What is published of choosing, and what the cells of `acquire.py` say of it.
+"""What is published of choosing, and what the bench's cells say of it.
 
 Statements are the paper's own, of reactive pools; what it says of one number each, without an error
 bar, is asked here of the sign or of the order.
@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from acquire_plan import BASELINE, COMMITTEES, MAIN, SECOND
-from acquire_table import ENERGY, FORCE, Courses
-from strategies_table import markdown
+from bench.acquire.acquire_plan import BASELINE, COMMITTEES, MAIN, SECOND
+from bench.acquire.acquire_tables import ENERGY, FORCE, Courses
+from bench.runner.parts import Found
+from bench.runner.tables import markdown
 from tunesmith.report.seeds import interval
 
 #: representations that posterior variance and LCMD both chose by
@@ -75,7 +76,7 @@ class Finding:
         return f"{self.shown.format(number.value)}{between} ({number.seeds})"
 
 
-def findings(found: dict[str, Any]) -> list[Finding]:
+def findings(found: Found) -> list[Finding]:
     """The statements of the paper that the bench can test, on its reactive pools."""
     courses = Courses(found)
 
@@ -152,7 +153,7 @@ def findings(found: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def verdicts(found: dict[str, Any]) -> str:
+def verdicts(found: Found) -> str:
     """The findings as a table, each with the numbers it rests on."""
     rows = [[f.text, f.verdict, f.measured() or "–"] for f in findings(found)]
     return markdown(["published", "verdict", "measured [central 90 %] (seeds)"], rows)
