@@ -1,7 +1,8 @@
-"""Which cells `strategies.py` has, and in which order."""
+"""Which cells the bench has, and in which order."""
 
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from bench.runner.parts import Named
 
 STRATEGIES = (
     *("naive", "lora", "scratch", "pseudolabel", "multihead", "pseudolabel-lora"),
@@ -27,19 +28,20 @@ CONTROLS = (
     ("pseudolabel", 200),
 )
 LONGER = 4
-COSTS = ("naive", "lora", "multihead", "pseudolabel", "committee")
-#: rough work of a step beside naive's, for the time left alone
+#: whose cost is measured in turns → with how many processes, where more than one
+COSTS = {
+    **dict.fromkeys(("naive", "lora", "multihead", "pseudolabel", "committee"), 1),
+    "committee, two processes": 2,
+}
+#: rough work of a step beside naive's, which takes 43 CPU ms of acac and twice that of 3BPA
 WORK = {
-    "multihead": 2.5,
-    "pseudolabel": 2.5,
-    "pseudolabel-lora": 2.5,
-    "committee": 8,
-    "bayesian": 10,
+    **dict.fromkeys(("multihead", "pseudolabel", "pseudolabel-lora"), 1.7),
+    **{"committee": 7, "bayesian": 8},
 }
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Named):
     """One fine-tuning. frames: labels in all, held-back ones included. steps: of the optimiser,
     rounded up to whole epochs; samplers without epochs have a budget of their own."""
 
@@ -49,10 +51,6 @@ class Cell:
     e0: str
     seed: int
     steps: int
-
-    @property
-    def name(self) -> str:
-        return "-".join(str(value) for value in asdict(self).values())
 
 
 def best_e0(system: str, strategy: str) -> str:
@@ -95,17 +93,7 @@ def grid(
     return list(found)
 
 
-def selected(cells: list[Cell], conditions: list[str]) -> list[Cell]:
-    """Those that meet every condition FIELD=VALUE,VALUE. Exits on a field there is not."""
-    for condition in conditions:
-        field, _, values = condition.partition("=")
-        if not values or field not in Cell.__dataclass_fields__:
-            fields = ", ".join(Cell.__dataclass_fields__)
-            sys.exit(f"--only {condition}: give FIELD=VALUE,… with a field of {fields}.")
-        cells = [c for c in cells if str(getattr(c, field)) in values.split(",")]
-    return cells
-
-
 def work(cell: Cell) -> float:
-    """Proportional to the time a cell takes, roughly."""
-    return cell.steps * WORK.get(cell.strategy, 1) * (2 if cell.system == "3bpa" else 1)
+    """CPU seconds of a cell, those of its evaluation included."""
+    size = 2 if cell.system == "3bpa" else 1
+    return size * (25 + 0.043 * cell.steps * WORK.get(cell.strategy, 1))

@@ -1,31 +1,25 @@
-"""Tables of `strategies.py` as Markdown.
-
-found: what the bench writes as JSON. ``cells``: one flat record per cell, with the fields of a
-cell and of its result.
-"""
+"""Tables of fine-tuning strategies: errors, forgetting and cost."""
 
 import math
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from strategies_plan import SCRATCH_E0
+from bench.runner.parts import Found, Record
+from bench.runner.tables import described, markdown, number, table
+from bench.strategies.strategies_plan import SCRATCH_E0
 
-Record = dict[str, Any]
 #: what is measured → its column's heading
 MEASURED = {
     "force_rmse": "force RMSE meV/Å",
     "energy_rmse": "energy RMSE meV/atom",
     "energy_rmse_relative": "the same without the mean error",
 }
-#: lines between which a page's tables stand
-MARKS = ("<!-- bench/strategies.py writes from here -->", "<!-- to here -->")
 
 
 class Cells:
     """Records of cells by their fields; seeds are averaged over."""
 
-    def __init__(self, found: dict[str, Any]) -> None:
+    def __init__(self, found: Found) -> None:
         self.records: list[Record] = found["cells"]
         self.steps: int = found["steps"]
         self.best: dict[str, str] = found["best_e0"]
@@ -43,8 +37,8 @@ class Cells:
     ) -> list[Any]:
         """The seeds of one cell. e0: "" is the system's best."""
         wanted = (system, frames, strategy, e0 or self._best(system, strategy), times * self.steps)
-        keys = ("system", "frames", "strategy", "e0", "steps_asked")
-        return [r for r in self.records if tuple(r[k] for k in keys) == wanted]
+        keys = ("system", "frames", "strategy", "e0", "steps")
+        return [r for r in self.records if tuple(r["asked"][k] for k in keys) == wanted]
 
     def _best(self, system: str, strategy: str) -> str:
         return SCRATCH_E0 if strategy == "scratch" else self.best[system]
@@ -74,7 +68,11 @@ class Cells:
 
     def forgotten(self, *cell: Any, head: str = "forgetting", **more: Any) -> float:
         """Force RMSE on the forgetting set over that of the untouched model."""
-        return self.mean(head, *cell, **more) / self.foundation["forgetting"]
+        return self.mean(head, *cell, **more) / self.untouched("forgetting")
+
+    def untouched(self, on: str) -> float:
+        """Force RMSE of the untouched model, meV/Å; NaN where it was not measured."""
+        return self.foundation.get(on, math.nan)
 
     def costs(self, what: str, system: str, frames: int, strategy: str) -> float:
         """CPU seconds per step ("cpu_fit") or in all ("cpu") over naive's, seed by seed."""
@@ -90,12 +88,11 @@ class Cells:
 # -------------------------------------------------------------------------------- tables
 
 
-def page(found: dict[str, Any]) -> str:
+def page(found: Found) -> str:
     """Everything a reader wants, without a title."""
-    about = ", ".join(f"{k} {v}" for k, v in found["machine"].items())
     c, cells = found["conditions"], Cells(found)
     parts = [
-        f"{about}; one thread per cell; model {c['model']}.",
+        f"{described(found)}; one thread per cell; model {c['model']}.",
         f"Every strategy has {found['steps']} optimiser steps of {c['batch_size']} structures "
         "(rounded up to whole epochs; `bayesian` has its own schedule), whatever its learning "
         f"rate, and never stops early. N labels are all there are: {c['valid_fraction']:.0%} of "
@@ -103,7 +100,7 @@ def page(found: dict[str, Any]) -> str:
         f"{c['held_out']} held-out frames of the same 300 K data, which no cell ever trains on; "
         "± is half the range of the seeds, each with a draw of labels and a training of its own.",
         "Forgetting is the force RMSE on the embedded forgetting set against its GFN2-xTB labels, "
-        f"over that of the untouched model ({cells.foundation['forgetting']:.1f} meV/Å). The "
+        f"over that of the untouched model ({cells.untouched('forgetting'):.1f} meV/Å). The "
         "target's head answers at the target's level of theory, so that even a model that forgot "
         "nothing would err here by the difference of the two levels; the replay head answers at "
         "the old one.",
@@ -118,7 +115,7 @@ def _system(cells: Cells, system: str) -> list[str]:
     sizes = cells.sizes(system)
     names = [r["strategy"] for r in cells.records if r["system"] == system]
     compared = [s for s in dict.fromkeys(names) if any(cells.of(system, n, s) for n in sizes)]
-    untouched = cells.foundation[system]
+    untouched = cells.untouched(system)
     parts = [
         f"## {system}",
         f"Untouched: {untouched:.1f} meV/Å. E0s: {cells.best[system]}.",
@@ -126,25 +123,16 @@ def _system(cells: Cells, system: str) -> list[str]:
         _behaviour(cells, system, sizes, compared),
     ]
     choices = dict.fromkeys(r["e0"] for r in cells.records if r["system"] == system)
-    if len(choices) > 1:
-        crossed = [
-            (f"{s}, {e0}", s, {"e0": e0})
-            for s in ("naive", "lora")
-            for e0 in sorted(choices)
-            if any(cells.of(system, n, s, e0) for n in sizes)
-        ]
-        rows = _errors(cells, system, sizes, crossed, forgetting=True)
-        parts += [f"### E0s of {system}", rows]
-    times = sorted({r["steps_asked"] // cells.steps for r in cells.records} - {1})
-    longer = [
-        (f"{s}, {t} × the steps", s, {"times": t})
-        for t in times
-        for s in dict.fromkeys(names)
-        if any(cells.of(system, n, s, times=t) for n in sizes)
-    ]
-    if longer:
-        rows = _errors(cells, system, sizes, longer, forgetting=True)
-        parts += [f"### More steps on {system}", rows]
+    times = sorted({r["asked"]["steps"] // cells.steps for r in cells.records} - {1})
+    every = dict.fromkeys(names)
+    crossed = [(f"{s}, {e}", s, {"e0": e}) for s in ("naive", "lora") for e in sorted(choices)]
+    longer = [(f"{s}, {t} × the steps", s, {"times": t}) for t in times for s in every]
+    if len(choices) < 2:
+        crossed = []
+    for title, rows in ((f"E0s of {system}", crossed), (f"More steps on {system}", longer)):
+        there = [r for r in rows if any(cells.of(system, n, r[1], **r[2]) for n in sizes)]
+        if there:
+            parts += [f"### {title}", _errors(cells, system, sizes, there, forgetting=True)]
     return parts
 
 
@@ -162,79 +150,45 @@ def _errors(
     for title, strategy, more in rows:
         values = [cells.shown(w, system, n, strategy, **more) for w in MEASURED for n in sizes]
         if forgetting:
-            values += [_number(cells.forgotten(system, n, strategy, **more)) for n in sizes]
+            values += [number(cells.forgotten(system, n, strategy, **more)) for n in sizes]
         body.append([title, *values])
     return markdown(["", *headings], body)
 
 
 def _behaviour(cells: Cells, system: str, sizes: list[int], strategies: list[str]) -> str:
     """What a strategy forgets, how much of the model moves, and its cost beside naive's."""
-    headings = ["", "weights", "learning rate"]
-    headings += [f"forgetting, N = {n}" for n in sizes]
-    headings += [f"forgetting, replay head, N = {n}" for n in sizes]
-    headings += ["CPU per step / naive's", "CPU in all / naive's"]
+    heads = {"forgetting": "forgetting", "forgetting, replay head": "forgetting_replay_head"}
+    headings = ["", "weights", "learning rate", *(f"{t}, N = {n}" for t in heads for n in sizes)]
     body = []
     for name in strategies:
         known = [r for n in sizes for r in cells.of(system, n, name) if "failed" not in r]
         if not known:
             continue
         here = (system, max(n for n in sizes if cells.of(system, n, name)), name)
-        body.append(
-            [
-                name,
-                str(known[0]["weights"]),
-                f"{known[0]['learning_rate']:g}",
-                *(_number(cells.forgotten(system, n, name)) for n in sizes),
-                *(
-                    _number(cells.forgotten(system, n, name, head="forgetting_replay_head"))
-                    for n in sizes
-                ),
-                _number(cells.costs("cpu_fit", *here)),
-                _number(cells.costs("cpu", *here)),
-            ]
-        )
-    return markdown(headings, body)
+        row = [name, str(known[0]["weights"]), f"{known[0]['learning_rate']:g}"]
+        for head in heads.values():
+            row += [number(cells.forgotten(system, n, name, head=head)) for n in sizes]
+        body.append([*row, *(number(cells.costs(what, *here)) for what in ("cpu_fit", "cpu"))])
+    return markdown([*headings, "CPU per step / naive's", "CPU in all / naive's"], body)
 
 
 def _cost(cost: dict[str, Any]) -> list[str]:
     if not cost:
         return []
-    rows = [
-        [
-            name,
-            str(c["weights"]),
-            f"{1e3 * c['cpu_per_step']:.0f}",
-            f"{c['per_step_to_naive']:.2f}",
-            f"{c['cpu_in_all']:.1f}",
-            f"{c['in_all_to_naive']:.2f}",
-        ]
-        for name, c in cost["strategies"].items()
-    ]
-    steps = next(iter(cost["strategies"].values()))["steps"]
+    rows = [{"name": name} | c for name, c in cost["strategies"].items()]
     told = (
-        f"{cost['system']}, 50 labels, {steps} steps, in turns in one process, medians of "
-        f"{cost['rounds']} rounds; ratios are taken within a round. In all: with reading, E0s, "
+        f"{cost['system']}, 50 labels, {rows[0]['steps']} steps, in turns in one process, medians "
+        f"of {cost['rounds']} rounds; ratios are taken within a round. In all: with reading, E0s, "
         "replay labels, export and its check."
     )
-    headings = ["", "weights that move", "CPU ms per step", "/ naive's"]
-    headings += ["CPU s in all", "in all per step / naive's"]
-    return ["## Cost", told, markdown(headings, rows)]
-
-
-def markdown(headings: list[str], rows: list[list[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
-
-
-def into_docs(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
-    """Put tables between the marks of a page, one level of headings lower. Exits without marks."""
-    before, start, rest = path.read_text().partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not start or not end:
-        raise SystemExit(f"{path} has no lines {marks[0]!r} and {marks[1]!r} to write between.")
-    lower = "\n".join(f"#{line}" if line.startswith("#") else line for line in text.splitlines())
-    path.write_text(f"{before}{start}\n\n{lower}\n\n{end}{after}")
+    columns: dict[str, Any] = {
+        "": "{name}",
+        "weights that move": "{weights}",
+        "CPU ms per step": lambda c: f"{1e3 * c['cpu_per_step']:.0f}",
+        "/ naive's": "{per_step_to_naive:.2f}",
+        "CPU s in all": "{cpu_in_all:.1f}",
+        "in all per step / naive's": "{in_all_to_naive:.2f}",
+    }
+    if "wall_to_naive" in rows[0]:
+        columns["wall time in all per step / naive's"] = "{wall_to_naive:.2f}"
+    return ["## Cost", told, table(rows, columns)]
