@@ -1,19 +1,27 @@
-"""Attacks on water with a chosen error, for `cago.py`: does the error come out as it was chosen?
+"""Attacks on water with a chosen error: does the error come out as it was chosen?
 
 A committee of twenty learns frames of dynamics by the truth, its error bars are calibrated on
 others, and forty more are attacked. Every attack counts, whether it reached its target or not.
 """
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import cago_water
+from bench.cago import cago_water
+from bench.runner.parts import Named, Options, Record
+from bench.shared.training import command
+from tunesmith import open_model
+from tunesmith.attack.adversary import Adversary, real_error
+from tunesmith.attack.attack_settings import Attack
+from tunesmith.attack.search import attack
+from tunesmith.calibrate.few_members import followed
+from tunesmith.calibrate.powerlaw import PowerLaw
+from tunesmith.core import Frame
+from tunesmith.errors import DataError
 
 #: targets, in units of what members err by on plain frames; the paper's 100 meV/Å is about twice
 #: that, its frames of dynamics having "about half the error"
@@ -25,8 +33,15 @@ BELOW, PLAIN_ERROR, TWICE = 0.5, 1.0, 2.0
 PLAIN, MENDED, NONE = "power law", "power law, followed", "none"
 
 
+#: of every attack
+KEPT = (
+    *("start_std", "std", "off", "largest_std", "displacement", "strain"),
+    *("evaluations", "reason"),
+)
+
+
 @dataclass(frozen=True)
-class Attacks:
+class Attacks(Named):
     """Forty attacks (four of quick). calibrators: members whose spread the law is of; attackers:
     members that attack, other ones for every structure. times: target over plain error."""
 
@@ -36,15 +51,21 @@ class Attacks:
     attackers: int
     quick: bool
 
-    @property
-    def name(self) -> str:
-        parts = (self.times, self.law.replace(" ", "-"), self.calibrators, self.attackers)
-        return "attack-" + "-".join(map(str, parts)) + ("-quick" if self.quick else "")
+
+@dataclass(frozen=True)
+class Committee(Named):
+    """The committee that is attacked."""
+
+    members: int
+
+
+def members(quick: bool) -> int:
+    return 4 if quick else MEMBERS
 
 
 def cells(quick: bool) -> list[Attacks]:
     """In the order they are worth having."""
-    n = 4 if quick else MEMBERS
+    n = members(quick)
     found = [Attacks(t, law, n, 3, quick) for t in TARGETS for law in (PLAIN, NONE)]
     sizes = (3,) if quick else (3, 5, 10)
     found += [Attacks(TWICE, law, m, 3, quick) for law in (PLAIN, MENDED) for m in sizes]
@@ -55,7 +76,12 @@ def cells(quick: bool) -> list[Attacks]:
 # ------------------------------------------------------------------------ what is attacked
 
 
-def sets(folder: Path, quick: bool) -> dict[str, list[Any]]:
+SIZES = {"train": 8, "calibrate": 25, "attack": 10}
+#: of the dynamics. Attacks are on other frames than those (20) on which `few_members` was found
+SEEDS = {"train": 0, "calibrate": 10, "attack": 120}
+
+
+def sets(folder: Path, quick: bool) -> dict[str, list[Frame]]:
     """Frames to learn, to calibrate on and to attack: trajectories of their own, at 300 and 400 K,
     as many of either system."""
     # frames of one trajectory for learning, calibration, attack
@@ -67,75 +93,55 @@ def sets(folder: Path, quick: bool) -> dict[str, list[Any]]:
             for system in cago_water.SYSTEMS
             for k, temperature in enumerate((300.0, 400.0))
         ]
-        path = folder / f"{name}{'-quick' if quick else ''}.xyz"
-        found[name] = cago_water.kept(path, *parts)
+        found[name] = cago_water.kept(folder / f"{name}.xyz", *parts)
     return found
 
 
-SIZES = {"train": 8, "calibrate": 25, "attack": 10}
-#: of the dynamics. Attacks are on other frames than those (20) on which `few_members` was found
-SEEDS = {"train": 0, "calibrate": 10, "attack": 120}
-
-
-def prepare(folder: str, quick: bool) -> dict[str, Any]:
-    """The committee; its errors and spreads on what it has not seen."""
-    place = Path(folder)
-    known = sets(place, quick)
-    run = committee(place, quick)
+def committee(cell: Committee, options: Options) -> Record:
+    """Train it; its errors and spreads on what it has not seen. Kept below the work folder."""
+    place, kept = options.work, options.work / "committee.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    known, run = sets(place, options.quick), place / "committee"
     if not (run / "summary.json").exists():
-        options = [
-            "tune.sampler.kind=committee",
-            f"tune.sampler.members={4 if quick else MEMBERS}",
-            "tune.sampler.vary=bootstrap-splits",
-            f"tune.sampler.epochs={5 if quick else 30}",
-            "tune.sampler.batch_size=4",
-            "calibrate.kind=power-law",
-        ]
-        train, valid = (
-            str(place / f"{name}{'-quick' if quick else ''}.xyz") for name in ("train", "calibrate")
-        )
-        command = [sys.executable, "-m", "tunesmith", "tune", "--train", train, "--valid", valid]
-        command += [part for option in options for part in ("--set", option)]
-        subprocess.run([*command, "--out", str(run)], check=True, stdout=sys.stderr)
-    seen = _seen(place, quick, known["calibrate"])
-    fresh = _seen(place, quick, known["attack"])
+        settings = {
+            "tune.sampler.kind": "committee",
+            "tune.sampler.members": cell.members,
+            "tune.sampler.vary": "bootstrap-splits",
+            "tune.sampler.epochs": 5 if options.quick else 30,
+            "tune.sampler.batch_size": 4,
+            "calibrate.kind": "power-law",
+        }
+        files = ("--train", place / "train.xyz", "--valid", place / "calibrate.xyz")
+        command("tune", *files, "--out", run, settings=settings)
+    seen, fresh = (_seen(run, known[name]) for name in ("calibrate", "attack"))
     errors = seen["forces"]
     std, flat = _points(errors)
-    from tunesmith.calibrate.powerlaw import PowerLaw
-
     law = PowerLaw.fit(std, flat)
     curve = law.reliability()
-    plain = [_rms(e) for e in errors]
-    held_out = {name: _ratios(seen[name], fresh[name]) for name in seen}
-    return {
+    found = {
         "frames": {name: len(frames) for name, frames in known.items()},
         "error": _rms(flat) * np.sqrt(3),
-        "errors": plain,
+        "errors": [_rms(e) for e in errors],
         "spread": float(np.sqrt(3 * np.mean(std**2))),
-        "a": law.a,
-        "b": law.b,
-        "reach": law.reach(),
-        "curve": {
-            "std": curve.std.tolist(),
-            "error": curve.error.tolist(),
-            "points": curve.points.tolist(),
-        },
+        **{"a": law.a, "b": law.b, "reach": law.reach()},
+        "curve": {k: getattr(curve, k).tolist() for k in ("std", "error", "points")},
         "ratio_raw": float(np.sqrt(np.mean((flat / std) ** 2))),
         "ratio": float(np.sqrt(np.mean((flat / law.std(std)) ** 2))),
-        "held_out": held_out,
+        "held_out": {name: _ratios(seen[name], fresh[name]) for name in seen},
     }
+    kept.write_text(json.dumps(found))
+    return found
 
 
-def committee(folder: Path, quick: bool) -> Path:
-    return folder / ("committee-quick" if quick else "committee")
+def prepare(_: list[Attacks], options: Options) -> None:
+    committee(Committee(members(options.quick)), options)
 
 
-def _seen(folder: Path, quick: bool, frames: list[Any]) -> dict[str, list[Any]]:
+def _seen(run: Path, frames: list[Frame]) -> dict[str, list[Any]]:
     """Of every frame the errors of all members, with a leading axis: of energies (M, 1), of forces
     (M, n, 3) and, of the box, of the components of the virial (M, 6), eV, eV/Å, eV."""
-    from tunesmith.posterior.ensemble import open_model
-
-    posterior = open_model(str(committee(folder, quick)))
+    posterior = open_model(run)
     found: dict[str, list[Any]] = {"energy": [], "forces": [], "virial": []}
     for frame in frames:
         periodic = frame.label.stress is not None
@@ -161,9 +167,6 @@ def _ratios(seen: list[Any], fresh: list[Any]) -> dict[str, float]:
     """Standard deviation of error over spread on frames that no law has seen: as it is, and
     calibrated; of exact error bars 1. And the exponent of the law; 1 where errors do not grow with
     the spread as a power law's do, and there is one factor."""
-    from tunesmith.calibrate.powerlaw import PowerLaw
-    from tunesmith.errors import DataError
-
     (std, errors), (own, off) = _points(fresh), _points(seen)
     try:
         law = PowerLaw.fit(own, off)
@@ -181,16 +184,12 @@ def _ratios(seen: list[Any], fresh: list[Any]) -> dict[str, float]:
 # --------------------------------------------------------------------------- forty attacks
 
 
-def attacks(cell: Attacks, folder: Path, plain: float) -> dict[str, Any]:
-    """What came of every attack, and the real error of all members. plain: eV/Å."""
-    from tunesmith.attack.adversary import Adversary, real_error
-    from tunesmith.attack.attack_settings import Attack
-    from tunesmith.attack.search import attack
-    from tunesmith.posterior.ensemble import open_model
-
-    known = sets(folder, cell.quick)
-    posterior = open_model(str(committee(folder, cell.quick)))
-    errors = _seen(folder, cell.quick, known["calibrate"])["forces"]
+def attacks(cell: Attacks, options: Options) -> Record:
+    """What came of every attack, and the real error of all members."""
+    folder, known = options.work, sets(options.work, cell.quick)
+    plain = committee(Committee(members(cell.quick)), options)["error"]
+    posterior = open_model(folder / "committee")
+    errors = _seen(folder / "committee", known["calibrate"])["forces"]
     settings = Attack(target=f"{cell.times * plain!r} eV/Å")
     rows = []
     laws: dict[tuple[int, ...], Any] = {}
@@ -207,23 +206,14 @@ def attacks(cell: Attacks, folder: Path, plain: float) -> dict[str, Any]:
         adversary = Adversary(posterior.few(attacking), settings.objective(law))
         found = attack([frame.atoms], settings, adversary.evaluate)[0]
         label = cago_water.label_or_none(found.atoms)
-        rows.append(
-            {
-                "origin": frame.origin,
-                "system": cago_water.BOX if found.atoms.pbc.all() else cago_water.CLUSTER,
-                "before": real_error(posterior, frame.atoms, frame.label),
-                "error": None if label is None else real_error(posterior, found.atoms, label),
-                "start_std": found.start_std,
-                "std": found.std,
-                "off": found.off,
-                "largest_std": found.largest_std,
-                "displacement": found.displacement,
-                "strain": found.strain,
-                "evaluations": found.evaluations,
-                "reason": found.reason,
-                "largest_force": None if label is None else _largest(label.forces),
-            }
-        )
+        row = {
+            "origin": frame.origin,
+            "system": cago_water.BOX if found.atoms.pbc.all() else cago_water.CLUSTER,
+            "before": real_error(posterior, frame.atoms, frame.label),
+            "error": None if label is None else real_error(posterior, found.atoms, label),
+            "largest_force": None if label is None else _largest(label.forces),
+        }
+        rows.append(row | {name: getattr(found, name) for name in KEPT})
     # of each its exponent, and the error where members spread by 50 meV/Å
     probe = np.array([0.05, 0.0505])
     known_laws = [law.std(probe) for law in laws.values() if law is not None]
@@ -232,9 +222,6 @@ def attacks(cell: Attacks, folder: Path, plain: float) -> dict[str, Any]:
 
 
 def _law(cell: Attacks, errors: list[Any], judges: tuple[int, ...]) -> Any:
-    from tunesmith.calibrate.few_members import followed
-    from tunesmith.calibrate.powerlaw import PowerLaw
-
     if cell.law == NONE:
         return None
     own = np.concatenate([e[list(judges)].reshape(len(judges), -1) for e in errors], axis=1)
@@ -251,11 +238,3 @@ def _rms(errors: Any) -> float:
     if errors.ndim == 3:
         return float(np.sqrt((errors**2).sum(-1).mean()))
     return float(np.sqrt(np.mean(errors**2)))
-
-
-if __name__ == "__main__":
-    given = json.loads(sys.argv[2])
-    if sys.argv[1] == "prepare":
-        print(json.dumps(prepare(**given)))
-    else:
-        print(json.dumps(attacks(Attacks(**given["cell"]), Path(given["folder"]), given["plain"])))

@@ -1,14 +1,11 @@
-"""Learning water, a box or a cluster, from one structure, for `cago.py`: rounds of attacks against
-rounds of the most uncertain frames of dynamics and of frames of hotter dynamics, from a foundation
-and from random weights.
+"""Learning water, a box or a cluster, from one structure: rounds of attacks against rounds of the
+most uncertain frames of dynamics and of frames of hotter dynamics, from a foundation and from
+random weights.
 
 A course is one run, made a round longer at a time; after some rounds its members are simulated.
 """
 
 import json
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,12 @@ import ase.io
 import numpy as np
 import yaml
 
-import cago_water
-from resumable import say
+from bench.cago import cago_water
+from bench.runner.parts import Named, Options, Record
+from bench.shared.training import command
+from tunesmith import open_model, read_frames
+from tunesmith.check.simulate_members import check_members
+from tunesmith.check.stability import Stability
 
 #: wherever the aim is, and no further than the calibration holds
 ATTACKS = ("attack", "attack-within")
@@ -34,7 +35,7 @@ LEARNERS = ("foundation", "scratch")
 
 
 @dataclass(frozen=True)
-class Course:
+class Course(Named):
     """One run. learner: what every round's members begin from. quick: a little of everything."""
 
     method: str
@@ -42,16 +43,6 @@ class Course:
     system: str
     seed: int
     quick: bool
-
-    @property
-    def name(self) -> str:
-        return f"learn-{self.method}-{self.first}"
-
-    @property
-    def first(self) -> str:
-        """Of what all methods share: round 0."""
-        quick = "-quick" if self.quick else ""
-        return f"{self.learner}-{self.system}-{self.seed}{quick}"
 
     @property
     def rounds(self) -> int:
@@ -104,45 +95,29 @@ class Course:
         }
 
 
-def start_file(folder: Path, system: str) -> Path:
-    """The one structure that a course begins with."""
-    path = folder / f"start-{system}.xyz"
-    if not path.exists():
-        ase.io.write(path, cago_water.start(system), format="extxyz")
-    return path
-
-
-def test_frames(folder: Path, system: str, quick: bool) -> Path:
-    """Plain dynamics at 300 K by the truth, from two seeds no run has."""
-    path = folder / f"test-{system}{'-quick' if quick else ''}.xyz"
-    each = 3 if quick else 30
-    parts = [[system, each, 20, 300.0, seed] for seed in (101, 102)]
-    cago_water.kept(path, *parts)
-    return path
-
-
-def learn(course: Course, folder: Path) -> dict[str, Any]:
+def learn(course: Course, options: Options) -> Record:
     """Its rounds, each with the errors on plain frames and what was proposed; the force errors of
     single members there, and their stability."""
-    test = test_frames(folder, course.system, course.quick)
-    start = start_file(folder, course.system)
-    run, recipe = folder / course.name, folder / f"{course.name}.yaml"
-    aside = folder / f"{course.name}-aside.json"
-    found: dict[str, Any] = {"simulated": {}, "members": {}}
+    folder, run = options.work, options.work / course.name
+    start, test = (folder / f"{name}-{course.system}.xyz" for name in ("start", "test"))
+    # plain dynamics at 300 K by the truth, from two seeds no run has
+    each = 3 if course.quick else 30
+    cago_water.kept(test, *([course.system, each, 20, 300.0, seed] for seed in (101, 102)))
+    ase.io.write(start, cago_water.start(course.system), format="extxyz")
+    recipe, aside = (folder / f"{course.name}{end}" for end in (".yaml", "-aside.json"))
+    found: Record = {"simulated": {}, "members": {}}
     found = json.loads(aside.read_text()) if aside.exists() else found
-    began = time.monotonic()
     for rounds in range(course.rounds + 1):
         if str(rounds) in found["members"]:
             continue
         recipe.write_text(yaml.safe_dump(course.config(rounds, start, test), allow_unicode=True))
-        command = [sys.executable, "-m", "tunesmith", "run", str(recipe), "--out", str(run)]
-        subprocess.run(command, check=True, stdout=sys.stderr)
+        if command("run", recipe, "--out", run):
+            raise SystemExit(f"{course.name} failed in round {rounds}.")
         if rounds in course.simulated:
             simulated = _first(run, course) if rounds == 0 else stability(run, course)
             found["simulated"][str(rounds)] = simulated
         found["members"][str(rounds)] = members_error(run, test)
         aside.write_text(json.dumps(found))
-        say(f"{course.name}: round {rounds} after {time.monotonic() - began:.0f} s")
     summary = json.loads((run / "summary.json").read_text())
     return {"rounds": summary["rounds"], "seconds": summary["wall_time_s"], **found}
 
@@ -150,10 +125,7 @@ def learn(course: Course, folder: Path) -> dict[str, Any]:
 def members_error(run: Path, test: Path) -> float:
     """Rms over members, frames and components of the force error, eV/Å: of single members, as
     published, where a round's ``test`` is of their mean."""
-    from tunesmith.data.formats import read_frames
-    from tunesmith.posterior.ensemble import open_model
-
-    posterior, squares = open_model(str(run)), []
+    posterior, squares = open_model(run), []
     for frame in read_frames(test)[0]:
         members = posterior.predict([frame.atoms]).members
         assert members is not None
@@ -164,7 +136,7 @@ def members_error(run: Path, test: Path) -> float:
 
 def _first(run: Path, course: Course) -> dict[str, Any]:
     """Of round 0, which is the same whoever proposes later."""
-    kept = run.with_name(f"learn-first-{course.first}.json")
+    kept = run.with_name(f"first-{course.learner}-{course.system}-{course.seed}.json")
     if not kept.exists():
         kept.write_text(json.dumps(stability(run, course)))
     return dict(json.loads(kept.read_text()))
@@ -172,10 +144,6 @@ def _first(run: Path, course: Course) -> dict[str, Any]:
 
 def stability(run: Path, course: Course) -> dict[str, Any]:
     """How many of the first members stay stable, each in one replica at 300 K."""
-    from tunesmith.check.simulate_members import check_members
-    from tunesmith.check.stability import Stability
-    from tunesmith.posterior.ensemble import open_model
-
     criteria = Stability(min_distance="0.4 Å", every=100)
     md = criteria.dynamics(
         replicas=1,
@@ -184,12 +152,7 @@ def stability(run: Path, course: Course) -> dict[str, Any]:
         timestep="0.5 fs",
         time="0.02 ps" if course.quick else "0.5 ps",
     )
-    posterior = open_model(str(run)).few([0, 1] if course.quick else [0, 1, 2])
+    posterior = open_model(run).few([0, 1] if course.quick else [0, 1, 2])
     found = check_members(posterior, md, criteria, cago_water.start(course.system), course.seed)
     wrong = [replica.wrong for replicas in found for replica in replicas]
     return {"members": len(wrong), "stable": sum(w is None for w in wrong), "wrong": wrong}
-
-
-if __name__ == "__main__":
-    arguments = json.loads(sys.argv[2])
-    print(json.dumps(learn(Course(**arguments["course"]), Path(arguments["folder"]))))
