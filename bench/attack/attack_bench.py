@@ -1,0 +1,250 @@
+"""What an adversarial attack costs: the exact gradient of its objective against finite differences,
+against the committee's forces alone, and in memory; and what a whole attack costs.
+
+Boxes of water and three members: organic-xs with weights moved at random, as the cost
+does not ask how good they are. Both gradients are of the same objective, positions and cell, and
+must agree. CPU seconds throughout (on a busy machine wall time says little), medians over repeats.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read
+
+from bench.runner.parts import Bench, Named, Options, Part, Record
+from bench.shared.clocks import peak_mb, timed
+from bench.shared.structures import EXAMPLES, bent, rattled
+from tunesmith.attack.adversary import Adversary
+from tunesmith.attack.differences import Differences
+from tunesmith.attack.search import Attack, attack
+from tunesmith.core import Quantities
+from tunesmith.posterior.ensemble import Ensemble
+from tunesmith.potentials import zoo
+
+MEMBERS, TARGET = 3, "100 meV/Å"
+#: calls up to which finite differences are made in full, and how many are made of more
+FULL, SAMPLE = 300, 60
+
+
+@dataclass(frozen=True)
+class Gradients(Named):
+    """Exact against finite differences. molecules: of the box."""
+
+    molecules: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Whole(Named):
+    """Attacks from their start to their end."""
+
+    molecules: int
+    structures: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Memory(Named):
+    molecules: int
+    dtype: str
+
+
+def water(molecules: int, seed: int = 0) -> Atoms:
+    """The shipped box, repeated so that it holds 8, 16, 32 or 64 molecules, and rattled."""
+    times = [2 if molecules >= 8 * n else 1 for n in (2, 4, 8)]
+    return rattled(read(EXAMPLES / "water-8.xyz").repeat(times), np.random.default_rng(seed), 0.03)
+
+
+def committee(dtype: str) -> Ensemble:
+    torch.set_num_threads(1)
+    return bent(zoo.load("organic-xs", dtype=dtype), MEMBERS)
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median CPU seconds of a call."""
+    return median(timed(work)["cpu_s"] for _ in range(repeats))
+
+
+def gradients(cell: Gradients, _: Options) -> Record:
+    """Seconds of the committee's forces, of the exact gradient and of finite differences."""
+    posterior, box = committee("float64"), water(cell.molecules)
+    objective = Attack(target=TARGET).objective(None)
+    adversary = Adversary(posterior, objective)
+    batch = max(1, 200 // len(box))
+
+    def models(frames: list[Atoms]) -> list[Quantities]:
+        found = []
+        for i in range(0, len(frames), batch):
+            part = frames[i : i + batch]
+            said = posterior.predict(part).members or ()
+            ends = np.cumsum([len(a) for a in part])[:-1]
+            forces = np.split(np.array([m.forces for m in said]), ends, axis=1)
+            energy = np.array([m.energy for m in said])
+            found += [Quantities(energy[:, k], f) for k, f in enumerate(forces)]
+        return found
+
+    for _ in range(2):  # whatever is slow the first time
+        posterior.predict([box])
+        exact = adversary.evaluate({0: box})[0]
+    found = {
+        "atoms": len(box),
+        "forces_s": seconds(lambda: posterior.predict([box]), cell.repeats),
+        "exact_s": seconds(lambda: adversary.evaluate({0: box}), cell.repeats),
+    }
+    found |= differences_of(box, models, objective, exact, 1 if cell.molecules > 8 else 3)
+    found["exact_in_forces"] = found["exact_s"] / found["forces_s"]
+    found["times_as_fast"] = found["differences_s"] / found["exact_s"]
+    return found
+
+
+def differences_of(
+    box: Any, models: Callable[[list[Any]], list[Any]], objective: Any, exact: Any, repeats: int
+) -> dict[str, Any]:
+    """Seconds of the whole gradient by two-point differences, and how far it is from the exact.
+
+    Of over `FULL` calls `SAMPLE` are made and timed, all alike, and the seconds scaled to all.
+    """
+    differences = Differences(models, objective)
+    plan = [box, *differences.displaced(box)]
+    chosen = np.arange(len(plan))
+    if len(plan) > FULL:
+        drawn = 1 + np.random.default_rng(0).permutation(len(plan) - 1)[: SAMPLE - 1]
+        chosen = np.concatenate([[0], np.sort(drawn)])
+    values: list[float] = []
+
+    def make() -> None:
+        values[:] = [objective.judge(q).value for q in models([plan[i] for i in chosen])]
+
+    taken = seconds(make, repeats) * len(plan) / len(chosen)
+    slopes = (np.array(values[1:]) - values[0]) / differences.step
+    right, n = [exact.positions.ravel(), exact.strain.ravel()], 3 * len(box)
+    off = np.abs(slopes - np.concatenate(right)[chosen[1:] - 1])
+    scale = np.where(chosen[1:] - 1 < n, *[np.abs(part).max() for part in right])
+    return {
+        "differences_s": taken,
+        "calls": len(plan),
+        "timed_calls": len(chosen),
+        "off": float((off / scale).max()),
+    }
+
+
+def whole(cell: Whole, _: Options) -> Record:
+    """CPU seconds of whole attacks at twice the starting spread, in units of the force call."""
+    posterior = committee(cell.dtype)
+    boxes = [water(cell.molecules, seed) for seed in range(cell.structures)]
+    spread: Any = posterior.predict(boxes).std()
+    start = float(np.sqrt((spread.forces**2).sum(1).mean()))
+    settings = Attack(target=f"{2 * start} eV/Å", batch=4)
+    adversary = Adversary(posterior, settings.objective(None))
+    forces = seconds(lambda: posterior.predict(boxes[:1]), 3)
+    found: list[Any] = []
+    each = seconds(lambda: found.extend(attack(boxes, settings, adversary.evaluate)), 1)
+    return {
+        "atoms": len(boxes[0]),
+        "forces_s": forces,
+        "attack_s": each / cell.structures,
+        "attack_in_forces": each / cell.structures / forces,
+        "evaluations": [a.evaluations for a in found],
+        "lists": adversary.rebuilt,
+        "reasons": [a.reason for a in found],
+        "displacement": max(a.displacement for a in found),
+    }
+
+
+def memory(cell: Memory, _: Options) -> Record:
+    """Peak memory over that of what is loaded, MB: of the forces, and then of the gradient."""
+    posterior, small, box = committee(cell.dtype), molecule("H2O"), water(cell.molecules)
+    adversary = Adversary(posterior, Attack(target=TARGET).objective(None))
+    adversary.evaluate({0: small})
+    loaded = peak_mb()
+    posterior.predict([box])
+    forces = peak_mb() - loaded
+    adversary.evaluate({1: box})
+    found = {"loaded_mb": loaded, "forces_mb": forces, "gradient_mb": peak_mb() - loaded}
+    return found | {"atoms": len(box)}
+
+
+# -------------------------------------------------------------------------------- tables
+
+
+def _calls(r: Record) -> str:
+    timed = r["timed_calls"]
+    return f"{r['calls']}" + ("" if timed == r["calls"] else f" ({timed} timed)")
+
+
+def _stopped(r: Record) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(Counter(r["reasons"]).items()))
+
+
+GRADIENTS: dict[str, Any] = {
+    "atoms": "{atoms}",
+    "forces, s": "{forces_s:.3f}",
+    "exact gradient, s": "{exact_s:.3f}",
+    "in force calls": "{exact_in_forces:.1f}",
+    "finite differences, s": "{differences_s:.1f}",
+    "calls": _calls,
+    "times as fast": "{times_as_fast:.0f}",
+    "off by": "{off:.0e}",
+}
+WHOLE: dict[str, Any] = {
+    "atoms": "{atoms}",
+    "precision": "{dtype}",
+    "structures": "{structures}",
+    "whole attack, force calls": "{attack_in_forces:.0f}",
+    "evaluations": lambda r: f"{min(r['evaluations'])} to {max(r['evaluations'])}",
+    "neighbour lists": "{lists}",
+    "stopped": _stopped,
+}
+MEMORY: dict[str, Any] = {
+    "atoms": "{atoms}",
+    "precision": "{dtype}",
+    "forces, MB": "{forces_mb:.0f}",
+    "exact gradient, MB": "{gradient_mb:.0f}",
+    "per atom and member, MB": lambda r: f"{r['gradient_mb'] / r['atoms'] / MEMBERS:.2f}",
+}
+
+
+def options(add: Callable[..., Any]) -> None:
+    add("--sizes", type=int, nargs="+", default=[8, 32, 64], help="molecules")
+    add("--repeats", type=int, default=5)
+
+
+BENCH = Bench(
+    name="attack",
+    packages=("torch", "mace-torch", "scipy", "tunesmith"),
+    parts={
+        "gradients": Part(
+            cell=Gradients,
+            plan=lambda o: [Gradients(n, o.repeats) for n in o.sizes],
+            run=gradients,
+            cost=lambda cell, _: 12 + 0.05 * cell.molecules**2,
+            title=f"One gradient, {MEMBERS} members, CPU seconds",
+            columns=GRADIENTS,
+        ),
+        "whole": Part(
+            cell=Whole,
+            plan=lambda o: [Whole(n, 2 if n > 27 else 4, "float32") for n in o.sizes],
+            run=whole,
+            cost=lambda cell, _: 10 + 1.5 * cell.molecules * cell.structures,
+            title="Whole attacks",
+            columns=WHOLE,
+        ),
+        "memory": Part(
+            cell=Memory,
+            plan=lambda o: [Memory(n, d) for n in o.sizes for d in ("float64", "float32")],
+            run=memory,
+            cost=lambda *_: 10.0,
+            title="Memory over that of what is loaded",
+            columns=MEMORY,
+        ),
+    },
+    options=options,
+    quick={"sizes": [8]},
+)
