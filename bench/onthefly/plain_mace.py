@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from split import Split
+from bench.shared.clocks import Split
 
 
 def atomic_data(frames: list[Any], model: Any) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Steps of `onthefly.py` about label updates: ``python onthefly_update.py STEP JSON``."""
+"""One label update, part by part, and the same work written plainly on mace: are they the same, and
+what does either take?"""
 
-import json
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -14,10 +14,13 @@ import torch
 from ase.build import molecule
 from torch.profiler import ProfilerActivity, profile
 
-from plain_mace import Chain, atomic_data, collated, run_chain
-from split import Spent, Split, gradient_part
+from bench.onthefly.plain_mace import Chain, atomic_data, collated, run_chain
+from bench.runner.parts import Found, Named, Options, Record
+from bench.runner.tables import markdown
+from bench.shared.clocks import Spent, Split, gradient_part
+from bench.shared.structures import rattled
+from bench.shared.training import untouched
 from tunesmith.core import E0s, Frame, Label, Members, NoiseScale
-from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.potentials import zoo
 from tunesmith.potentials.mace import mace_files
 from tunesmith.potentials.trust import trust
@@ -29,6 +32,8 @@ from tunesmith.tune.plans import Update
 from tunesmith.tune.problem import Problem
 from tunesmith.tune.subspace import All
 
+#: the aim: times faster than plain mace
+FASTER = 1.5
 #: largest relative difference of gradients, and of weights after `_TRACK` steps in float64
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 _TRACK, _TRACK_TOLERANCE = 20, 1e-6
@@ -36,6 +41,29 @@ _TRACK, _TRACK_TOLERANCE = 20, 1e-6
 _WARM = 12
 #: of a step; "once" is what an update does before its first
 PARTS = ("data", "forward", "backward, forces", "backward, weights", "sampler")
+
+
+@dataclass(frozen=True)
+class Same(Named):
+    """The two ways on one minibatch, in float64 also for some steps."""
+
+    dtype: str
+    device: str
+    labels: int
+
+
+@dataclass(frozen=True)
+class Schedule(Named):
+    """An update of which ``part`` steps are timed, in turns. members and later: of its sampler."""
+
+    schedule: str
+    device: str
+    labels: int
+    part: int
+    turns: int
+    members: int
+    steps: int
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -56,12 +84,9 @@ class Work:
 
 def labelled(potential: Any, n: int) -> list[Frame]:
     """n bent structures of ethanol whose labels are a little off the potential."""
-    rng = np.random.default_rng(0)
-    ensemble = Ensemble(potential, [potential.weights()], E0s(potential.e0s))
-    frames = []
+    rng, ensemble, frames = np.random.default_rng(0), untouched(potential), []
     for i in range(n):
-        atoms = molecule("CH3CH2OH")
-        atoms.rattle(0.08, seed=i)
+        atoms = rattled(molecule("CH3CH2OH"), rng, 0.08)
         mean = ensemble.predict([atoms]).mean
         forces = mean.forces + 0.05 * rng.normal(size=mean.forces.shape)
         label = Label(float(mean.energy[0]) + 0.02 * rng.normal(), forces)
@@ -148,10 +173,10 @@ def _chain(w: Work, i: int) -> Chain:
 # ----------------------------------------------------------------------- the same work?
 
 
-def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
+def agree(it: Same, _: Options) -> Record:
     """Largest relative difference of the gradient on one minibatch; in float64 also of the
     weights after some steps without noise. Exits where it is more than rounding."""
-    w = work(dtype, device, labels, {"members": 2, "steps": _TRACK, "temperature": 0.0})
+    w = work(it.dtype, it.device, it.labels, {"members": 2, "steps": _TRACK, "temperature": 0.0})
     generator = torch.Generator().manual_seed(1)
     chosen, weights = sghmc.draw(len(w.frames), w.sampler.batch_size, generator)
     density = chain_tasks.Density(_task(w))
@@ -164,13 +189,13 @@ def agree(dtype: str, device: str, labels: int) -> dict[str, float]:
         starts = [part[0] for pieces in density.split(theta) for part in pieces.values()]
         for t, value in zip(chain.theta, starts, strict=True):
             t.copy_(value)
-    batch = collated(atomic_data(w.frames, w.native), chosen, device)
+    batch = collated(atomic_data(w.frames, w.native), chosen, it.device)
     gradient = chain.gradient(batch, weights, len(w.frames), Split())
     expected = [part[0] for pieces in (moved, noise) for part in pieces.values()]
     found = {"gradient": _difference(gradient, expected)}
-    if found["gradient"] > TOLERANCE[dtype]:
-        sys.exit(f"{dtype}: the gradients differ by {found['gradient']:.1g}; not the same work.")
-    if dtype == "float64":
+    if found["gradient"] > TOLERANCE[it.dtype]:
+        sys.exit(f"{it.dtype}: the gradients differ by {found['gradient']:.1g}; not the same work.")
+    if it.dtype == "float64":
         updated, chain = ours(w, Split()), plain(w, Split())[0]
         ends = [v[0] for v in (*updated.moved.values(), *updated.noise.values())]
         begins = [v[0] for v in (*w.members.moved.values(), *w.members.noise.values())]
@@ -200,41 +225,35 @@ def _difference(found: list[Any], expected: list[Any]) -> float:
 # ------------------------------------------------------------------------------- timing
 
 
-def update(
-    dtype: str, device: str, labels: int, part: int, turns: int, sampler: dict[str, Any]
-) -> dict[str, Any]:
-    """Milliseconds of one step of one chain by part, of both ways in turns; and their profiles.
-
-    sampler: settings of the whole update, of which ``part`` steps are timed.
-    """
-    whole = chains.SGHMC(**sampler)
-    w = work(dtype, device, labels, sampler)
-    short = {"steps": part, "first_steps": None}  # unchecked: it may be very short
-    w = replace(w, sampler=w.sampler.model_copy(update=short))
-    wait = torch.cuda.synchronize if device.startswith("cuda") else None
+def update(it: Schedule, _: Options) -> Record:
+    """Milliseconds of one step of one chain by part, of both ways in turns; and their profiles."""
+    sampler = {k: getattr(it, k) for k in ("members", "steps", "batch_size")}
+    w = _short(work("float32", it.device, it.labels, sampler), it.part)
+    warm = _short(work("float32", it.device, it.labels, sampler | {"members": 2}), 5)
+    wait = torch.cuda.synchronize if it.device.startswith("cuda") else None
     ways = {"tunesmith": ours, "mace": plain}
-    warm = work(dtype, device, labels, sampler | {"members": 2})
-    warm = replace(warm, sampler=warm.sampler.model_copy(update={"steps": 5, "first_steps": None}))
     spent: dict[str, list[Spent]] = {way: [] for way in ways}
     for way in ways.values():
         way(warm, Split())
-    for _ in range(turns):
+    for _ in range(it.turns):
         for name, way in ways.items():
             split = Split("sampler", wait)
             way(w, split)
             spent[name].append(split.read())
-    found: dict[str, Any] = {
-        **{k: getattr(whole, k) for k in ("steps", "members", "batch_size", "together")},
-        **{"labels": labels, "timed_steps": part, "turns": turns},
-        **{name: _summary(runs, whole, part) for name, runs in spent.items()},
-    }
+    found: Record = {name: _summary(runs, it) for name, runs in spent.items()}
     pairs = list(zip(spent["tunesmith"], spent["mace"], strict=True))
     found["ratio"] = {
         unit: median(_steps(theirs, k) / _steps(own, k) for own, theirs in pairs)
         for k, unit in enumerate(("clock", "cpu"))
     }
-    found["profile"] = {name: _profile(way, warm) for name, way in ways.items()}
-    return found
+    # fewer steps than the settings allow: reading a profile takes longer than making it
+    return found | {"profile": {name: _profile(way, _short(warm, 4)) for name, way in ways.items()}}
+
+
+def _short(w: Work, steps: int) -> Work:
+    """With so few steps, unchecked."""
+    few = {"steps": steps, "first_steps": None}
+    return replace(w, sampler=w.sampler.model_copy(update=few))
 
 
 def _steps(run: Spent, k: int, parts: tuple[str, ...] = PARTS) -> float:
@@ -242,24 +261,23 @@ def _steps(run: Spent, k: int, parts: tuple[str, ...] = PARTS) -> float:
     return sum(run.get(part, (0.0, 0.0))[k] for part in parts)
 
 
-def _summary(runs: list[Spent], whole: chains.SGHMC, part: int) -> dict[str, Any]:
+def _summary(runs: list[Spent], it: Schedule) -> Record:
     """Medians: of a step of a chain in ms, and of the whole update in s."""
-    clock, cpu = (median(_steps(run, k) for run in runs) / part for k in (0, 1))
-    per = 1e3 / whole.members
+    clock, cpu = (median(_steps(run, k) for run in runs) / it.part for k in (0, 1))
+    per = 1e3 / it.members
+    parts = {p: median(_steps(run, 1, (p,)) for run in runs) / it.part for p in PARTS}
     return {
         "ms_per_step": per * clock,
         "cpu_ms_per_step": per * cpu,
-        "parts_cpu_ms": {p: per * median(_steps(r, 1, (p,)) for r in runs) / part for p in PARTS},
+        "parts_cpu_ms": {part: per * seconds for part, seconds in parts.items()},
         "once_s": median(_steps(run, 0, ("once",)) for run in runs),
-        "update_s": clock * whole.steps,
-        "update_cpu_s": cpu * whole.steps,
+        "update_s": clock * it.steps,
+        "update_cpu_s": cpu * it.steps,
     }
 
 
-def _profile(way: Any, w: Work) -> dict[str, Any]:
+def _profile(way: Any, w: Work) -> Record:
     """What torch does in a step of a chain: operations, and the shares of the largest."""
-    # fewer steps than the settings allow: reading a profile takes longer than making it
-    w = replace(w, sampler=w.sampler.model_copy(update={"steps": 4}))
     way(w, Split(), found := profile(activities=[ProfilerActivity.CPU]))
     rows = found.key_averages()
     total = sum(r.self_cpu_time_total for r in rows)
@@ -273,6 +291,50 @@ def _profile(way: Any, w: Work) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    step = {"agree": agree, "update": update}[sys.argv[1]]
-    print(json.dumps(step(**json.loads(sys.argv[2]))))
+# ------------------------------------------------------------------------------- tables
+
+
+def same(records: list[Record], _: Found) -> str:
+    gradients = ", ".join(f"{r['gradient']:.1g} ({r['dtype']})" for r in records)
+    way = ", ".join(f"{r['way']:.1g}" for r in records if "way" in r) or "–"
+    return (
+        "## One label update of organic-xs on ethanol, float32\n\n"
+        f"The same work: one minibatch's gradients differ by {gradients}, relative; the way of the "
+        f"weights in {_TRACK} float64 steps by {way}."
+    )
+
+
+def shown(records: list[Record], _: Found) -> str:
+    """By part, the whole update, the ratio, and what torch spends its time on."""
+    return "\n\n".join(text for r in records for text in (_update(r), _limit(r)))
+
+
+def _update(r: Record) -> str:
+    ours, mace = r["tunesmith"], r["mace"]
+    rows = [(p, ours["parts_cpu_ms"][p], mace["parts_cpu_ms"][p], ".2f") for p in PARTS]
+    rows += [
+        ("**all**", ours["cpu_ms_per_step"], mace["cpu_ms_per_step"], ".2f"),
+        ("all, ms on the clock", ours["ms_per_step"], mace["ms_per_step"], ".2f"),
+        ("one update, CPU s", ours["update_cpu_s"], mace["update_cpu_s"], ".0f"),
+        ("before its first step, s", ours["once_s"], mace["once_s"], ".2f"),
+    ]
+    ratio = f"{r['ratio']['cpu']:.2f} in CPU time, {r['ratio']['clock']:.2f} on the clock"
+    headings = ["CPU ms per step of a chain", "tunesmith", "plain mace", "ratio"]
+    return (
+        f"### {r['schedule']}: {r['members']} chains × {r['steps']} steps × batch "
+        f"{r['batch_size']} of {r['labels']} labels ({r['part']} steps timed, {r['turns']} turns)"
+        f"\n\nAim: plain mace takes at least {FASTER} times as long; by turns: **{ratio}**.\n\n"
+        + markdown(headings, [[n, f"{a:{f}}", f"{b:{f}}", f"{b / a:.2f}"] for n, a, b, f in rows])
+    )
+
+
+def _limit(r: Record) -> str:
+    lines = ["Where the limit is, by torch's profiler:\n"]
+    for way, p in r["profile"].items():
+        largest = [f"{k.removeprefix('aten::')} {100 * v:.0f} %" for k, v in p["largest"].items()]
+        lines.append(
+            f"- {way}: {p['operations_per_step']:.0f} operations per step of a chain, "
+            f"{100 * p['matrix_products']:.0f} % of the time in matrix products; largest: "
+            f"{', '.join(largest[:7])}"
+        )
+    return "\n".join(lines)

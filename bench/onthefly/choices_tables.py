@@ -1,31 +1,23 @@
-"""Tables of `onthefly_choices.py` as Markdown.
-
-found: what the bench writes as JSON. ``cells``: one flat record per run, with the fields of a cell
-and of its result. Energies in meV, forces in meV/Å, times in CPU seconds.
-"""
+"""Tables of on-the-fly runs side by side: meV, meV/Å, CPU seconds."""
 
 from collections.abc import Callable
 from statistics import mean
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from ethanol_evidence import scores
-from strategies_table import markdown
+from bench.onthefly.choices_cells import THINNED
+from bench.onthefly.evidence import scores
+from bench.runner.parts import Found, Record
+from bench.runner.tables import described, grouped, markdown
 
-Record = dict[str, Any]
 
-
-def page(found: Record) -> str:
+def page(found: Found) -> str:
     """Everything that is there by now."""
     runs: list[Record] = found["cells"]
-    if not runs:
-        return "No run is finished yet.\n"
-    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
     asking, thinning = asked_by(runs), learnt_from(runs)
     return (
-        f"{machine}.\n\nRuns of ethanol, GFN1-xTB, organic-xs: "
+        f"{described(found)}.\n\nRuns of ethanol, GFN1-xTB, organic-xs: "
         f"{', '.join(found['conditions']['schedule'])}; K = {1e3 * runs[0]['threshold_eV']:.1f} "
         f"meV. Errors on {len(runs[0]['errors']['tuned'])} frames of "
         f"{found['conditions']['seeds']} trajectories driven by the reference, the same for all "
@@ -38,21 +30,17 @@ def page(found: Record) -> str:
 
 def asked_by(runs: list[Record]) -> dict[str, list[Record]]:
     """Runs that learn from all labels, by what asks."""
-    found: dict[str, list[Record]] = {}
-    for run in sorted(runs, key=lambda r: (r["spread"] != "members", -r["members"], r["seed"])):
-        if not run["keep"]:
-            found.setdefault(who(run), []).append(run)
-    return found
+    known = sorted(runs, key=lambda r: (r["spread"] != "members", -r["members"], r["seed"]))
+    return grouped((r for r in known if not r["keep"]), who)
 
 
 def learnt_from(runs: list[Record]) -> dict[str, list[Record]]:
     """Runs of two members, by what they learn from."""
-    found: dict[str, list[Record]] = {}
-    for run in sorted(runs, key=lambda r: (r["keep"] > 0, -r["keep"], r["by"] != "lcmd")):
-        if (run["spread"], run["members"], run["temperature"]) == ("members", 2, 1.0):
-            kept = f"at most {run['keep']}, by {run['by']}" if run["keep"] else "all labels"
-            found.setdefault(kept, []).append(run)
-    return found
+    known = sorted(runs, key=lambda r: (r["keep"] > 0, -r["keep"], r["by"] != "lcmd"))
+    two = [r for r in known if (r["spread"], r["members"], r["temperature"]) == THINNED]
+    return grouped(
+        two, lambda r: f"at most {r['keep']}, by {r['by']}" if r["keep"] else "all labels"
+    )
 
 
 def who(run: Record) -> str:
