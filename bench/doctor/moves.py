@@ -3,38 +3,19 @@
 Each takes structures to begin with, a calculator for those that need one, and random numbers.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase import Atoms
 from ase.optimize import BFGS
 
-Rng = np.random.Generator
+from bench.shared.structures import Rng, bare, clusters_of, rattled
+from bench.shared.structures import dynamics as course
 
 
 def dynamics(start: Atoms, calculator: Any, kelvin: float, n: int, rng: Rng) -> list[Atoms]:
     """n frames, 15 fs apart."""
-    atoms, found = start.copy(), []
-    atoms.calc = calculator
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * kelvin, rng=rng)
-    friction = 0.02 / units.fs
-    md = Langevin(
-        atoms, 0.5 * units.fs, temperature_K=kelvin, friction=friction, rng=rng, fixcm=False
-    )
-    for _ in range(n):
-        md.run(30)
-        found.append(Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc))
-    return found
-
-
-def _rattled(start: Atoms, rng: Rng, size: float) -> Atoms:
-    atoms = start.copy()
-    atoms.positions += rng.normal(scale=size, size=(len(atoms), 3))
-    return atoms
+    return [bare(atoms) for atoms in course(start, calculator, kelvin, n, rng, hotter=2)]
 
 
 def _scaled(start: Atoms, factor: float) -> Atoms:
@@ -57,15 +38,11 @@ def dimer_scans(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
 
 def relaxations(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
     """Whole relaxations, or only their ends, of rattled structures."""
-    whole, found = rng.random() < 0.5, []
+    whole, found = rng.random() < 0.5, list[Atoms]()
     for start in starts if not whole else starts[:3]:
-        atoms = _rattled(start, rng, 0.08)
-        atoms.calc = calculator
-        path = []
-        search = BFGS(atoms, logfile=None)
-        search.attach(lambda a=atoms, p=path: p.append(Atoms(a.numbers, a.positions, cell=a.cell,
-                                                            pbc=a.pbc)))  # fmt: skip
-        search.run(fmax=float(10 ** rng.uniform(-3.5, -1.7)), steps=60)
+        # displacements are drawn before the limit
+        moved = rattled(start, rng, 0.08)
+        path = _relaxation(moved, calculator, float(10 ** rng.uniform(-3.5, -1.7)))
         found += path if whole else path[-1:]
     return found
 
@@ -73,19 +50,24 @@ def relaxations(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
 def relaxed_and_hot(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
     """Ends of relaxations beside dynamics of one structure."""
     found = dynamics(starts[0], calculator, 500, 10, rng)
-    for start in starts:
-        atoms = _rattled(start, rng, 0.08)
-        atoms.calc = calculator
-        BFGS(atoms, logfile=None).run(fmax=1e-3, steps=60)
-        found.append(Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc))
-    return found
+    return found + [_relaxation(rattled(a, rng, 0.08), calculator, 1e-3)[-1] for a in starts]
+
+
+def _relaxation(atoms: Atoms, calculator: Any, fmax: float) -> list[Atoms]:
+    """Every step of it."""
+    path: list[Atoms] = []
+    atoms.calc = calculator
+    search = BFGS(atoms, logfile=None)
+    search.attach(lambda: path.append(bare(atoms)))
+    search.run(fmax=fmax, steps=60)
+    return path
 
 
 def equations_of_state(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
     """Perfect crystals from 0.9 to 1.1 of their lattice constant; sometimes rattled ones too."""
     start = starts[0]
     found = [_scaled(start, x) for x in np.linspace(*rng.uniform([0.88, 1.03], [0.96, 1.12]), 11)]
-    return found + [_rattled(start, rng, 0.08) for _ in range(int(rng.integers(0, 2)) * 8)]
+    return found + [rattled(start, rng, 0.08) for _ in range(int(rng.integers(0, 2)) * 8)]
 
 
 def compression(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
@@ -97,7 +79,7 @@ def compression(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
         at = _scaled(start, low)
         return [_moved(at, x * step) for x in np.linspace(0.1, 1.0, 10)]
     return [
-        _rattled(_scaled(start, low + spread * rng.random()), rng, size * rng.uniform(0.5, 1.5))
+        rattled(_scaled(start, low + spread * rng.random()), rng, size * rng.uniform(0.5, 1.5))
         for _ in range(12)
     ]
 
@@ -118,7 +100,7 @@ def in_a_box(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
     start = starts[0].copy()
     start.center(vacuum=rng.uniform(1.25, 5.0))
     start.pbc = True
-    return [_rattled(start, rng, 0.06) for _ in range(12)]
+    return [rattled(start, rng, 0.06) for _ in range(12)]
 
 
 def bond_scans(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
@@ -136,13 +118,9 @@ def bond_scans(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
 
 def clusters(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
     """Random clusters of 5 to 10 of the first structure's atoms or molecules, warm."""
-    one, n, cluster = starts[0], int(rng.integers(3, 7)), Atoms()
+    one, n = starts[0], int(rng.integers(3, 7))
     gap = 2.6 + (np.ptp(one.positions, axis=0).max() if len(one) > 1 else 0.0)
-    for i in range(n):
-        copy = Atoms(one.numbers, one.positions)
-        copy.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COP")
-        copy.translate(gap * np.array([i % 2, i // 2 % 2, i // 4]))
-        cluster += copy
+    cluster = clusters_of(Atoms(one.numbers, one.positions), n, gap, rng)
     return dynamics(cluster, calculator, 250, 12, rng)
 
 
@@ -155,4 +133,4 @@ def surfaces(starts: list[Atoms], calculator: Any, rng: Rng) -> list[Atoms]:
         atoms = start.copy()
         atoms.positions[-1, 2] = atoms.positions[:-1, 2].max() + h
         found.append(atoms)
-    return found + [_rattled(start, rng, 0.05) for _ in range(8)]
+    return found + [rattled(start, rng, 0.05) for _ in range(8)]

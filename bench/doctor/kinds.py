@@ -7,8 +7,6 @@ a set is a false alarm. "development" is what rules were tuned on, "held-out" sh
 crystal or metal with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,22 +19,11 @@ from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from doctor_moves import (
-    Rng,
-    bond_scans,
-    clusters,
-    compression,
-    dimer_scans,
-    dynamics,
-    equations_of_state,
-    hot,
-    in_a_box,
-    relaxations,
-    relaxed_and_hot,
-    surfaces,
-)
-from doctor_sets import CRYSTALS
-from tunesmith import read_frames, write_frames
+from bench.doctor import moves
+from bench.doctor.crystal_cells import crystal_of
+from bench.shared.data_sets import put
+from bench.shared.structures import Rng, bare, told
+from tunesmith import read_frames
 from tunesmith.core import Frame, Label, derived_seed
 
 
@@ -93,33 +80,35 @@ def _network(name: str) -> Any:
 
 def label(atoms: Atoms, calculator: Any, stress: bool) -> Frame | None:
     """With the calculator's label, constraints not applied; None where it has none."""
-    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    work = bare.copy()
+    work = bare(atoms)
     work.calc = calculator
     try:
-        energy, forces = work.get_potential_energy(), work.get_forces(apply_constraint=False)
-        tensor = work.get_stress(voigt=False) if stress and bare.pbc.all() else None
+        found = told(work, stress=stress)
     except Exception:  # of a self-consistency that fails far from equilibrium
         return None
-    if not (np.isfinite(energy) and np.isfinite(forces).all()):
-        return None
-    return Frame(bare, Label(float(energy), np.array(forces), tensor), "made")
+    known = np.isfinite(found.energy) and np.isfinite(found.forces).all()
+    return Frame(bare(atoms), found, "made") if known else None
 
 
 # ------------------------------------------------------------------------------- sets
 
 Kind = Callable[[list[Atoms], Any, Rng], list[Atoms]]
-ORGANIC: dict[str, Kind] = {
-    "dimers": dimer_scans, "dimers beside dynamics": dimer_scans, "relaxations": relaxations,
-    "relaxed and hot": relaxed_and_hot, "equation of state": equations_of_state,
-    "compression": compression, "hot": hot, "box": in_a_box, "bond scans": bond_scans,
-    "clusters": clusters,
-}  # fmt: skip
-INORGANIC: dict[str, Kind] = {
-    "dimers": dimer_scans, "relaxations": relaxations, "relaxed and hot": relaxed_and_hot,
-    "equation of state": equations_of_state, "compression": compression, "hot": hot,
-    "surfaces": surfaces, "clusters": clusters,
-}  # fmt: skip
+ANYWHERE: dict[str, Kind] = {
+    "dimers": moves.dimer_scans,
+    "relaxations": moves.relaxations,
+    "relaxed and hot": moves.relaxed_and_hot,
+    "equation of state": moves.equations_of_state,
+    "compression": moves.compression,
+    "hot": moves.hot,
+    "clusters": moves.clusters,
+}
+MIXED = "dimers beside dynamics"
+ORGANIC = ANYWHERE | {
+    MIXED: moves.dimer_scans,
+    "box": moves.in_a_box,
+    "bond scans": moves.bond_scans,
+}
+INORGANIC = ANYWHERE | {"surfaces": moves.surfaces}
 WORLDS = ("organic", "metal", "noble", "network")
 
 
@@ -138,8 +127,7 @@ def clean_kinds(
                 path = work / f"{family}-{world}{by}-{kind.replace(' ', '_')}-{i}.xyz"
                 if not path.is_file():
                     rng = np.random.default_rng(derived_seed(i, family, world, kind))
-                    work.mkdir(parents=True, exist_ok=True)
-                    write_frames(path, _set(FAMILIES[family], world, kind, make, network, rng))
+                    put(path, _set(FAMILIES[family], world, kind, make, network, rng))
                 frames = read_frames(path)[0] if path.stat().st_size else []
                 if len(frames) >= 5:
                     found[f"{world}/{kind}-{i}"] = frames
@@ -151,8 +139,10 @@ def _set(
 ) -> list[Frame]:
     starts, calculator = _starts(systems, world, kind, network, rng)
     images = make(starts, calculator, rng) if starts else []
-    if kind == "dimers beside dynamics":
-        images += dynamics(molecule(str(rng.choice(systems.molecules))), calculator, 400, 24, rng)
+    if kind == MIXED:
+        images += moves.dynamics(
+            molecule(str(rng.choice(systems.molecules))), calculator, 400, 24, rng
+        )
     stress = bool(rng.random() < 0.6)
     short = rng.random() < 0.3  # many files have few digits, and so zeros where forces are small
     frames = [f for f in (label(a, calculator, stress) for a in images) if f is not None]
@@ -207,7 +197,7 @@ def _one_cell(name: str) -> Atoms:
     """8 to 16 atoms of a crystal: milliseconds a label"""
     if name == "diamond":
         return bulk("C", "diamond", 3.567, cubic=True).repeat((2, 1, 1))
-    eight = CRYSTALS[name]()
+    eight = crystal_of(name)
     first = eight[: len(eight) // 8]
     first.set_cell(eight.cell / 2)
     return first

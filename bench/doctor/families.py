@@ -1,25 +1,22 @@
-"""Clean labelled sets for `doctor.py`, in families that share no molecule and no crystal.
+"""Clean labelled sets, in families that share no molecule and no crystal.
 
 The rules of the doctor may be tuned on "development"; "held-out" and "reserve" are for measuring
 them, "reserve" when the held-out sets have been looked into. A set is
 a function of its name and the seed, is labelled once and kept in the work folder.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
-from ase.build import bulk, molecule
-from ase.lattice.hexagonal import Graphite
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from ase.spacegroup import crystal
+from ase import Atoms
+from ase.build import molecule
 from tblite.ase import TBLite
 
-from tunesmith import read_frames, write_frames
+from bench.doctor.crystal_cells import CRYSTALS, crystal_of
+from bench.shared.data_sets import FILES, isolated, labelled, put
+from bench.shared.structures import bare, clusters_of, dynamics, rattled, strained
+from tunesmith import read_frames
 from tunesmith.core import Frame, Label, derived_seed
 from tunesmith.references.pyscf import PySCF
 from tunesmith.references.tblite import TBLite as XTB
@@ -46,12 +43,9 @@ class Spec:
     multiplicity: int | None = None
 
 
-#: frames of the real sets: which file, and which of them are development's and held out
-REAL = {
-    "acac": ("acac", "train_300K.xyz", "isolated_atoms.xyz", 0, 300, 60),
-    "3bpa": ("3bpa", "train_300K.xyz", "iso_atoms.xyz", 0, 300, 40),
-    "ethanol": ("ethanol", "train.xyz", "isolated_atoms.xyz", 0, 600, 100),
-}
+#: frames of the real sets that each family has, one stretch after the other; where those begin
+#: that are not development's
+REAL = {"acac": (60, 300), "3bpa": (40, 300), "ethanol": (100, 600)}
 
 DEVELOPMENT = {
     "ethanol": Spec({"CH3CH2OH": 40}),
@@ -125,33 +119,25 @@ LAST = {
     "ice": Spec({"ice": 12}, GFN1, None, 0.08),
     "both": Spec({"urea": 8, "C3H4_C3v": 12, "CH3CH2OCH3": 12}, GFN2, None),
 }
-FAMILIES = {"last": LAST, "development": DEVELOPMENT, "held-out": HELD_OUT, "reserve": RESERVE}
+FAMILIES = {"development": DEVELOPMENT, "held-out": HELD_OUT, "reserve": RESERVE, "last": LAST}
 
 
 def clean_sets(family: str, work: Path, data: Path | None, seed: int) -> dict[str, list[Frame]]:
     """All sets of a family by name, isolated atoms among the frames; and the real ones of data."""
-    found = {f"xtb/{n}": _kept(family, n, s, work, seed) for n, s in FAMILIES[family].items()}
-    for name, (folder, file, atoms, start, later, n) in REAL.items() if data else ():
+    found = {}
+    for name, spec in FAMILIES[family].items():
+        path = work / f"{family}-{name}-{seed}.xyz"
+        if not path.is_file():
+            put(path, make(spec, derived_seed(seed, family, name)))
+        found[f"xtb/{name}"] = read_frames(path)[0]
+    for name, (n, later) in REAL.items() if data else ():
         assert data is not None
-        begin = {
-            "development": start,
-            "held-out": later,
-            "reserve": later + n,
-            "last": later + 2 * n,
-        }[family]
-        frames, _ = read_frames(data / folder / file, index=slice(begin, begin + n))
-        isolated, _ = read_frames(data / folder / atoms)
-        marked = [replace(f, config_type="IsolatedAtom") for f in isolated]
-        found[f"real/{name}"] = frames + marked
+        assert name in FILES
+        begin = list(FAMILIES).index(family)
+        first = later + (begin - 1) * n if begin else 0
+        frames = labelled(data, name, index=slice(first, first + n))
+        found[f"real/{name}"] = frames + isolated(data, name)
     return found
-
-
-def _kept(family: str, name: str, spec: Spec, work: Path, seed: int) -> list[Frame]:
-    path = work / f"{family}-{name}-{seed}.xyz"
-    if not path.is_file():
-        work.mkdir(parents=True, exist_ok=True)
-        write_frames(path, make(spec, derived_seed(seed, family, name)))
-    return read_frames(path)[0]
 
 
 def make(spec: Spec, seed: int) -> list[Frame]:
@@ -183,116 +169,25 @@ def _with_stress(frame: Frame, kept: bool) -> Frame:
     return replace(frame, label=replace(frame.label, stress=None))
 
 
-# ------------------------------------------------------------------------- structures
-
-
 def build(name: str, rng: np.random.Generator) -> Atoms:
     """A molecule of ASE's g2 set, "4 H2O": a cluster of four, or one of our crystals."""
     if name in CRYSTALS:
-        return CRYSTALS[name]()
+        return crystal_of(name)
     count, _, one = name.rpartition(" ")
-    return _cluster(molecule(one), int(count), rng) if count else molecule(one)
-
-
-def _cluster(one: Atoms, n: int, rng: np.random.Generator) -> Atoms:
-    """n copies, turned at random, on a small grid, 3.6 Å and more apart."""
-    size = np.ptp(one.positions, axis=0).max()
-    every = Atoms()
-    for i in range(n):
-        copy = one.copy()
-        copy.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COP")
-        copy.translate((size + 2.4) * np.array([i % 2, i // 2 % 2, i // 4]))
-        every += copy
-    return every
+    if not count:
+        return molecule(one)
+    start = molecule(one)
+    # 3.6 Å and more apart
+    return clusters_of(start, int(count), np.ptp(start.positions, axis=0).max() + 2.4, rng)
 
 
 def _moved(start: Atoms, n: int, spec: Spec, rng: np.random.Generator) -> list[Atoms]:
     if spec.temperature is not None and not start.pbc.any():
-        return _dynamics(start, n, spec.temperature, rng)
+        truth = TBLite(method="GFN2-xTB", verbosity=0)
+        course = dynamics(start, truth, spec.temperature, n, rng, before=100, hotter=2)
+        return [bare(atoms) for atoms in course]
     found = []
     for _ in range(n):
-        atoms = start.copy()
-        if atoms.pbc.all():
-            strain = rng.normal(scale=0.02, size=(3, 3))
-            atoms.set_cell(atoms.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
-        atoms.positions += rng.normal(scale=spec.rattle, size=(len(atoms), 3))
-        found.append(atoms)
+        atoms = strained(start, rng, 0.02) if start.pbc.all() else start
+        found.append(rattled(atoms, rng, spec.rattle))
     return found
-
-
-def _dynamics(start: Atoms, n: int, temperature: float, rng: np.random.Generator) -> list[Atoms]:
-    """n frames, 15 fs apart after 50 fs, from Langevin dynamics with GFN2-xTB."""
-    atoms, found = start.copy(), []
-    atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature, rng=rng)
-    friction = 0.02 / units.fs
-    md = Langevin(
-        atoms, 0.5 * units.fs, temperature_K=temperature, friction=friction, rng=rng, fixcm=False
-    )
-    md.run(100)
-    for _ in range(n):
-        md.run(30)
-        found.append(Atoms(atoms.numbers, atoms.positions.copy()))
-    return found
-
-
-def _dry_ice() -> Atoms:
-    cell = [5.62, 5.62, 5.62, 90, 90, 90]
-    sites = [(0, 0, 0), (0.119, 0.119, 0.119)]
-    return crystal("CO", sites, spacegroup=205, cellpar=cell).repeat(2)
-
-
-def _nitrogen() -> Atoms:
-    cell = [5.65, 5.65, 5.65, 90, 90, 90]
-    return crystal("N", [(0.056, 0.056, 0.056)], spacegroup=205, cellpar=cell).repeat(2)
-
-
-def _ammonia() -> Atoms:
-    cell = [5.13, 5.13, 5.13, 90, 90, 90]
-    sites = [(0.2107, 0.2107, 0.2107), (0.3689, 0.2671, 0.1159)]
-    return crystal("NH", sites, spacegroup=198, cellpar=cell).repeat(2)
-
-
-def _urea() -> Atoms:
-    cell = [5.565, 5.565, 4.684, 90, 90, 90]
-    sites = [(0, 0.5, 0.326), (0, 0.5, 0.5953), (0.1459, 0.6459, 0.1766)]
-    sites += [(0.2575, 0.7575, 0.2827), (0.1441, 0.6441, -0.038)]
-    return crystal("CONHH", sites, spacegroup=113, cellpar=cell).repeat((2, 2, 2))
-
-
-def _ice() -> Atoms:
-    """Proton-ordered ice XI: 8 molecules, doubled along a."""
-    cell = [4.465, 7.858, 7.292, 90, 90, 90]
-    sites = [(0, 0.6648, 0.0631), (0.5, 0.8255, -0.0631), (0, 0.6636, 0.1963)]
-    sites += [(0, 0.5363, 0.0183), (0.6766, 0.7748, -0.0183)]
-    return crystal("OOHHH", sites, spacegroup=36, cellpar=cell).repeat((2, 1, 1))
-
-
-def _lonsdaleite() -> Atoms:
-    cell = [2.52, 2.52, 4.12, 90, 90, 120]
-    sites = [(1 / 3, 2 / 3, 0.0625)]
-    return crystal("C", sites, spacegroup=194, cellpar=cell).repeat((4, 4, 2))
-
-
-def _acetylene() -> Atoms:
-    cell = [6.14, 6.14, 6.14, 90, 90, 90]
-    sites = [(0.0564, 0.0564, 0.0564), (0.156, 0.156, 0.156)]
-    return crystal("CH", sites, spacegroup=205, cellpar=cell).repeat(2)
-
-
-def _graphite() -> Atoms:
-    layers = Graphite("C", latticeconstant={"a": 2.461, "c": 6.708}, size=(4, 4, 1))
-    return Atoms(layers.numbers, layers.positions, cell=layers.cell, pbc=True)
-
-
-CRYSTALS = {
-    "diamond": lambda: bulk("C", "diamond", 3.567, cubic=True).repeat((3, 2, 2)),
-    "dry ice": _dry_ice,
-    "urea": _urea,
-    "nitrogen": _nitrogen,
-    "ice": _ice,
-    "ammonia": _ammonia,
-    "graphite": _graphite,
-    "lonsdaleite": _lonsdaleite,
-    "acetylene": _acetylene,
-}
