@@ -1,10 +1,8 @@
-"""One selection of `bench/selection.py`, in a process of its own, and the pools it reads.
+"""One selection, in a process of its own, and the pools it reads.
 
 Imported before anything large is: what a process needs beside the features is counted.
 """
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +42,7 @@ def pool_file(work: Path, kind: str, n: int, frames: int) -> Path:
 
 
 def real(work: Path, kind: str, frames: int) -> Any:
-    from selection_pool import real_features
+    from bench.select.pools import real_features
 
     return real_features(work, kind, frames)
 
@@ -130,7 +128,3 @@ def theirs(rule: str) -> Callable[..., Any]:
         return method.select(n).tolist(), None
 
     return select
-
-
-if __name__ == "__main__":
-    print(json.dumps(chosen(**json.loads(sys.argv[2]))))
