@@ -1,6 +1,7 @@
 """``python -m bench SUBJECT [options]``; without a subject: which there are."""
 
 import ast
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,8 @@ if __name__ == "__main__":
             spec = find_spec(module)
             text = Path(str(spec and spec.origin)).read_text()
             about = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
-            print(f"  {name:<17} {about.partition('. ')[0].rstrip('.')}")
+            first = re.split(r"(?<=[.?]) (?=[A-Z])", about)[0]
+            print(f"  {name:<17} {first}")
     else:
         print(f"error: there is no bench {name!r}; give one of {', '.join(SUBJECTS)}.")
         sys.exit(2)

@@ -78,6 +78,10 @@ def parsed(bench: Bench, arguments: list[str]) -> Options:
     return options
 
 
+def lines_of(name: str, part: Part, options: Options) -> Lines[Any]:
+    return Lines(options.out, part.conditions(options), part.cell, name)
+
+
 def planned(part: Part, options: Options) -> list[Any]:
     """The cells that are wanted: in the order they are worth having, or shortest first."""
     cells = selected(part.plan(options), options.only, part.cell)
@@ -107,7 +111,7 @@ def main(subject: str, arguments: list[str]) -> None:
     bench = opened(subject)
     options = parsed(bench, arguments)
     parts = {name: bench.parts[name] for name in options.parts}
-    kept = {n: Lines(options.out, p.conditions(options), p.cell) for n, p in parts.items()}
+    kept = {n: lines_of(n, part, options) for n, part in parts.items()}
     cells = {name: planned(part, options) for name, part in parts.items()}
     for name, part in parts.items():
         done = kept[name].found
@@ -161,7 +165,7 @@ def main(subject: str, arguments: list[str]) -> None:
 def written(bench: Bench, options: Options, parts: dict[str, Part], found: Found) -> str:
     """The page of what is finished; ``found`` gets all it is written from."""
     for name, part in parts.items():
-        lines: Lines[Any] = Lines(options.out, part.conditions(options), part.cell)
+        lines = lines_of(name, part, options)
         place = {cell: i for i, cell in enumerate(part.plan(options))}
         done = sorted(lines.found, key=lambda c: place.get(c, len(place)))
         found[name] = [joined(c, lines.found[c]) for c in done]

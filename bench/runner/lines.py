@@ -10,10 +10,14 @@ C = TypeVar("C", bound=Any)
 
 
 class Lines(Generic[C]):
-    """The cells of one kind in a file of JSON objects, each with the conditions it was made in."""
+    """The cells of one part of a bench in a file of JSON objects, each with the conditions it was
+    made in. Lines that name no part are of whoever has such a cell."""
 
-    def __init__(self, path: Path, conditions: dict[str, Any], kind: type[C]) -> None:
+    def __init__(
+        self, path: Path, conditions: dict[str, Any], kind: type[C], part: str = ""
+    ) -> None:
         self.path, self.conditions = path, json.loads(json.dumps(conditions))
+        self.part = part
         self.found: dict[C, dict[str, Any]] = {}
         names = {f.name for f in fields(kind)}
         text = path.read_text() if path.exists() else ""
@@ -23,12 +27,13 @@ class Lines(Generic[C]):
                 entry = json.loads(line)
             except ValueError:
                 continue  # a kill tore it; that cell is done again
-            if entry["conditions"] == self.conditions and set(entry["cell"]) == names:
+            known = entry["conditions"] == self.conditions and set(entry["cell"]) == names
+            if known and entry.get("part", part) == part:
                 self.found[kind(**entry["cell"])] = entry["result"]
 
     def add(self, cell: C, result: dict[str, Any]) -> None:
         self.found[cell] = result
-        entry = {"cell": asdict(cell), "conditions": self.conditions, "result": result}
+        entry = {"part": self.part, "cell": asdict(cell), "conditions": self.conditions}
         with self.path.open("a") as out:
-            out.write(self._begin + json.dumps(entry) + "\n")
+            out.write(self._begin + json.dumps(entry | {"result": result}) + "\n")
         self._begin = ""

@@ -18,8 +18,7 @@ Columns = Mapping[str, str | Callable[[Any], str]]
 
 @dataclass(frozen=True)
 class Named:
-    """A cell: frozen, of plain values; those of a bench that are kept in one file differ in their
-    fields or in their conditions."""
+    """A cell: frozen, of plain values."""
 
     @property
     def name(self) -> str:
