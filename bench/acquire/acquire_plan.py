@@ -1,10 +1,4 @@
-"""Which cells the bench has, in which order, and what they cost.
-
-Cost, CPU seconds on one core, from 1.2 ms for a prediction or its features and 9, 11 and 15 ms for
-a training step of 1, 2 and 4 structures of nine atoms (facts of earlier benches: 18 to 35 ms for
-five): about 2 min for a course on a reactive pool, 6 min for a committee's, and about 2.9 h for the
-whole grid. ``--list`` adds it up.
-"""
+"""Which cells the bench has, in which order, and what they cost."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,24 +9,23 @@ from bench.runner.parts import Named
 @dataclass(frozen=True)
 class Pool:
     """A pool and the course of rounds in it. frames: candidates; start: labels of round 0; batch:
-    labels of every other; atoms: mean, of a candidate; reactions: 0 of plain dynamics."""
+    labels of every other; reactions: 0 of plain dynamics."""
 
     frames: int
     start: int
     batch: int
     rounds: int
-    atoms: float
     reactions: int = 0
 
 
 #: the reactive ones are those of recipes/reactions/ends.py. The others are plain dynamics at 300 K
 POOLS = {
-    "small": Pool(2000, start=10, batch=10, rounds=8, atoms=6, reactions=5),
-    "large": Pool(2000, start=10, batch=10, rounds=8, atoms=9, reactions=6),
-    "acac": Pool(300, start=5, batch=5, rounds=5, atoms=15),
-    "3bpa": Pool(300, start=5, batch=5, rounds=5, atoms=27),
+    "small": Pool(2000, start=10, batch=10, rounds=8, reactions=5),
+    "large": Pool(2000, start=10, batch=10, rounds=8, reactions=6),
+    "acac": Pool(300, start=5, batch=5, rounds=5),
+    "3bpa": Pool(300, start=5, batch=5, rounds=5),
 }
-QUICK = {"small": Pool(40, start=4, batch=3, rounds=2, atoms=6, reactions=5)}
+QUICK = {"small": Pool(40, start=4, batch=3, rounds=2, reactions=5)}
 #: frames of every pool's validation and test set; of reactions in equal parts
 VALID, TEST = 24, 120
 
@@ -115,32 +108,14 @@ def grid(pools: list[str], seeds: int, full: bool = False, quick: bool = False) 
     return list(dict.fromkeys(every))
 
 
-# ---------------------------------------------------------------------------------- cost
-
-#: CPU s of a prediction of nine atoms, or of its features
-_PREDICTION = 1.2e-3
-#: CPU s of a training step of so many structures of nine atoms
-_STEP = {1: 9e-3, 2: 11e-3, 4: 15e-3}
-#: CPU s of imports and of what is made once
-_BEGIN = 8.0
-_STEPS = 1000
+#: CPU seconds of a course, as measured; of residual processes
+COURSE, PROCESSES = {"small": 130.0, "large": 150.0, "acac": 150.0, "3bpa": 260.0}, 13.0
 
 
 def work(cell: Cell, pools: dict[str, Pool] = POOLS) -> float:
-    """CPU seconds of a cell, as estimated beforehand."""
-    pool = pools[cell.pool]
-    one = _PREDICTION * max(pool.atoms / 9, 0.6)
+    """CPU seconds of a cell; rounds and members cost alike."""
     if cell.method == GP:
-        return _BEGIN + 5 * min(pool.frames, 1000) * 1.5 * one
+        return PROCESSES
     members = MEMBERS if cell.method in COMMITTEES else 1
-    total = _BEGIN
-    for done in range(pool.rounds + 1):
-        labels = pool.start + done * pool.batch
-        batch = 1 if labels <= 20 else 2 if labels <= 100 else 4
-        step = _STEP[batch] * (0.6 + 0.4 * pool.atoms / 9)  # a part of it does not grow
-        validations = _STEPS * batch / labels * VALID
-        measured = 2 * TEST + min(REST, pool.frames)
-        total += members * (_STEPS * step + validations * one) + measured * one
-        if done and cell.method != BASELINE:
-            total += members * (pool.frames + TEST) * one
-    return total
+    rounds = (1 + pools[cell.pool].rounds) / (1 + POOLS[cell.pool].rounds)
+    return COURSE[cell.pool] * rounds * members

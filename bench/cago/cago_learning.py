@@ -114,8 +114,7 @@ def learn(course: Course, options: Options) -> Record:
         if command("run", recipe, "--out", run):
             raise SystemExit(f"{course.name} failed in round {rounds}.")
         if rounds in course.simulated:
-            simulated = _first(run, course) if rounds == 0 else stability(run, course)
-            found["simulated"][str(rounds)] = simulated
+            found["simulated"][str(rounds)] = stability(run, course)
         found["members"][str(rounds)] = members_error(run, test)
         aside.write_text(json.dumps(found))
     summary = json.loads((run / "summary.json").read_text())
@@ -132,14 +131,6 @@ def members_error(run: Path, test: Path) -> float:
         assert frame.label is not None
         squares += [np.mean((m.forces - frame.label.forces) ** 2) for m in members]
     return float(np.sqrt(np.mean(squares)))
-
-
-def _first(run: Path, course: Course) -> dict[str, Any]:
-    """Of round 0, which is the same whoever proposes later."""
-    kept = run.with_name(f"first-{course.learner}-{course.system}-{course.seed}.json")
-    if not kept.exists():
-        kept.write_text(json.dumps(stability(run, course)))
-    return dict(json.loads(kept.read_text()))
 
 
 def stability(run: Path, course: Course) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 
-from tunesmith.core import Frame, Prediction, Quantities, derived_seed
+from tunesmith.core import Frame, derived_seed
 from tunesmith.data import extxyz
 from tunesmith.data.formats import read_contents
 from tunesmith.doctor.examine import examine
 from tunesmith.errors import DataError
-from tunesmith.posterior.ensemble import Ensemble, open_model
+from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.testing.defects import CHANGES, DEFECTS, Broken
 from tunesmith.testing.defects.defect import content
 
@@ -51,39 +50,6 @@ class Case:
     def refused(self) -> bool:
         """Whether training was refused."""
         return bool(self.errors)
-
-
-class Remembering(Ensemble):
-    """Predicts every structure once: most defects leave the structures as they are."""
-
-    _known: dict[bytes, tuple[float, np.ndarray, np.ndarray | None]]
-
-    def predict(self, frames: list[Atoms], **how: object) -> Prediction:
-        if not hasattr(self, "_known"):
-            self._known = {}
-        stress = bool(how.get("stress", False))
-        keys = [_key(a, stress) for a in frames]
-        new = {k: a for k, a in zip(keys, frames, strict=True) if k not in self._known}
-        if new:
-            mean = super().predict(list(new.values()), stress=stress).mean
-            split = np.split(mean.forces, np.cumsum([len(a) for a in new.values()])[:-1])
-            for i, key in enumerate(new):
-                tensor = None if mean.stress is None else mean.stress[i]
-                self._known[key] = (float(mean.energy[i]), split[i], tensor)
-        known = [self._known[k] for k in keys]
-        tensors = np.array([k[2] for k in known]) if stress else None
-        energy, forces = np.array([k[0] for k in known]), np.concatenate([k[1] for k in known])
-        return Prediction(Quantities(energy, forces, tensors), np.array([len(a) for a in frames]))
-
-
-def _key(atoms: Atoms, stress: bool) -> bytes:
-    parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, stress)
-    return b"|".join(np.asarray(p).tobytes() for p in parts)
-
-
-def judge(model: str) -> Remembering:
-    known = open_model(model)
-    return Remembering(known.potential, known.weights, known.e0s)
 
 
 def broken_cases(sets: Sets, posterior: Ensemble, each: int, seed: int) -> Iterator[Case]:

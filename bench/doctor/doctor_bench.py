@@ -20,10 +20,11 @@ import numpy as np
 from scipy.stats import beta
 
 from bench.doctor import kinds as published
-from bench.doctor.cases import Case, broken_cases, clean_cases, judge
+from bench.doctor.cases import Case, broken_cases, clean_cases
 from bench.doctor.families import FAMILIES, clean_sets
 from bench.runner.parts import Bench, Found, Named, Options, Part, Record
 from bench.runner.tables import counts, grouped, markdown, share
+from tunesmith import open_model
 from tunesmith.core import derived_seed
 from tunesmith.testing.defects import CHANGES
 
@@ -56,7 +57,7 @@ def drawn(it: Draw, options: Options) -> Record:
     """Every defect in some sets, every harmless change in all (of the quick bench, none)."""
     warnings.filterwarnings("ignore")
     sets = clean_sets(it.family, options.work, options.data, it.sets_seed)
-    posterior, changes = judge(it.model), [AS_IT_IS] if options.quick else list(CHANGES)
+    posterior, changes = open_model(it.model), [AS_IT_IS] if options.quick else list(CHANGES)
     return {
         "sets": {name: len(frames) for name, frames in sets.items()},
         "broken": [asdict(c) for c in broken_cases(sets, posterior, it.each, it.seed)],
@@ -69,7 +70,7 @@ def kinds(it: Round, options: Options) -> Record:
     warnings.filterwarnings("ignore")
     which, work = range(it.round, it.round + 1), options.work
     sets = published.clean_kinds(it.family, [it.world], which, it.network, work)
-    posterior, cases = judge(it.model), list[Case]()
+    posterior, cases = open_model(it.model), list[Case]()
     for name, frames in sets.items():
         rng = np.random.default_rng(derived_seed(it.round, "clean", name))
         change = str(rng.choice([k for k in CHANGES if k != AS_IT_IS]))
@@ -120,8 +121,7 @@ def shown(records: list[Record], _: Found) -> str:
         f"**{share(sum(c.named for c in broken), len(broken))} caught and named**, "
         f"{share(sum(c.caught for c in broken), len(broken))} caught\n"
         f"- {len(clean)} clean sets: **{len(refused)} refused**; warnings: {warned(clean)}\n"
-        f"- CPU seconds for a set: median {seconds[len(seconds) // 2]}, longest {seconds[-1]} "
-        "(predictions of structures seen before are kept)",
+        f"- CPU seconds for a set: median {seconds[len(seconds) // 2]}, longest {seconds[-1]}",
         families(records),
         markdown(["defect", "sets", "caught", "named"], defects),
         markdown(["harmless change", "sets", "refused", "with a warning"], changes),

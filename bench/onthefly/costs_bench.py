@@ -133,7 +133,7 @@ BENCH = Bench(
                 "": "{what}, {members} members",
                 "with everything loaded": "{loaded_mb:.0f}",
                 "at its peak": "{peak_mb:.0f}",
-                "peak on the GPU": lambda r: f"{r['gpu_peak_mb'] or 0:.0f}",
+                "peak on the GPU": lambda r: f"{r['gpu_peak_mb']:.0f}" if r["gpu_peak_mb"] else "–",
             },
         ),
     },
