@@ -16,15 +16,10 @@ from bench.runner.parts import Bench, Found, Options, Part, Record
 
 
 def told(result: Record) -> str:
-    """One line of a result."""
-    if "failed" in result:
-        return f"ended with an error: {result['failed']}"
     if "gp" in result:
-        said = "; ".join(f"{k} covers {v['coverage90']:.2f}" for k, v in result["gp"].items())
-    else:
-        last = result["rounds"][-1]
-        said = f"{last['test']['force_rmse_meV_per_A']:.0f} meV/Å with {last['labels']} labels"
-    return f"{said}; {result['cpu']:.0f} CPU s"
+        return "; ".join(f"{k} covers {v['coverage90']:.2f}" for k, v in result["gp"].items())
+    last = result["rounds"][-1]
+    return f"{last['test']['force_rmse_meV_per_A']:.0f} meV/Å with {last['labels']} labels"
 
 
 def options(add: Callable[..., Any]) -> None:

@@ -201,7 +201,6 @@ def rounds(o: Options) -> list[Round]:
 
 
 def told(result: Record) -> str:
-    """One line of a result."""
     broken = cases([result], "broken")
     return f"{share(sum(c.named for c in broken), len(broken))} caught and named"
 

@@ -47,10 +47,9 @@ def cost(cell: Cell, _: Options) -> float:
 
 
 def told(result: Record) -> str:
-    """One line of a result."""
     return (
         f"{result['force_mae']:.1f} meV/Å, {result['energy_mae']:.2f} meV/atom, crystals "
-        f"{result['forgetting_mae']:.0f} meV/Å; {result['cpu']:.0f} CPU s"
+        f"{result['forgetting_mae']:.0f} meV/Å"
     )
 
 

@@ -12,12 +12,7 @@ from typing import Any
 
 from bench.onthefly import choices_tables
 from bench.onthefly.choices_cells import QUICK, SCHEDULE, Cell, computed, grid, prepare
-from bench.runner.parts import Bench, Options, Part, Record
-
-
-def told(result: Record) -> str:
-    """One line of a result."""
-    return f"{result['labels']} labels, {result['md_time_ps']:.2f} ps; {result['cpu']:.0f} CPU s"
+from bench.runner.parts import Bench, Options, Part
 
 
 def options(add: Callable[..., Any]) -> None:
@@ -39,7 +34,7 @@ BENCH = Bench(
             run=computed,
             # updates are most of it
             cost=lambda cell, o: (10 if o.quick else 60) * (cell.members + 0.5),
-            told=told,
+            told=lambda r: f"{r['labels']} labels, {r['md_time_ps']:.2f} ps",
             conditions=conditions,
             prepare=prepare,
             ordered=True,

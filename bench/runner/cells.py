@@ -42,7 +42,7 @@ def run_cells(
     """Every cell that has no line yet, ``jobs`` at a time; what went wrong with others.
 
     one: computes a cell. written: called after every line. work: proportional to
-    the time a cell takes. told: one line of a result.
+    the time a cell takes. told: a result in some words.
     """
     todo = [c for c in cells if c not in lines.found]
     if len(todo) < len(cells):
@@ -65,13 +65,19 @@ def run_cells(
                     written()
                     rest = (time.monotonic() - started) * left / max(total - left, 1)
                     say(
-                        f"[{len(cells) - len(running)}/{len(cells)}] {cell.name}: {told(answer)}; "
-                        f"about {rest / 60:.0f} min left"
+                        f"[{len(cells) - len(running)}/{len(cells)}] {cell.name}: "
+                        f"{_told(answer, told)}; about {rest / 60:.0f} min left"
                     )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return wrong
+
+
+def _told(result: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> str:
+    if "failed" in result:
+        return f"ended with an error: {result['failed']}"
+    return f"{told(result)}" + (f"; {result['cpu']:.0f} CPU s" if "cpu" in result else "")
 
 
 def say(text: str) -> None:

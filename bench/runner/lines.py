@@ -33,7 +33,8 @@ class Lines(Generic[C]):
 
     def add(self, cell: C, result: dict[str, Any]) -> None:
         self.found[cell] = result
-        entry = {"part": self.part, "cell": asdict(cell), "conditions": self.conditions}
+        entry: dict[str, Any] = {"part": self.part} if self.part else {}
+        entry |= {"cell": asdict(cell), "conditions": self.conditions, "result": result}
         with self.path.open("a") as out:
-            out.write(self._begin + json.dumps(entry | {"result": result}) + "\n")
+            out.write(self._begin + json.dumps(entry) + "\n")
         self._begin = ""

@@ -37,17 +37,12 @@ def nothing(_: Any) -> dict[str, Any]:
     return {}
 
 
-def finished(result: Record) -> str:
-    """What is told of a cell whose result is many numbers."""
-    return f"{result['cpu']:.0f} CPU s" if "cpu" in result else "done"
-
-
 @dataclass(frozen=True)
 class Part:
     """Cells of one kind.
 
     plan: every cell once. run: computes one, in a process of its own. cost: CPU seconds of one, as
-    estimated. told: one line of a result. conditions: what results depend on beside their cell;
+    estimated. told: a result in some words. conditions: what results depend on beside their cell;
     those of other conditions are not seen. prepare: makes what cells share, in a process of its
     own, where some of them are left. ordered: whether the plan's order is the one they are worth
     having in; all others are run shortest first. again: whether a finished cell is to be done
@@ -62,7 +57,7 @@ class Part:
     title: str = ""
     columns: Columns | None = None
     table: Callable[[list[Record], Found], str] | None = None
-    told: Callable[[Record], str] = finished
+    told: Callable[[Record], str] = lambda _: "done"
     conditions: Callable[[Options], dict[str, Any]] = nothing
     prepare: Callable[[list[Any], Options], object] | None = None
     again: Callable[[Record, Options], bool] | None = None

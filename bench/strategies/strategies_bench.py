@@ -24,12 +24,9 @@ from bench.strategies.strategies_plan import BEST_E0, COSTS, Cell, grid, work
 
 
 def told(result: Record) -> str:
-    """One line of a result."""
-    if "failed" in result:
-        return f"ended with an error: {result['failed']}"
     return (
         f"{result['force_rmse']:.1f} meV/Å, {result['energy_rmse']:.2f} meV/atom, on the "
-        f"forgetting set {result['forgetting']:.0f} meV/Å; {result['cpu']:.0f} CPU s"
+        f"forgetting set {result['forgetting']:.0f} meV/Å"
     )
 
 

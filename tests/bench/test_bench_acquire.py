@@ -252,7 +252,7 @@ def test_cells_without_the_rest_are_done_again_only_when_asked_to(tmp_path: Path
 def test_records_stand_in_the_order_of_the_plan_whenever_they_were_done(tmp_path: Path) -> None:
     bench, path = acquire_bench.BENCH, tmp_path / "cells.jsonl"
     options = parsed(bench, ["--out", str(path), "--pools", "small"])
-    lines = Lines(path, bench.parts["cells"].conditions(options), Cell)
+    lines = Lines(path, bench.parts["cells"].conditions(options), Cell, "cells")
     for cell in (Cell("large", BASELINE, 4), *reversed(planned(bench.parts["cells"], options))):
         lines.add(cell, {"failed": "the loss is nan.", "cpu": 1.0})
     found: dict[str, Any] = {"machine": {"cpu": "a CPU"}}
