@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import fields
 from typing import Any
@@ -10,14 +10,19 @@ from typing import Any
 from bench.runner.lines import C, Lines
 
 
-def selected(cells: list[C], conditions: list[str], kind: type[C]) -> list[C]:
-    """Those that meet every condition FIELD=VALUE,VALUE. Exits on a field there is not."""
-    names = [f.name for f in fields(kind)]
+def selected(
+    cells: list[C], conditions: list[str], kind: type[C], others: Iterable[type[Any]] = ()
+) -> list[C]:
+    """Those that meet every condition FIELD=VALUE,VALUE; none do without the field. Exits on one
+    that neither these nor the others have."""
+    names, all_names = ([f.name for k in of for f in fields(k)] for of in ([kind], [kind, *others]))
     for condition in conditions:
         field, _, values = condition.partition("=")
-        if not values or field not in names:
-            sys.exit(f"--only {condition}: give FIELD=VALUE,… with a field of {', '.join(names)}.")
-        cells = [c for c in cells if str(getattr(c, field)) in values.split(",")]
+        if not values or field not in all_names:
+            known = ", ".join(dict.fromkeys(all_names))
+            sys.exit(f"--only {condition}: give FIELD=VALUE,… with a field of {known}.")
+        wanted = values.split(",") if field in names else ()
+        cells = [c for c in cells if str(getattr(c, field, None)) in wanted]
     return cells
 
 

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,9 @@ def lines_of(name: str, part: Part, options: Options) -> Lines[Any]:
     return Lines(options.out, part.conditions(options), part.cell, name)
 
 
-def planned(part: Part, options: Options) -> list[Any]:
+def planned(part: Part, options: Options, others: Iterable[Part] = ()) -> list[Any]:
     """The cells that are wanted: in the order they are worth having, or shortest first."""
-    cells = selected(part.plan(options), options.only, part.cell)
+    cells = selected(part.plan(options), options.only, part.cell, [p.cell for p in others])
     return cells if part.ordered else sorted(cells, key=lambda cell: part.cost(cell, options))
 
 
@@ -112,7 +113,7 @@ def main(subject: str, arguments: list[str]) -> None:
     options = parsed(bench, arguments)
     parts = {name: bench.parts[name] for name in options.parts}
     kept = {n: lines_of(n, part, options) for n, part in parts.items()}
-    cells = {name: planned(part, options) for name, part in parts.items()}
+    cells = {name: planned(part, options, parts.values()) for name, part in parts.items()}
     for name, part in parts.items():
         done = kept[name].found
         for cell in cells[name] if part.again is not None else ():
@@ -131,7 +132,7 @@ def main(subject: str, arguments: list[str]) -> None:
     wrong: list[str] = []
 
     def write() -> str:
-        text = written(bench, options, parts, found)
+        text = written(bench, options, found)
         title = f"{bench.name}-{found['machine']['date']}" + ("-quick" if options.quick else "")
         (options.results / f"{title}.md").write_text(f"# {title}\n\n{text}")
         return text
@@ -162,21 +163,21 @@ def main(subject: str, arguments: list[str]) -> None:
         sys.exit(f"{len(wrong)} cells went wrong; the same command tries them again.")
 
 
-def written(bench: Bench, options: Options, parts: dict[str, Part], found: Found) -> str:
-    """The page of what is finished; ``found`` gets all it is written from."""
-    for name, part in parts.items():
+def written(bench: Bench, options: Options, found: Found) -> str:
+    """The page of what is finished of all parts; ``found`` gets all it is written from."""
+    for name, part in bench.parts.items():
         lines = lines_of(name, part, options)
         place = {cell: i for i, cell in enumerate(part.plan(options))}
         done = sorted(lines.found, key=lambda c: place.get(c, len(place)))
         found[name] = [joined(c, lines.found[c]) for c in done]
         found.setdefault("conditions", lines.conditions)
     found |= bench.about(options, found) if bench.about is not None else {}
-    if not any(found[name] for name in parts):
+    if not any(found[name] for name in bench.parts):
         return f"{described(found)}.\n\nNothing is finished yet.\n"
     if bench.page is not None:
         return bench.page(found)
     texts = []
-    for name, part in parts.items():
+    for name, part in bench.parts.items():
         if found[name] and part.columns is not None:
             texts.append(f"## {part.title}\n\n{table(found[name], part.columns)}")
         if found[name] and part.table is not None:

@@ -70,8 +70,8 @@ def mean_error(values: Iterable[float], shown: str = ".1f", error: str = "") -> 
     return f"{mean(values):{shown}} ± {stdev(values) / math.sqrt(len(values)):{error or shown}}"
 
 
-def number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
+def number(value: float, shown: str = ".2f") -> str:
+    return "–" if math.isnan(value) else f"{value:{shown}}"
 
 
 def share(part: int, whole: int) -> str:

@@ -100,8 +100,8 @@ def page(found: Found) -> str:
         f"{c['held_out']} held-out frames of the same 300 K data, which no cell ever trains on; "
         "± is half the range of the seeds, each with a draw of labels and a training of its own.",
         "Forgetting is the force RMSE on the embedded forgetting set against its GFN2-xTB labels, "
-        f"over that of the untouched model ({cells.untouched('forgetting'):.1f} meV/Å). The "
-        "target's head answers at the target's level of theory, so that even a model that forgot "
+        f"over that of the untouched model ({number(cells.untouched('forgetting'), '.1f')} meV/Å). "
+        "The target's head answers at the target's level of theory, so that even a model that forgot "
         "nothing would err here by the difference of the two levels; the replay head answers at "
         "the old one.",
     ]
@@ -115,10 +115,9 @@ def _system(cells: Cells, system: str) -> list[str]:
     sizes = cells.sizes(system)
     names = [r["strategy"] for r in cells.records if r["system"] == system]
     compared = [s for s in dict.fromkeys(names) if any(cells.of(system, n, s) for n in sizes)]
-    untouched = cells.untouched(system)
     parts = [
         f"## {system}",
-        f"Untouched: {untouched:.1f} meV/Å. E0s: {cells.best[system]}.",
+        f"Untouched: {number(cells.untouched(system), '.1f')} meV/Å. E0s: {cells.best[system]}.",
         _errors(cells, system, sizes, [(s, s, {}) for s in compared]),
         _behaviour(cells, system, sizes, compared),
     ]

@@ -256,7 +256,7 @@ def test_records_stand_in_the_order_of_the_plan_whenever_they_were_done(tmp_path
     for cell in (Cell("large", BASELINE, 4), *reversed(planned(bench.parts["cells"], options))):
         lines.add(cell, {"failed": "the loss is nan.", "cpu": 1.0})
     found: dict[str, Any] = {"machine": {"cpu": "a CPU"}}
-    written(bench, options, dict(bench.parts), found)
+    written(bench, options, found)
     asked = [Cell(**r["asked"]) for r in found["cells"]]
     assert asked[:-1] == planned(bench.parts["cells"], options)
     assert asked[-1] == Cell("large", BASELINE, 4)

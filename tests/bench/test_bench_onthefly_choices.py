@@ -93,5 +93,5 @@ def test_the_tables_say_what_was_measured() -> None:
 def test_before_the_first_run_there_is_a_page_too(tmp_path: Path) -> None:
     bench = choices_bench.BENCH
     options = parsed(bench, ["--out", str(tmp_path / "none.jsonl")])
-    text = written(bench, options, dict(bench.parts), {"machine": {"cpu": "x"}})
+    text = written(bench, options, {"machine": {"cpu": "x"}})
     assert "Nothing is finished" in text

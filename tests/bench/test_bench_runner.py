@@ -63,6 +63,12 @@ def test_plans_are_run_shortest_first_unless_their_order_is_worth_having(tmp_pat
     assert [cell.n for cell in planned(one.parts["large"], options)] == [3, 1, 2]
     options.only = ["n=1,3"]
     assert [cell.n for cell in planned(one.parts["large"], options)] == [3, 1]
+    strategies = opened("strategies")
+    options = parsed(strategies, ["--only", "seed=0"])
+    untouched, every = strategies.parts["untouched"], strategies.parts.values()
+    assert planned(untouched, options, every) == []  # no cell of it has a seed
+    with pytest.raises(SystemExit, match="with a field of on"):
+        planned(untouched, options)
 
 
 def test_parts_of_a_file_and_other_conditions_are_told_apart(tmp_path: Path) -> None:
@@ -73,12 +79,12 @@ def test_parts_of_a_file_and_other_conditions_are_told_apart(tmp_path: Path) -> 
         out.write('{"cell": {"n": 2}, "conditions": {"shift": 0}, "result": {"square": 4}}\n')
         out.write('{"cell": {"m": 2}, "conditions": {"shift": 0}, "result": {"square": 5}}\n')
     found: dict[str, Any] = {"machine": {"cpu": "x"}}
-    text = written(one, parsed(one, ["--out", str(path)]), dict(one.parts), found)
+    text = written(one, parsed(one, ["--out", str(path)]), found)
     assert [(r["n"], r["square"]) for r in found["small"]] == [(1, 1), (2, 4)]
     assert [(r["n"], r["square"]) for r in found["large"]] == [(1, 2), (2, 4)]
     assert text.count("| 2 | 4.0 |") == 2
     quick = parsed(one, ["--out", str(path), "--quick"])
-    written(one, quick, dict(one.parts), found)
+    written(one, quick, found)
     assert [r["square"] for r in found["small"]] == [3]
 
 
