@@ -132,7 +132,7 @@ def kills(it: Kills, _: Options) -> Record:
         assert _start(arguments, whole).wait() == 0, (whole / "said").read_text()
         lasts, right = time.monotonic() - began, results(whole / "out")
         assert right
-        done = {"killed": 0, "runs": 0, "same": 0, "lost": 0, "failed": 0}
+        done = {"killed": 0, "runs": 0, "same": 0, "lost": 0, "unfinished": 0}
         while done["killed"] < it.kills:
             folder = Path(place) / str(done["runs"])
             done["runs"] += 1
@@ -148,7 +148,7 @@ def kills(it: Kills, _: Options) -> Record:
                 done["killed"] += 1
                 done["lost"] += _rows(folder) < before
             ended = _start(arguments, folder).wait() == 0
-            done["failed"] += not ended
+            done["unfinished"] += not ended
             done["same"] += ended and results(folder / "out") == right
             shutil.rmtree(folder)
     return done | {"lasts": lasts}
@@ -271,7 +271,7 @@ BENCH = Bench(
             columns={
                 "killed": "`{command}` ({lasts:.0f} s)",
                 "kills": "{killed}",
-                "commands ended": lambda r: f"{r['runs'] - r['failed']} of {r['runs']}",
+                "commands ended": lambda r: f"{r['runs'] - r['unfinished']} of {r['runs']}",
                 "same to the byte": "{same} of {runs}",
                 "committed labels lost": "{lost}",
             },
