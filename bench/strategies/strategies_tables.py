@@ -102,8 +102,8 @@ def page(found: Found) -> str:
         "Forgetting is the force RMSE on the embedded forgetting set against its GFN2-xTB labels, "
         f"over that of the untouched model ({number(cells.untouched('forgetting'), '.1f')} meV/Å). "
         "The target's head answers at the target's level of theory, so that even a model that "
-        "forgot nothing would err here by the difference of the two levels; the replay head answers at "
-        "the old one.",
+        "forgot nothing would err here by the difference of the two levels; the replay head "
+        "answers at the old one.",
     ]
     for system in cells.systems:
         parts += _system(cells, system)
