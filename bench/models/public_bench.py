@@ -115,6 +115,7 @@ BENCH = Bench(
         )
     },
     options=options,
+    data=True,
     quick={
         **{"systems": ["ethanol"], "sizes": [20], "steps": 20, "strategies": ["naive"]},
         **{"held_out": 40, "copies": 2, "every": 8},

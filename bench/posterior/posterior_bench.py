@@ -262,6 +262,7 @@ BENCH = Bench(
         )
     },
     options=options,
+    data=True,
     quick={"frames": [5], "steps": 80, "members": 2, "valid": 6, "test": 10},
     seeds=[0],
     page=page,

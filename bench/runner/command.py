@@ -126,6 +126,10 @@ def main(subject: str, arguments: list[str]) -> None:
             print(listed(of, kept[name].found))
             print(f"{name}: about {sum(of.values()) / 60:.0f} CPU min, {left / 60:.0f} left")
         return
+    todo = {n: [c for c in cells[n] if c not in kept[n].found] for n in parts if not options.table}
+    if bench.data and options.data is None and any(todo.values()):
+        say(f"error: {subject} needs --data FOLDER with labelled sets (bench/README.md).")
+        sys.exit(2)
     for folder in (options.out.parent, options.work, options.results):
         folder.mkdir(parents=True, exist_ok=True)
     found: Found = {"machine": machine(bench.packages)}
@@ -139,9 +143,8 @@ def main(subject: str, arguments: list[str]) -> None:
 
     common: dict[str, Any] = {"subject": subject, "arguments": arguments}
     for name, part in parts.items() if not options.table else ():
-        todo = [c for c in cells[name] if c not in kept[name].found]
-        if todo and part.prepare is not None:
-            left = [asdict(c) for c in todo]
+        if todo[name] and part.prepare is not None:
+            left = [asdict(c) for c in todo[name]]
             needed("bench.runner.command:prepare", part=name, cells=left, **common)
 
         def computed(cell: Any, part: str = name) -> dict[str, Any] | str:

@@ -69,9 +69,9 @@ class Bench:
     """A subject. name: of its files. packages: whose versions its numbers depend on.
 
     options: adds the options of its own. quick: what ``--quick`` sets. seeds: the default, where it
-    has any. about: adds to what a page is written from. page: all of it as Markdown without a
-    title; None: the parts' tables one after the other. pictures: drawn beside the
-    page of ``--docs``, or in the work folder.
+    has any. data: whether it cannot do without ``--data``. about: adds to what a page is written
+    from. page: all of it as Markdown without a title; None: the parts' tables one after the other.
+    pictures: drawn beside the page of ``--docs``, or in the work folder.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Bench:
     options: Callable[[Callable[..., Any]], None] | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[int] = ()
+    data: bool = False
     about: Callable[[Options, Found], dict[str, Any]] | None = None
     page: Callable[[Found], str] | None = None
     pictures: Callable[[Found, Any], None] | None = None

@@ -92,6 +92,7 @@ BENCH = Bench(
         ),
     },
     options=options,
+    data=True,
     quick={
         **{"systems": ["acac"], "sizes": [10], "seeds": [0], "steps": 40},
         **{"held_out": 40, "forgetting": 40},

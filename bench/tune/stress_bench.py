@@ -131,6 +131,7 @@ BENCH = Bench(
     packages=("torch", "sevenn", "mace-torch", "tunesmith"),
     parts={"fits": Part(cell=Fit, plan=plan, run=fitted, cost=cost)},
     options=options,
+    data=True,
     quick={"seeds": [0], "steps": 4, "train": 4, "test": 4},
     seeds=range(3),
     page=page,

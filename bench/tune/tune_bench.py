@@ -290,6 +290,7 @@ BENCH = Bench(
         )
     },
     options=options,
+    data=True,
     quick={"frames": 60, "held_out": 20, "seeds": [0], "epochs": [2]},
     seeds=range(3),
     page=page,

@@ -23,8 +23,8 @@ from tunesmith.tune.adamw_fit import AdamWFit
 
 def prepare(data: str, folder: str, sizes: list[str], n_train: int, n_valid: int) -> None:
     """Write train.xyz (isolated atoms in front) and valid.xyz, and one start model per size."""
-    out, atoms = Path(folder), isolated(Path(data), "acac")
-    frames = labelled(Path(data), "acac")
+    out, frames = Path(folder), labelled(Path(data), "acac")
+    atoms = isolated(Path(data), "acac")
     train, valid = drawn(frames, [n_train, n_valid], "acac", seed=0)
     put(out / "train.xyz", atoms + train)
     put(out / "valid.xyz", valid)

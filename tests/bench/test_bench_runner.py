@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,22 @@ def test_tables_are_of_formats_and_functions() -> None:
     assert mean_error([]) == "–"
     assert mean_error([2.0], ".2f") == "2.00"
     assert mean_error([1.0, 3.0]) == "2.0 ± 1.0"
+
+
+def test_every_file_has_a_name_of_its_own_and_is_short() -> None:
+    files = [path for path in (ROOT / "bench").rglob("*.py") if path.name != "__init__.py"]
+    assert max(Counter(path.name for path in files).values()) == 1
+    assert {p.name: n for p in files if (n := p.read_text().count("\n")) > 300} == {}
+
+
+def test_data_that_is_needed_and_not_given_is_asked_for_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        command.main("stress", ["--out", str(tmp_path / "cells.jsonl")])
+    assert refusal.value.code == 2
+    assert capsys.readouterr().err.startswith("error: stress needs --data FOLDER")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_subjects_are_said_and_a_wrong_one_is_refused() -> None:
