@@ -32,26 +32,12 @@ MEMBERS, TARGET = 3, "100 meV/Å"
 
 
 @dataclass(frozen=True)
-class Gradients(Named):
-    """Exact against finite differences. molecules: of the box."""
+class Box(Named):
+    """Molecules, precision, and how often something is timed, or how many boxes are attacked."""
 
-    molecules: int
-    repeats: int
-
-
-@dataclass(frozen=True)
-class Whole(Named):
-    """Attacks from their start to their end."""
-
-    molecules: int
-    structures: int
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Memory(Named):
     molecules: int
     dtype: str
+    times: int = 1
 
 
 def water(molecules: int, seed: int = 0) -> Atoms:
@@ -70,9 +56,9 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return median(timed(work)["cpu_s"] for _ in range(repeats))
 
 
-def gradients(cell: Gradients, _: Options) -> Record:
+def gradients(cell: Box, _: Options) -> Record:
     """Seconds of the committee's forces, of the exact gradient and of finite differences."""
-    posterior, box = committee("float64"), water(cell.molecules)
+    posterior, box = committee(cell.dtype), water(cell.molecules)
     objective = Attack(target=TARGET).objective(None)
     adversary = Adversary(posterior, objective)
 
@@ -90,8 +76,8 @@ def gradients(cell: Gradients, _: Options) -> Record:
         exact = adversary.evaluate({0: box})[0]
     found = {
         "atoms": len(box),
-        "forces_s": seconds(lambda: posterior.predict([box]), cell.repeats),
-        "exact_s": seconds(lambda: adversary.evaluate({0: box}), cell.repeats),
+        "forces_s": seconds(lambda: posterior.predict([box]), cell.times),
+        "exact_s": seconds(lambda: adversary.evaluate({0: box}), cell.times),
     }
     slow = 1 if cell.molecules > 8 else 3
     found["differences_s"] = seconds(lambda: points.append(differences.evaluate({0: box})), slow)
@@ -108,10 +94,10 @@ def gradients(cell: Gradients, _: Options) -> Record:
     return found
 
 
-def whole(cell: Whole, _: Options) -> Record:
+def whole(cell: Box, _: Options) -> Record:
     """CPU seconds of whole attacks at twice the starting spread, in units of the force call."""
     posterior = committee(cell.dtype)
-    boxes = [water(cell.molecules, seed) for seed in range(cell.structures)]
+    boxes = [water(cell.molecules, seed) for seed in range(cell.times)]
     spread: Any = posterior.predict(boxes).std()
     start = float(np.sqrt((spread.forces**2).sum(1).mean()))
     settings = Attack(target=f"{2 * start} eV/Å", batch=4)
@@ -122,8 +108,8 @@ def whole(cell: Whole, _: Options) -> Record:
     return {
         "atoms": len(boxes[0]),
         "forces_s": forces,
-        "attack_s": each / cell.structures,
-        "attack_in_forces": each / cell.structures / forces,
+        "attack_s": each / cell.times,
+        "attack_in_forces": each / cell.times / forces,
         "evaluations": [a.evaluations for a in found],
         "lists": adversary.rebuilt,
         "reasons": [a.reason for a in found],
@@ -131,7 +117,7 @@ def whole(cell: Whole, _: Options) -> Record:
     }
 
 
-def memory(cell: Memory, _: Options) -> Record:
+def memory(cell: Box, _: Options) -> Record:
     """Peak memory over that of what is loaded, MB: of the forces, and then of the gradient."""
     posterior, small, box = committee(cell.dtype), molecule("H2O"), water(cell.molecules)
     adversary = Adversary(posterior, Attack(target=TARGET).objective(None))
@@ -164,7 +150,7 @@ GRADIENTS: dict[str, Any] = {
 WHOLE: dict[str, Any] = {
     "atoms": "{atoms}",
     "precision": "{dtype}",
-    "structures": "{structures}",
+    "structures": "{times}",
     "whole attack, force calls": "{attack_in_forces:.0f}",
     "evaluations": lambda r: f"{min(r['evaluations'])} to {max(r['evaluations'])}",
     "neighbour lists": "{lists}",
@@ -189,24 +175,24 @@ BENCH = Bench(
     packages=("torch", "mace-torch", "scipy", "tunesmith"),
     parts={
         "gradients": Part(
-            cell=Gradients,
-            plan=lambda o: [Gradients(n, o.repeats) for n in o.sizes],
+            cell=Box,
+            plan=lambda o: [Box(n, "float64", o.repeats) for n in o.sizes],
             run=gradients,
             cost=lambda cell, _: 12 + 0.08 * cell.molecules**2,
             title=f"One gradient, {MEMBERS} members, CPU seconds",
             columns=GRADIENTS,
         ),
         "whole": Part(
-            cell=Whole,
-            plan=lambda o: [Whole(n, 2 if n > 27 else 4, "float32") for n in o.sizes],
+            cell=Box,
+            plan=lambda o: [Box(n, "float32", 2 if n > 27 else 4) for n in o.sizes],
             run=whole,
-            cost=lambda cell, _: 10 + 1.5 * cell.molecules * cell.structures,
+            cost=lambda cell, _: 10 + 1.5 * cell.molecules * cell.times,
             title="Whole attacks",
             columns=WHOLE,
         ),
         "memory": Part(
-            cell=Memory,
-            plan=lambda o: [Memory(n, d) for n in o.sizes for d in ("float64", "float32")],
+            cell=Box,
+            plan=lambda o: [Box(n, d) for n in o.sizes for d in ("float64", "float32")],
             run=memory,
             cost=lambda *_: 10.0,
             title="Memory over that of what is loaded",

@@ -40,28 +40,12 @@ COMMANDS = ("label", "tune", "run")
 
 
 @dataclass(frozen=True)
-class Kills(Named):
-    """So many kills of a command, each time once or twice before it may end."""
+class Fault(Named):
+    """So many kills of a command, each time once or twice before it may end; so many flipped bits,
+    one at a time, of a file that is read in some way; or a share of the bad inputs."""
 
-    command: str
-    kills: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Flips(Named):
-    """So many flipped bits, one at a time, of a file that is read in some way."""
-
-    file: str
-    flips: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Inputs(Named):
-    """Bad settings, a share of them, and bad files."""
-
-    some: float
+    what: str
+    times: float
     seed: int
 
 
@@ -121,19 +105,19 @@ def _rows(folder: Path) -> int:
         return -1
 
 
-def kills(it: Kills, _: Options) -> Record:
+def kills(it: Fault, _: Options) -> Record:
     """Kills in random moments; what is not the same in the end."""
-    rng = np.random.default_rng([it.seed, COMMANDS.index(it.command)])
+    rng = np.random.default_rng([it.seed, COMMANDS.index(it.what)])
     with TemporaryDirectory() as place:
         inputs = Path(place) / "inputs"
         inputs.mkdir()
-        arguments, whole = commands(inputs)[it.command], Path(place) / "whole"
+        arguments, whole = commands(inputs)[it.what], Path(place) / "whole"
         began = time.monotonic()
         assert _start(arguments, whole).wait() == 0, (whole / "said").read_text()
         lasts, right = time.monotonic() - began, results(whole / "out")
         assert right
         done = {"killed": 0, "runs": 0, "same": 0, "lost": 0, "unfinished": 0}
-        while done["killed"] < it.kills:
+        while done["killed"] < it.times:
             folder = Path(place) / str(done["runs"])
             done["runs"] += 1
             for _ in range(int(rng.integers(1, 3))):
@@ -157,16 +141,16 @@ def kills(it: Kills, _: Options) -> Record:
 # --------------------------------------------------------------------------------- flips
 
 
-def flips(it: Flips, _: Options) -> Record:
+def flips(it: Fault, _: Options) -> Record:
     """How each reading of the file ends."""
-    rng = np.random.default_rng([it.seed, list(READERS).index(it.file)])
+    rng = np.random.default_rng([it.seed, list(READERS).index(it.what)])
     with TemporaryDirectory() as place:
         folder = Path(place)
         for name, arguments in commands(folder).items():
             if name != "run":
                 assert _start(arguments, folder).wait() == 0, (folder / "said").read_text()
-        path, read = READERS[it.file]
-        ends = Counter(_flipped(folder / path, read, rng) for _ in range(it.flips))
+        path, read = READERS[it.what]
+        ends = Counter(_flipped(folder / path, read, rng) for _ in range(int(it.times)))
     return {"ends": dict(ends)}
 
 
@@ -221,8 +205,8 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes]]] = {
 # -------------------------------------------------------------------------------- report
 
 
-def inputs(it: Inputs, _: Options) -> Record:
-    return given(it.some, it.seed, waters(3))
+def inputs(it: Fault, _: Options) -> Record:
+    return given(it.times, it.seed, waters(3))
 
 
 def told(records: list[Record], _: Found) -> str:
@@ -245,31 +229,31 @@ BENCH = Bench(
     packages=("torch", "ase", "tblite", "mace-torch"),
     parts={
         "flips": Part(
-            cell=Flips,
-            plan=lambda o: [Flips(file, o.flips, o.seeds[0]) for file in READERS],
+            cell=Fault,
+            plan=lambda o: [Fault(file, o.flips, o.seeds[0]) for file in READERS],
             run=flips,
             cost=lambda *_: 30.0,
             title="Flipped bits",
             columns={
-                "one flipped bit of": "{file}",
+                "one flipped bit of": "{what}",
                 "what came of reading it": lambda r: counts(r["ends"]),
             },
         ),
         "inputs": Part(
-            cell=Inputs,
-            plan=lambda o: [Inputs(o.some, o.seeds[0])],
+            cell=Fault,
+            plan=lambda o: [Fault("inputs", o.some, o.seeds[0])],
             run=inputs,
-            cost=lambda it, _: 20 + 1200 * it.some,
+            cost=lambda it, _: 20 + 1200 * it.times,
             table=told,
         ),
         "kills": Part(
-            cell=Kills,
-            plan=lambda o: [Kills(name, o.kills, o.seeds[0]) for name in COMMANDS],
+            cell=Fault,
+            plan=lambda o: [Fault(name, o.kills, o.seeds[0]) for name in COMMANDS],
             run=kills,
-            cost=lambda it, _: 25.0 * (it.kills + 1),
+            cost=lambda it, _: 25.0 * (it.times + 1),
             title="Kills",
             columns={
-                "killed": "`{command}` ({lasts:.0f} s)",
+                "killed": "`{what}` ({lasts:.0f} s)",
                 "kills": "{killed}",
                 "commands ended": lambda r: f"{r['runs'] - r['unfinished']} of {r['runs']}",
                 "same to the byte": "{same} of {runs}",

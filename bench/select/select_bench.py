@@ -39,19 +39,8 @@ SPENT = ("wall_s", "cpu_s", "beside_mb")
 
 
 @dataclass(frozen=True)
-class Versus(Named):
-    """Both packages in turns. frames: distinct ones of real features."""
-
-    features: str
-    rule: str
-    n: int
-    frames: int
-    repeats: int
-
-
-@dataclass(frozen=True)
-class Grown(Named):
-    """This package alone on so many candidates."""
+class Choice(Named):
+    """Choosing from n candidates. frames: distinct ones of real features."""
 
     features: str
     rule: str
@@ -78,8 +67,8 @@ def run(
     return needed("bench.select.one_selection:chosen", **how)
 
 
-def versus(it: Versus, options: Options) -> Record:
-    """Where float32 makes bmdal_reg pick others, also its picks of float64."""
+def versus(it: Choice, options: Options) -> Record:
+    """Both packages in turns; where float32 makes bmdal_reg pick others, also by float64."""
     turns = [{p: run(it, options, p) for p in PACKAGES} for _ in range(it.repeats)]
     case: Record = {p: medians({k: t[p][k] for k in SPENT} for t in turns) for p in PACKAGES}
     mine, other = (turns[0][p] for p in PACKAGES)
@@ -98,7 +87,8 @@ def first_difference(a: list[int], b: list[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
 
 
-def grown(it: Grown, options: Options) -> Record:
+def grown(it: Choice, options: Options) -> Record:
+    """This package alone."""
     runs = [run(it, options, "tunesmith") for _ in range(it.repeats)]
     return medians({k: r[k] for k in SPENT} for r in runs)
 
@@ -171,15 +161,15 @@ def options(add: Callable[..., Any]) -> None:
     add("--representations", nargs="+", default=["ntk", "activation"], help="of the stream")
 
 
-def growing(o: Options) -> list[Grown]:
+def growing(o: Options) -> list[Choice]:
     sizes = [o.n // 100, o.n // 10, o.n]
     every = [(kind, rule, n) for kind in o.features for rule in ALL_RULES for n in sizes]
-    return [Grown(*which, o.frames, o.repeats) for which in every]
+    return [Choice(*which, o.frames, o.repeats) for which in every]
 
 
-def versuses(o: Options) -> list[Versus]:
+def versuses(o: Options) -> list[Choice]:
     how = (o.n, o.frames, o.repeats)
-    return [Versus(kind, rule, *how) for kind in o.features for rule in RULES]
+    return [Choice(kind, rule, *how) for kind in o.features for rule in RULES]
 
 
 BENCH = Bench(
@@ -187,14 +177,14 @@ BENCH = Bench(
     packages=("numpy", "torch", "mace-torch", "ase", "bmdal_reg", "tunesmith"),
     parts={
         "speed": Part(
-            cell=Versus,
+            cell=Choice,
             plan=versuses,
             run=versus,
             cost=lambda it, _: 20 + 3e-4 * it.n,
             table=versus_table,
         ),
         "growth": Part(
-            cell=Grown,
+            cell=Choice,
             plan=growing,
             run=grown,
             cost=lambda it, _: 10 + 2e-5 * it.n * it.repeats,
