@@ -43,7 +43,7 @@ def table(model: str, pool: Any, seed: int) -> dict[str, dict[str, float]]:
     drawn = rng.permutation(len(pool))[:MOST]
     first, second = (int(s * len(drawn)) for s in np.cumsum(SHARES)[:2])
     frames = [pool[i] for i in drawn]
-    known = open_model(model)
+    known = open_model(model).members
     labels = np.array([f.label.energy for f in frames])
     own = energies_of(known, frames)
     old: Any = known.potential.e0s

@@ -141,7 +141,7 @@ def prepare(_: list[Attacks], options: Options) -> None:
 def _seen(run: Path, frames: list[Frame]) -> dict[str, list[Any]]:
     """Of every frame the errors of all members, with a leading axis: of energies (M, 1), of forces
     (M, n, 3) and, of the box, of the components of the virial (M, 6), eV, eV/Å, eV."""
-    posterior = open_model(run)
+    posterior = open_model(run).members
     found: dict[str, list[Any]] = {"energy": [], "forces": [], "virial": []}
     for frame in frames:
         periodic = frame.label.stress is not None
@@ -188,7 +188,7 @@ def attacks(cell: Attacks, options: Options) -> Record:
     """What came of every attack, and the real error of all members."""
     folder, known = options.work, sets(options.work, cell.quick)
     plain = committee(Committee(members(cell.quick)), options)["error"]
-    posterior = open_model(folder / "committee")
+    posterior = open_model(folder / "committee").members
     errors = _seen(folder / "committee", known["calibrate"])["forces"]
     settings = Attack(target=f"{cell.times * plain!r} eV/Å")
     rows = []

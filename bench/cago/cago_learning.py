@@ -124,7 +124,7 @@ def learn(course: Course, options: Options) -> Record:
 def members_error(run: Path, test: Path) -> float:
     """Rms over members, frames and components of the force error, eV/Å: of single members, as
     published, where a round's ``test`` is of their mean."""
-    posterior, squares = open_model(run), []
+    posterior, squares = open_model(run).members, []
     for frame in read_frames(test)[0]:
         members = posterior.predict([frame.atoms]).members
         assert members is not None
@@ -143,7 +143,7 @@ def stability(run: Path, course: Course) -> dict[str, Any]:
         timestep="0.5 fs",
         time="0.02 ps" if course.quick else "0.5 ps",
     )
-    posterior = open_model(run).few([0, 1] if course.quick else [0, 1, 2])
+    posterior = open_model(run).members.few([0, 1] if course.quick else [0, 1, 2])
     found = check_members(posterior, md, criteria, cago_water.start(course.system), course.seed)
     wrong = [replica.wrong for replicas in found for replica in replicas]
     return {"members": len(wrong), "stable": sum(w is None for w in wrong), "wrong": wrong}

@@ -10,7 +10,8 @@ from ase import Atoms
 
 from bench.onthefly.conformations import share
 from bench.shared.structures import bare, random_frames
-from tunesmith.core import Calibration, Label, Posterior, derived_seed
+from tunesmith.contracts import Law, Posterior
+from tunesmith.core import Label, derived_seed
 from tunesmith.data.images import read_images
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.state import Answer
@@ -45,7 +46,7 @@ def second(
 def errors_of(
     posterior: Posterior,
     untuned: Ensemble,
-    law: Calibration,
+    law: Law,
     target: Any,
     labelled: list[tuple[Atoms, Label]],
 ) -> dict[str, Any]:
