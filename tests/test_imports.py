@@ -14,7 +14,7 @@ import tunesmith
 
 ROOT = Path(tunesmith.__file__).parent
 #: what may import what: lower layers, and what is in one's own folder. Modules beside the folders
-#: are one part, the vocabulary; those of the last layer are how the program begins
+#: and the contracts are one part, the vocabulary; those of the last layer are how the program begins
 LAYERS = (
     {"vocabulary"},
     {"calibrate", "data", "engines"},
@@ -70,7 +70,8 @@ def lower(below: str, part: str) -> bool:
 def part_of_module(name: str) -> str:
     """The part that a module, below tunesmith, belongs to."""
     first = name.partition(".")[0]
-    return first if first in LAYER or (ROOT / first).is_dir() else "vocabulary"
+    folder = (ROOT / first).is_dir() and first != "contracts"
+    return first if first in LAYER or folder else "vocabulary"
 
 
 def part_of(path: Path) -> str:

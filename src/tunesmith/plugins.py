@@ -40,7 +40,7 @@ def load(entry: EntryPoint, contracts: tuple[str, ...], named: bool) -> Any:
     """
     try:
         found = entry.load()
-        wrong = _wrong(found, [_resolved(c) for c in contracts], entry.name if named else None)
+        wrong = _wrong(found, contracts, entry.name if named else None)
     except TunesmithError:
         raise
     except Exception as error:  # a package's import can fail in any way
@@ -69,14 +69,15 @@ def _resolved(contract: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _wrong(found: Any, contracts: list[Any], name: str | None) -> str | None:
+def _wrong(found: Any, contracts: tuple[str, ...], name: str | None) -> str | None:
     """What keeps it from being used, as the rest of a sentence; None: nothing."""
     lacking: list[str] = []
-    for contract in contracts:
+    for place in contracts:
+        contract = _resolved(place)
         if getattr(contract, "_is_protocol", False):
             lacking += [n for n in members(contract) if not hasattr(found, n)]
         elif not (inspect.isclass(found) and issubclass(found, contract)):
-            return f"is no {contract.__name__} ({contract.__module__})"
+            return f"is no {contract.__name__} ({place.partition(':')[0]})"
     if inspect.isclass(found):
         lacking += sorted(getattr(found, "__abstractmethods__", ()))
     if lacking:

@@ -5,7 +5,7 @@ import pytest
 
 import brute
 from tunesmith.acquire import lcmd
-from tunesmith.acquire.lcmd.cluster_members import Members
+from tunesmith.acquire.lcmd.cluster_members import ClusterMembers
 from tunesmith.acquire.lcmd.leading_coordinates import leading_coordinates
 from tunesmith.acquire.lcmd.nearest import Rounding, nearest_centres, rounding
 from tunesmith.acquire.points import Points
@@ -105,7 +105,7 @@ def test_points_that_are_closer_are_never_left_out(offset: float) -> None:
     leading, rounded = leading_coordinates(points), rounding(points, centres)
     assert leading is not None
     owner, squared, _ = nearest_centres(points, centres, leading, rounded)
-    members = Members(owner, leading, rounded)
+    members = ClusterMembers(owner, leading, rounded)
     members.append_all(squared, 30)
     parts = [(c, int((owner == c).sum())) for c in range(30)]
     left = 0
@@ -140,7 +140,7 @@ def test_leading_directions_of_wide_points_are_those_of_the_columns_that_are_use
 def test_members_are_kept_in_order_as_they_leave() -> None:
     rng = np.random.default_rng(0)
     owner, distance = rng.integers(0, 5, 300).astype(np.int32), rng.random(300)
-    members = Members(owner, None, Rounding(0, 0))
+    members = ClusterMembers(owner, None, Rounding(0, 0))
     members.append_all(distance, 5)
     for new in range(5, 15):
         rows = rng.choice(np.flatnonzero(owner < 5), 20, replace=False)

@@ -121,7 +121,7 @@ def test_interrupted_labelling_keeps_what_there_is_and_goes_on(folder: Path) -> 
     """A real Ctrl-C to a real process."""
     # a tenth of a second each, so that the store is seldom locked when this looks into it, and
     # the work is not done before the signal, however busy the machine
-    n = 60
+    n = 30
     write("frames.xyz", drops(n))
     command = [sys.executable, "-m", "tunesmith", *TBLITE, "--out", "labels.xyz"]
     for _ in range(3):

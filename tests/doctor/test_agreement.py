@@ -118,6 +118,7 @@ def test_a_committee_learns_forces_alone_and_calibrates_no_energy(
     without_energies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     parts = ("tune.loss.energy=0", "tune.sampler.members=2", "tune.sampler.epochs=1")
+    parts += ("execute.processes=1",)
     more = [x for part in parts for x in ("--set", part)]
     data, out = without_energies, tmp_path / "out"
     code, said = run(capfd, "tune", "--train", data, "--out", out, "--strategy", "committee", *more)

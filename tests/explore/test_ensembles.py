@@ -8,7 +8,7 @@ from ase import units as u
 
 import argon
 from tunesmith.explore.integrators import ENSEMBLES
-from tunesmith.explore.md import MD, State
+from tunesmith.explore.md import MD, DynamicsState
 
 KELVIN = 30.0
 
@@ -21,7 +21,7 @@ def explorer(ensemble: str, **more: Any) -> MD:
     return MD.model_validate(settings | taken | more)
 
 
-def trace(md: MD, state: State, steps: int, value: Any) -> tuple[State, np.ndarray]:
+def trace(md: MD, state: DynamicsState, steps: int, value: Any) -> tuple[DynamicsState, np.ndarray]:
     """``value`` of the only walker after every step."""
     seen = []
     for _ in range(steps):

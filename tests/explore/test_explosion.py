@@ -12,7 +12,7 @@ from ase.neighborlist import neighbor_list
 import argon
 from tunesmith.errors import DataError
 from tunesmith.explore.explosion import ExplosionError, Limits, what_is_wrong
-from tunesmith.explore.md import MD, Answer, State
+from tunesmith.explore.md import MD, Answer, DynamicsState
 
 LIMITS = Limits(0.5, 10.0, 3.0)
 
@@ -90,7 +90,7 @@ def pulled(force: float) -> Any:
     return answer
 
 
-def until_it_breaks(md: MD, state: State, answer: Any) -> None:
+def until_it_breaks(md: MD, state: DynamicsState, answer: Any) -> None:
     for _ in range(100):
         state = md.step(state, answer)
 

@@ -23,7 +23,7 @@ from tunesmith import tensor_files
 from tunesmith.explore import integrators
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.integrators import ENSEMBLES
-from tunesmith.explore.md import MD, Answer, State
+from tunesmith.explore.md import MD, Answer, DynamicsState
 from tunesmith.explore.state import generator
 from tunesmith.settings import build, plain
 
@@ -37,13 +37,15 @@ def md(ensemble: str, **more: Any) -> MD:
     return MD.model_validate(SETTINGS | {"ensemble": ensemble} | more)
 
 
-def run(explorer: MD, state: State, steps: int, answer: Any = argon.answer) -> State:
+def run(
+    explorer: MD, state: DynamicsState, steps: int, answer: Any = argon.answer
+) -> DynamicsState:
     for _ in range(steps):
         state = explorer.step(state, answer)
     return state
 
 
-def same(one: State, other: State) -> bool:
+def same(one: DynamicsState, other: DynamicsState) -> bool:
     (a, i), (b, j) = MD.pack(md("nve"), one), MD.pack(md("nve"), other)
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a) and i == j
 
@@ -211,7 +213,7 @@ def test_the_forces_returned_drive_both_halves_and_errors_leave_the_state_good()
         given = argon.answer(walker, atoms)
         return Answer(given.energy, given.forces + push)
 
-    def kick(state: State) -> np.ndarray:
+    def kick(state: DynamicsState) -> np.ndarray:
         return state.walkers[0].momenta - run(explorer, start, 1).walkers[0].momenta
 
     once = explorer.step(start, pushed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tunesmith.errors import DataError
-from tunesmith.explore.pool import Pool, State
+from tunesmith.explore.pool import Pool, RoundsState
 
 
 def pool(**settings: int) -> Pool:
@@ -12,7 +12,7 @@ def pool(**settings: int) -> Pool:
 
 
 def test_every_candidate_is_taken_once() -> None:
-    explorer, state, rng = pool(rounds=3, start=2), State(), np.random.default_rng(0)
+    explorer, state, rng = pool(rounds=3, start=2), RoundsState(), np.random.default_rng(0)
     state = explorer.begin(11, rng)
     seen = list(state.taken)
     for _ in range(3):

@@ -8,7 +8,7 @@ from ase.build import bulk, molecule
 from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
 from tunesmith.references.pyscf import PySCF
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 
 pytest.importorskip("pyscf")
 
@@ -60,7 +60,7 @@ def test_one_scf_per_label(monkeypatch):
     calls = []
     kernel = scf.hf.kernel
     monkeypatch.setattr(scf.hf, "kernel", lambda *a, **k: calls.append(1) or kernel(*a, **k))
-    raw = PySCF(xc="hf", basis="sto-3g").compute(water(), State(0, 1), False)
+    raw = PySCF(xc="hf", basis="sto-3g").compute(water(), ElectronicState(0, 1), False)
     assert len(calls) == 1
     assert raw["forces"].shape == (3, 3)
 
@@ -71,7 +71,7 @@ def test_too_few_cycles_fail_and_the_retry_converges():
     assert failure.kind == "not-converged"
     retried = PySCF(xc="hf", basis="sto-3g", max_cycle=4).label(water())
     with pytest.raises(Exception, match="not converged in 4"):
-        PySCF(xc="hf", basis="sto-3g", max_cycle=4).compute(water(), State(0, 1), False)
+        PySCF(xc="hf", basis="sto-3g", max_cycle=4).compute(water(), ElectronicState(0, 1), False)
     plain = PySCF(xc="hf", basis="sto-3g").label(water())
     assert retried.energy == pytest.approx(plain.energy, abs=1e-6)
 

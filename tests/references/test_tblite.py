@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from tunesmith.core import Failure, Label
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.tblite import TBLite
 
 tblite = pytest.importorskip("tblite.ase")
@@ -91,7 +91,7 @@ def test_too_few_iterations_fail_and_the_retry_has_more(tmp_path):
     full = TBLite().label(ethanol())
     retried = TBLite(max_iterations=5, scratch=str(tmp_path / "other")).label(ethanol())
     with pytest.raises(Exception, match="not converged in 5"):
-        TBLite(max_iterations=5).compute(ethanol(), State(0, 1), False)
+        TBLite(max_iterations=5).compute(ethanol(), ElectronicState(0, 1), False)
     assert retried.energy == pytest.approx(full.energy, abs=1e-4)
     assert list((tmp_path / "other").iterdir()) == []
 

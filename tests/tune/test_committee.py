@@ -272,10 +272,10 @@ def test_steps_are_made_whatever_validation_says() -> None:
     """A rate at which learning only spoils the start: one of the first epochs is the best."""
     spoils: dict[str, Any] = {"members": 2, "learning_rate": 0.3, "ema": 0.0, "clip": None}
     spoils |= {"batch_size": 1}
-    fit = Committee(steps=((1, 300),), **spoils).fit(problem(molecules(2)))
-    assert [len(history) for history in fit.histories] == [150, 150]
-    patient = Committee(epochs=150, **spoils).fit(problem(molecules(2)))
-    assert min(len(history) for history in patient.histories) < 150
+    fit = Committee(steps=((1, 150),), **spoils).fit(problem(molecules(2)))
+    assert [len(history) for history in fit.histories] == [75, 75]
+    patient = Committee(epochs=75, **spoils).fit(problem(molecules(2)))
+    assert min(len(history) for history in patient.histories) < 75
 
 
 def test_a_committee_with_steps_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ READOUT = "readouts.0.linear.weight"
 LOSS = GaussianLikelihood(energy="0.2 eV", forces="0.2 eV/Å")
 PARALLEL = SGHMC(members=3, steps=20, learning_rate=1e-3, batch_size=3, together=2)
 LONG = Cyclical(members=3, converge=20, cycle=20, learning_rate=1e-3, batch_size=3)
+
+
+@cache
+def uninterrupted(sampler: SGHMC | Cyclical) -> Fit:
+    """Of `labelled`, in one piece."""
+    return sampler.fit(labelled())
 
 
 class Readout(All):
@@ -134,7 +141,7 @@ def test_killed_and_run_again(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, sampler: SGHMC | Cyclical, killed_at: int
 ) -> None:
     """In a first task or in a later one, with a checkpoint after every step."""
-    whole = sampler.fit(labelled())
+    whole = uninterrupted(sampler)
     steps, real = 0, sghmc.step
 
     def counted(*args: Any, **settings: Any) -> sghmc.Chain:
@@ -171,7 +178,7 @@ def test_an_executor_gives_the_same_bits(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, sampler: SGHMC | Cyclical
 ) -> None:
     """In many pieces there, in one piece here; and the checkpoints it leaves are good here."""
-    here = sampler.fit(labelled())
+    here = uninterrupted(sampler)
     monkeypatch.setattr(fixed, "SAVE_EVERY", 0.05)
     with ThreadPoolExecutor(2) as pool:
         there = sampler.fit(labelled(), tmp_path, executor=pool)
@@ -180,12 +187,12 @@ def test_an_executor_gives_the_same_bits(
 
 
 def test_members_are_the_chains_or_the_samples() -> None:
-    fit = PARALLEL.fit(labelled())
+    fit = uninterrupted(PARALLEL)
     assert len(fit.histories) == len(fit.moved[READOUT]) == 3
     assert fit.noise_scale == LOSS.scale
     assert fit.details == {"chains": 3, "steps": 20}
     assert [len(history) for history in fit.histories] == [20, 20, 20]
-    fit = LONG.fit(labelled())
+    fit = uninterrupted(LONG)
     assert len(fit.histories) == 1
     assert len(fit.moved[READOUT]) == 3
     assert fit.histories[0][-1]["step"] == 80

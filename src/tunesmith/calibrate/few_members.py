@@ -72,6 +72,10 @@ class Followed(Law):
         """As of `PowerLaw`."""
         return self.law.std(self._own(raw))
 
+    def exceedance(self, std: Any, threshold: Any) -> Any:
+        """As of `PowerLaw`."""
+        return self.law.exceedance(self._own(std), threshold)
+
     def derivative(self, raw: Any) -> Any:
         """As of `PowerLaw`; 0 at 0."""
         raw = np.asarray(raw, float)

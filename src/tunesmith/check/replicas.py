@@ -16,7 +16,7 @@ from tunesmith.errors import DataError
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md import MD
 from tunesmith.explore.start_checks import check_start
-from tunesmith.explore.state import Answer, State, Walker
+from tunesmith.explore.state import Answer, DynamicsState, Walker
 
 #: (structure without constraints or calculator) → what drives the step
 Ask = Callable[[Atoms], Answer]
@@ -63,7 +63,7 @@ def run_replica(
     """
     volume = _volume(walker.atoms())
     samples, temperatures, wrong = [walker], [md.temperature_of(walker)], None
-    state = State((walker,))
+    state = DynamicsState((walker,))
     try:
         for _ in range(md.total_steps):
             state = md.step(state, lambda _, atoms: ask(atoms))

@@ -53,7 +53,9 @@ def check(
     ] = None,
     checks: Annotated[
         str,
-        typer.Option("--checks", metavar="NAMES", help="Which, with commas between."),
+        typer.Option(
+            "--checks", metavar="NAMES", help="Which, with commas between. [default: these four]"
+        ),
     ] = "stability,density,diffusion,rdf",
     set_: Annotated[
         list[str] | None,

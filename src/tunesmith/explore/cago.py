@@ -20,7 +20,7 @@ from tunesmith.explore.explosion import too_close
 from tunesmith.explore.integrators import ENSEMBLES
 from tunesmith.explore.md import MD
 from tunesmith.explore.md_settings import MDSettings
-from tunesmith.explore.pool import State
+from tunesmith.explore.pool import RoundsState
 from tunesmith.settings import OneOf
 
 _NPT = "npt"
@@ -179,13 +179,13 @@ class Cago(MDSettings, Rounds):
         """Å, standard deviation of each coordinate of rattled copies."""
         return self._parsed("rattle", "length")
 
-    def finished(self, state: State) -> bool:
+    def finished(self, state: RoundsState) -> bool:
         """Whether every round is done."""
         return state.rounds >= self.rounds
 
-    def after(self, state: State) -> State:
+    def after(self, state: RoundsState) -> RoundsState:
         """With one more round done."""
-        return State(state.rounds + 1)
+        return RoundsState(state.rounds + 1)
 
 
 class ByAttack(FrameRule):

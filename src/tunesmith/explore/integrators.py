@@ -39,7 +39,7 @@ class Bath:
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class ThermalEnsemble:
     """build: (atoms, bath, generator) → ASE's integrator. settings: those of `MD` it takes, with
     their defaults. variables: attributes of the integrator that live on between steps."""
 
@@ -118,18 +118,18 @@ _THERMOSTAT = {"thermostat_time": "100 fs"}
 _PRESSURE: dict[str, Any] = {**_THERMOSTAT, "barostat_time": "1 ps", "pressure": "1 bar"}
 _PRESSURE["max_volume_change"] = 3.0
 ENSEMBLES = {
-    "nve": Ensemble(_nve, {}),
-    "langevin": Ensemble(_langevin, _FRICTION),
-    "bussi": Ensemble(_bussi, _THERMOSTAT),
-    "nose-hoover": Ensemble(_nose_hoover, _THERMOSTAT, _CHAIN, constraints=False),
-    "npt": Ensemble(
+    "nve": ThermalEnsemble(_nve, {}),
+    "langevin": ThermalEnsemble(_langevin, _FRICTION),
+    "bussi": ThermalEnsemble(_bussi, _THERMOSTAT),
+    "nose-hoover": ThermalEnsemble(_nose_hoover, _THERMOSTAT, _CHAIN, constraints=False),
+    "npt": ThermalEnsemble(
         _npt(IsotropicMTKNPT),
         _PRESSURE,
         (*_CHAIN, *_BAROSTAT, "_eps", "_p_eps", "_cell0", "_volume0"),
         stress=True,
         constraints=False,
     ),
-    "npt-flexible": Ensemble(
+    "npt-flexible": ThermalEnsemble(
         _npt(MTKNPT), _PRESSURE, (*_CHAIN, *_BAROSTAT, "_p_g"), stress=True, constraints=False
     ),
 }
@@ -148,7 +148,7 @@ REFUSED = {
 }
 
 
-def ensemble(name: str) -> Ensemble:
+def ensemble(name: str) -> ThermalEnsemble:
     """The ensemble of that name.
 
     Raises `ConfigError` that says why not and what to use, `MissingDependencyError` where the

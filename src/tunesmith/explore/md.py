@@ -1,7 +1,7 @@
 """Molecular dynamics as an explorer: `init` and `step`, with a state that is saved to the bit.
 
 The integrators are ASE's own; one is built for every step from the walker's state, so nothing
-lives between steps but what `State` holds.
+lives between steps but what `DynamicsState` holds.
 """
 
 from dataclasses import replace
@@ -18,9 +18,9 @@ from tunesmith.explore.answering import Answering, Asked
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md_settings import MDSettings
 from tunesmith.explore.start_checks import check_start
-from tunesmith.explore.state import Answer, State, Walker, generator, pack, saved, unpack
+from tunesmith.explore.state import Answer, DynamicsState, Walker, generator, pack, saved, unpack
 
-__all__ = ["MD", "Answer", "Asked", "ExplosionError", "State", "Walker"]
+__all__ = ["MD", "Answer", "Asked", "DynamicsState", "ExplosionError", "Walker"]
 #: what of a start structure's info decides its energy
 _KEPT_INFO = ("charge", "multiplicity", "spin")
 
@@ -52,11 +52,11 @@ class MD(MDSettings, Dynamics):
         kinetic = 0.5 * np.sum(walker.momenta**2 / walker.masses[:, None])
         return float(2 * kinetic / (free * u.kB))
 
-    def finished(self, state: State) -> bool:
+    def finished(self, state: DynamicsState) -> bool:
         """Whether every walker has reached `time`."""
         return all(w.steps >= self.total_steps for w in state.walkers)
 
-    def init(self, structures: list[Atoms], seed: int) -> State:
+    def init(self, structures: list[Atoms], seed: int) -> DynamicsState:
         """Walkers at the start, with Maxwell–Boltzmann momenta and no net momentum.
 
         structures: the frames of `start`, in order. Momenta they hold are not used. seed: of all
@@ -70,7 +70,7 @@ class MD(MDSettings, Dynamics):
             except DataError as error:
                 raise DataError(f"explore.start, structure {number}: {error}") from None
         starts = [i for i in range(len(structures)) for _ in range(self.walkers)]
-        return State(
+        return DynamicsState(
             tuple(self._new(structures[i], i, [seed, k]) for k, i in enumerate(starts)), turn=0
         )
 
@@ -105,7 +105,7 @@ class MD(MDSettings, Dynamics):
         atoms.set_momenta(momenta)
         return replace(walker, momenta=atoms.get_momenta(), rng=saved(rng))
 
-    def step(self, state: State, answer: Asked) -> State:
+    def step(self, state: DynamicsState, answer: Asked) -> DynamicsState:
         """Advance the walker whose turn it is by one step; then it is the turn of the one that is
         furthest behind.
 
@@ -139,9 +139,9 @@ class MD(MDSettings, Dynamics):
             reason = f"its temperature is {temperature:.4g} K, over {self.max_temperature}"
             raise ExplosionError(index, reason, moved.atoms())
         walkers = (*state.walkers[:index], moved, *state.walkers[index + 1 :])
-        return State(walkers, min(range(len(walkers)), key=lambda k: walkers[k].steps))
+        return DynamicsState(walkers, min(range(len(walkers)), key=lambda k: walkers[k].steps))
 
-    def restart(self, state: State, walker: int, good: State) -> State:
+    def restart(self, state: DynamicsState, walker: int, good: DynamicsState) -> DynamicsState:
         """``walker`` goes back to where it is in ``good``, with new momenta from its own generator
         (as it is in ``state``, so that no two attempts are alike) and a fresh thermostat.
 
@@ -159,11 +159,11 @@ class MD(MDSettings, Dynamics):
         walkers[walker] = self._with_momenta(back)
         return replace(state, walkers=tuple(walkers), turn=walker)
 
-    def pack(self, state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def pack(self, state: DynamicsState) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays by name and a JSON-able mapping that together are the state to the bit."""
         return pack(state)
 
-    def unpack(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
+    def unpack(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> DynamicsState:
         """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
         return unpack(arrays, info)
 

@@ -13,7 +13,7 @@ from tunesmith.settings import one_or_more
 
 
 @dataclass(frozen=True)
-class State:
+class RoundsState:
     """rounds: done so far. taken: candidates by number, in the order they were asked for, those
     whose label failed included."""
 
@@ -49,21 +49,21 @@ class Pool(Rounds):
                 "acquire.batch, or give more files."
             )
 
-    def left(self, state: State, candidates: int) -> np.ndarray:
+    def left(self, state: RoundsState, candidates: int) -> np.ndarray:
         """Numbers of the candidates not yet taken, ascending."""
         free = np.ones(candidates, bool)
         free[list(state.taken)] = False
         return np.flatnonzero(free)
 
-    def step(self, state: State, taken: Sequence[int]) -> State:
+    def step(self, state: RoundsState, taken: Sequence[int]) -> RoundsState:
         """After one more round, in which these were asked for."""
-        return State(state.rounds + 1, (*state.taken, *(int(i) for i in taken)))
+        return RoundsState(state.rounds + 1, (*state.taken, *(int(i) for i in taken)))
 
-    def begin(self, candidates: int, rng: np.random.Generator) -> State:
+    def begin(self, candidates: int, rng: np.random.Generator) -> RoundsState:
         """Before the first round: the candidates of ``start``, drawn without replacement."""
         drawn = rng.permutation(candidates)[: self.start]
-        return replace(State(), taken=tuple(int(i) for i in drawn))
+        return replace(RoundsState(), taken=tuple(int(i) for i in drawn))
 
-    def finished(self, state: State) -> bool:
+    def finished(self, state: RoundsState) -> bool:
         """Whether every round is done."""
         return state.rounds >= self.rounds

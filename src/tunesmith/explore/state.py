@@ -75,7 +75,7 @@ class Walker:
 
 
 @dataclass(frozen=True)
-class State:
+class DynamicsState:
     """All walkers, and whose turn it is."""
 
     walkers: tuple[Walker, ...]
@@ -87,7 +87,7 @@ _ARRAYS = ("numbers", "masses", "positions", "momenta", "cell", "pbc", "forces",
 _PLAIN = tuple(f.name for f in fields(Walker) if f.name not in (*_ARRAYS, "variables"))
 
 
-def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def pack(state: DynamicsState) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays by name, and a JSON-able mapping, that together are the state to the bit."""
     arrays: dict[str, np.ndarray] = {}
     walkers = []
@@ -100,7 +100,7 @@ def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, {"turn": state.turn, "walkers": walkers}
 
 
-def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
+def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> DynamicsState:
     """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
     walkers = []
     for i, plain in enumerate(info["walkers"]):
@@ -109,7 +109,7 @@ def unpack(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> State:
         plain = plain | {"constraints": tuple(plain["constraints"])}
         values: dict[str, Any] = {name: arrays.get(f"{i}.{name}") for name in _ARRAYS}
         walkers.append(Walker(variables=variables, **values, **plain))
-    return State(tuple(walkers), info["turn"])
+    return DynamicsState(tuple(walkers), info["turn"])
 
 
 def generator(state: dict[str, Any]) -> np.random.Generator:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tunesmith import settings, tensor_files
-from tunesmith.contracts import ClosedForm, Spread
+from tunesmith.contracts import ClosedForm
 from tunesmith.core import Base, E0s, Members, NoiseScale, Settings, Tensor
 from tunesmith.errors import CheckpointError, ConfigError, RunFolderError
 from tunesmith.potentials import zoo
@@ -110,9 +110,9 @@ def _understood(
     """The fields of members that need no potential."""
     try:
         scale, rule = info["noise_scale"], info["spread"]
-        spread: Spread | None = None
+        spread: Any = None
         if rule is not None:
-            spread = settings.build(Spread, rule, "tune.spread")  # type: ignore[type-abstract]
+            spread = settings.build(Settings, rule, "tune.spread")
         closed = {k.removeprefix("closed/"): t for k, t in tensors.items() if k[:7] == "closed/"}
         if set(info["names"]) != set(tensors):
             raise KeyError("names")

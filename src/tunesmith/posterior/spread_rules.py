@@ -17,9 +17,6 @@ class OfMembers(Spread):
     fewest: ClassVar[int] = 2
     out_of_bag: ClassVar[bool] = True
 
-    def fitted(self, potential: "Potential", members: Members, frames: list[Frame]) -> None:
-        return None
-
 
 class ByTangentKernel(Spread):
     """A Gaussian process with the tangent kernel of the network, of energies alone."""

@@ -14,7 +14,7 @@ from tunesmith.core import Failure, Label
 from tunesmith.errors import ConfigError
 from tunesmith.references import sanity
 from tunesmith.references.engine import Engine, harvest, refuse_shell, require_package
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 from tunesmith.registry import nearest
 
@@ -110,7 +110,7 @@ class AnyASE(Engine):
     def refuse(self, atoms: Atoms) -> None:
         _same_state(atoms, self.charge, self.multiplicity)
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         entry = CALCULATORS.get(self.calculator)
         if entry is None:
             maker = _plugins()[self.calculator].load()
@@ -157,7 +157,7 @@ class GivenCalculator(Engine):
     def refuse(self, atoms: Atoms) -> None:
         _same_state(atoms, self.charge, self.multiplicity)
 
-    def _label_in_scratch(self, atoms: Atoms, state: State) -> Label | Failure:
+    def _label_in_scratch(self, atoms: Atoms, state: ElectronicState) -> Label | Failure:
         try:
             raw = self.compute(atoms, state, False)
             return sanity.to_label(raw, len(atoms), self._limits[0])
@@ -166,7 +166,7 @@ class GivenCalculator(Engine):
         except Exception as error:  # whatever a calculator raises is its answer
             return Failure("crashed", f"{type(error).__name__}: {error}")
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         stress = atoms.pbc.all() and _has_stress(self.calculator)
         return harvest(atoms, self.calculator, stress=bool(stress))
 

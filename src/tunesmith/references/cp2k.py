@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
 from tunesmith.references.engine import Engine, harvest, last_lines, version_in
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 
 #: keywords of the input that have settings of their own
@@ -85,7 +85,7 @@ class CP2K(Engine):
                 "refused", "CP2K needs a cell; give the structure one (atoms.center(vacuum=6))."
             )
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         output, periodic = Path("cp2k.out"), bool(atoms.pbc.all())
         calculator = None
         try:

@@ -26,7 +26,7 @@ from tunesmith.contracts import ReferenceRule
 from tunesmith.core import Failure, Frame, Label
 from tunesmith.errors import ConfigError, MissingDependencyError
 from tunesmith.references import sanity
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed, call
 from tunesmith.units import parse
 
@@ -88,7 +88,7 @@ class Engine(ReferenceRule):
         """Raise `CallFailed("refused", …)` for structures this engine would get wrong."""
 
     @abstractmethod
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         """Run once, in the worker, in a fresh current folder.
 
         Returns energy (eV, the forces' own), forces (eV/Å), and where there are any stress
@@ -117,7 +117,7 @@ class Engine(ReferenceRule):
             return Failure(failure.kind, failure.reason)
         return self._label_in_scratch(bare(atoms), state)
 
-    def _label_in_scratch(self, atoms: Atoms, state: State) -> Label | Failure:
+    def _label_in_scratch(self, atoms: Atoms, state: ElectronicState) -> Label | Failure:
         deadline = time.monotonic() + self._limits[1]
         try:
             folder = make_scratch(self.scratch, self.kind)

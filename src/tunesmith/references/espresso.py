@@ -16,7 +16,7 @@ from tunesmith.references.engine import (
     require_three_periodic_directions,
     version_in,
 )
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 
 #: pw.x's words that this package sets itself
@@ -95,7 +95,7 @@ class Espresso(Engine):
                 "refused", f"reference.pseudopotentials has none for {', '.join(missing)}."
             )
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         from ase.calculators.espresso import Espresso as Calculator
         from ase.calculators.espresso import EspressoProfile
 
@@ -120,7 +120,7 @@ class Espresso(Engine):
         require_converged(Path("espresso.pwo"))
         return raw
 
-    def _input(self, state: State, safer: bool) -> dict[str, Any]:
+    def _input(self, state: ElectronicState, safer: bool) -> dict[str, Any]:
         words = _flat(self.input_data)
         words.setdefault("disk_io", "none")
         words |= {"calculation": "scf", "outdir": ".", "tprnfor": True, "tstress": True}

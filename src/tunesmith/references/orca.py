@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
 from tunesmith.references.engine import Engine, harvest, last_lines, version_in
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 
 
@@ -50,7 +50,7 @@ class ORCA(Engine):
                 "refused", "ORCA computes molecules only; set pbc=False for a molecule."
             )
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         from ase.calculators.orca import ORCA as Calculator
         from ase.calculators.orca import OrcaProfile
 

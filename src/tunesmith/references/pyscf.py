@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from tunesmith.errors import ConfigError
 from tunesmith.references.engine import Engine, require_package
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 
 
@@ -83,7 +83,7 @@ class PySCF(Engine):
                 "for a molecule, or use cp2k or espresso.",
             )
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         """One SCF: the gradient is made from it."""
         field = self.mean_field(atoms, state.charge, state.multiplicity)
         if safer:

@@ -52,7 +52,7 @@ def whole(value: Any, name: str) -> int:
 
 
 @dataclass(frozen=True)
-class State:
+class ElectronicState:
     """charge in e; multiplicity 2S+1; stated: whether anybody asked for that multiplicity."""
 
     charge: int
@@ -60,7 +60,7 @@ class State:
     stated: bool = False
 
 
-def electronic_state(atoms: Atoms, charge: int, multiplicity: int | None) -> State:
+def electronic_state(atoms: Atoms, charge: int, multiplicity: int | None) -> ElectronicState:
     """Charge and multiplicity: the structure's where it states them, else the settings'.
 
     A multiplicity nobody states is the lowest the number of electrons allows, 1 or 2.
@@ -81,7 +81,7 @@ def electronic_state(atoms: Atoms, charge: int, multiplicity: int | None) -> Sta
             f"{electrons} electrons (charge {charge:+d}) cannot have multiplicity {chosen}; give "
             f"atoms.info['multiplicity'] = 2S+1, here {lowest} or {lowest + 2}, …",
         )
-    return State(charge, chosen, stated is not None)
+    return ElectronicState(charge, chosen, stated is not None)
 
 
 def check_guesses(atoms: Atoms, charge: int) -> None:

@@ -7,7 +7,7 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from pydantic import Field
 
 from tunesmith.references.engine import Engine, harvest, refuse_partly_periodic, require_package
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 
 
@@ -33,7 +33,7 @@ class TBLite(Engine):
     def refuse(self, atoms: Atoms) -> None:
         refuse_partly_periodic(atoms, "tblite")  # it would silently make it periodic in all three
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         from tblite.ase import TBLite as Calculator
 
         calculator = Calculator(

@@ -16,7 +16,7 @@ from tunesmith.references.engine import (
     require_program,
     require_three_periodic_directions,
 )
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.references.worker import CallFailed
 from tunesmith.registry import nearest
 
@@ -88,7 +88,7 @@ class VASP(Engine):
     def refuse(self, atoms: Atoms) -> None:
         require_three_periodic_directions(atoms, "VASP")
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         from ase.calculators.vasp import Vasp as Calculator
 
         if self.pp_path is not None:
@@ -109,7 +109,7 @@ class VASP(Engine):
             )
         return raw
 
-    def _keywords(self, state: State, safer: bool) -> dict[str, Any]:
+    def _keywords(self, state: ElectronicState, safer: bool) -> dict[str, Any]:
         words = {"lwave": False, "lcharg": False, **self.settings}
         words |= {"nsw": 0, "ibrion": -1, "isif": 2, "istart": 0}
         if state.charge:

@@ -19,7 +19,7 @@ from tunesmith.settings import plain
 from tunesmith.tune.density import ChainTask, Density
 from tunesmith.tune.problem import Fit, Report
 from tunesmith.tune.sghmc import Chain
-from tunesmith.tune.walk import State, advance, beginning
+from tunesmith.tune.walk import ChainState, advance, beginning
 
 #: seconds between two lines of progress, and between two checkpoints
 SHOW_EVERY, SAVE_EVERY = 5.0, 30.0
@@ -71,7 +71,9 @@ def _own(weights: Weights) -> Weights:
 # ------------------------------------------------------------------------- here and there
 
 
-def _here(task: ChainTask, state: State | None, store: "_Store", progress: "_Progress") -> State:
+def _here(
+    task: ChainTask, state: ChainState | None, store: "_Store", progress: "_Progress"
+) -> ChainState:
     """To the end of a task's plan, in this process."""
     if state is not None and state.step == task.plan.steps:
         return state
@@ -85,7 +87,7 @@ def _here(task: ChainTask, state: State | None, store: "_Store", progress: "_Pro
     return state
 
 
-def segment(task: ChainTask, state: State | None, seconds: float) -> State:
+def segment(task: ChainTask, state: ChainState | None, seconds: float) -> ChainState:
     """A piece of the way of some chains, in whichever process; state: None at the start."""
     with alone(task.threads):
         target = Density(task)
@@ -94,16 +96,16 @@ def segment(task: ChainTask, state: State | None, seconds: float) -> State:
 
 def _there(
     tasks: list[ChainTask],
-    states: list[State | None],
+    states: list[ChainState | None],
     stores: list["_Store"],
     progress: "_Progress",
     executor: Executor,
-) -> list[State]:
+) -> list[ChainState]:
     """To the end of all plans, by an executor."""
-    done: dict[int, State] = {}
-    under_way: dict[Future[State], int] = {}
+    done: dict[int, ChainState] = {}
+    under_way: dict[Future[ChainState], int] = {}
 
-    def go_on(i: int, state: State | None) -> None:
+    def go_on(i: int, state: ChainState | None) -> None:
         if state is not None and state.step == tasks[i].plan.steps:
             done[i] = state
         else:
@@ -129,7 +131,7 @@ class _Progress:
     """Lines for the user: how far all chains are, and how long it takes."""
 
     def __init__(
-        self, tasks: list[ChainTask], states: list[State | None], report: Report | None
+        self, tasks: list[ChainTask], states: list[ChainState | None], report: Report | None
     ) -> None:
         self._report = report
         begun = [state.step if state else 0 for state in states]
@@ -138,7 +140,7 @@ class _Progress:
         self._first, self._started = sum(begun), time.monotonic()
         self._shown = self._started
 
-    def tell(self, task: ChainTask, state: State) -> None:
+    def tell(self, task: ChainTask, state: ChainState) -> None:
         """After a piece of a task's way."""
         self._steps[task.names] = state.step
         now, done = time.monotonic(), sum(self._steps.values())
@@ -174,7 +176,7 @@ class _Store:
         self._steps, self._device = task.plan.steps, task.problem.potential.device
         self._of = "" if place is None else _fingerprint(task)
 
-    def write(self, state: State) -> None:
+    def write(self, state: ChainState) -> None:
         """Where it is due: after a while, and at the end."""
         over = state.step == self._steps
         if self._path is None or (time.monotonic() - self._written < SAVE_EVERY and not over):
@@ -194,7 +196,7 @@ class _Store:
         tensor_files.write(self._path, tensors, info)
         self._written = time.monotonic()
 
-    def read(self) -> State | None:
+    def read(self) -> ChainState | None:
         """What is there; None where nothing is."""
         if self._path is None or not self._path.exists():
             return None
@@ -205,7 +207,7 @@ class _Store:
             )
         parts = [tensors[name].to(self._device) for name in _PARTS]
         rows = zip(*parts, info["t"], strict=True)
-        return State(
+        return ChainState(
             tuple(Chain(*row) for row in rows),
             tensors["draws"],
             tuple(row.clone() for row in tensors["noises"]),  # a generator reads no views

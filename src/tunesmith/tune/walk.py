@@ -1,7 +1,8 @@
 """Chains on their way: step by step, in as many pieces as one likes, to the same bits.
 
-Where a chain stands is a `State` of plain tensors and numbers, random numbers included. `advance`
-is a function of it, so that it may be stopped anywhere, kept in a file, or sent to another process.
+Where a chain stands is a `ChainState` of plain tensors and numbers, random numbers included.
+`advance` is a function of it, so that it may be stopped anywhere, kept in a file, or sent to
+another process.
 """
 
 import time
@@ -19,7 +20,7 @@ ENTRIES = 50
 
 
 @dataclass(frozen=True)
-class State:
+class ChainState:
     """Some chains after ``step`` steps.
 
     draws, noises: states of the generators of minibatches and of each chain's noise. samples:
@@ -35,9 +36,9 @@ class State:
     histories: tuple[tuple[dict[str, float], ...], ...] = ()
 
 
-def beginning(target: Density, task: ChainTask) -> State:
+def beginning(target: Density, task: ChainTask) -> ChainState:
     """Chains at rest where the task puts them."""
-    return State(
+    return ChainState(
         chains=tuple(sghmc.init(theta) for theta in target.theta),
         draws=generator_of(task, "batches").get_state(),
         noises=tuple(generator_of(task, "chain", name).get_state() for name in task.names),
@@ -46,7 +47,9 @@ def beginning(target: Density, task: ChainTask) -> State:
     )
 
 
-def advance(target: Density, task: ChainTask, state: State, seconds: float | None = None) -> State:
+def advance(
+    target: Density, task: ChainTask, state: ChainState, seconds: float | None = None
+) -> ChainState:
     """To the end of the plan, or on for at least one step until the time is over.
 
     Raises `TrainingError` when a chain diverges.
@@ -81,7 +84,7 @@ def advance(target: Density, task: ChainTask, state: State, seconds: float | Non
             samples = (*samples, torch.stack([chain.theta for chain in chains]))
         if seconds is not None and time.monotonic() - started > seconds:
             break
-    return State(
+    return ChainState(
         chains,
         draws.get_state(),
         tuple(g.get_state() for g in noises),
@@ -95,7 +98,7 @@ def advance(target: Density, task: ChainTask, state: State, seconds: float | Non
 class _Record:
     """The histories of some chains while they walk."""
 
-    def __init__(self, task: ChainTask, n: int, state: State) -> None:
+    def __init__(self, task: ChainTask, n: int, state: ChainState) -> None:
         self.step, self.sums = state.step, list(state.sums)
         self.histories = [list(entries) for entries in state.histories]
         self._passes = min(task.settings.batch_size, n) / n

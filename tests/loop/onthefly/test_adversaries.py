@@ -46,7 +46,7 @@ from tunesmith.references.tblite import TBLite
 ATTACK = "attack.target=500 meV/Å"
 #: σ_cal = 1.32 σ̂
 LAW = GammaCalibration(1.5, 0.5).update(0.1, 0.2)
-SHORT = ("explore.time=2 fs", "acquire.max_gap=0.5 fs")
+SHORT = ("explore.time=1.5 fs", "acquire.max_gap=0.5 fs")
 
 
 # ----------------------------------------------------------------------------- one attack

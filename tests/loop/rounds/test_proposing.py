@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from ase.build import molecule
 
-from tunesmith.explore.pool import State
+from tunesmith.explore.pool import RoundsState
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.proposing import Candidate, Proposal
 from tunesmith.loop.rounds.rounds_standing import Chosen
@@ -16,7 +16,7 @@ def test_what_a_comment_holds_is_no_traceback(tmp_path: Path) -> None:
     atoms.info |= {"step": np.int64(3), "field": np.arange(3.0), "charge": 1, "who": object()}
     about = {"source": "structures learnt"}
     proposing.save(
-        tmp_path, 2, Proposal([Candidate(atoms, Chosen(0, "start 0"))], State(2), {}, about)
+        tmp_path, 2, Proposal([Candidate(atoms, Chosen(0, "start 0"))], RoundsState(2), {}, about)
     )
     kept = proposing.load(tmp_path, 2)
     assert kept is not None

@@ -23,7 +23,7 @@ class _List:
         self.lines = self.lines[keep]
 
 
-class Members:
+class ClusterMembers:
     """Rows of each cluster in order of falling squared distance to its centre.
 
     A member's distance does not change, and a row that has left does not come back: lists are

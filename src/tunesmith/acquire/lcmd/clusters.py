@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunesmith.acquire.lcmd.cluster_members import Members
+from tunesmith.acquire.lcmd.cluster_members import ClusterMembers
 from tunesmith.acquire.lcmd.leading_coordinates import leading_coordinates
 from tunesmith.acquire.lcmd.nearest import nearest_centres, rounding
 from tunesmith.acquire.points import Points, squared_distances
@@ -69,7 +69,7 @@ class Clusters:
         self._sums = np.bincount(self.owner, self.distance, m + more)
         self._counts = np.bincount(self.owner, minlength=m + more)
         self._rough = np.full(m + more, self._rounding.relative > 0)  # distances are of float32
-        self._members = Members(self.owner, self._leading, self._rounding)
+        self._members = ClusterMembers(self.owner, self._leading, self._rounding)
         self._members.append_all(self.distance, m)
         self._scale = points.square.max() if points.kernel == "linear" else 1.0
         self._products: dict[int, np.ndarray] = {}

@@ -11,7 +11,7 @@ from tunesmith.check.simulate_members import of_mean
 from tunesmith.contracts import Posterior
 from tunesmith.explore.explosion import ExplosionError
 from tunesmith.explore.md import MD
-from tunesmith.explore.state import State, Walker
+from tunesmith.explore.state import DynamicsState, Walker
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def simulate(
 
 
 def _run(md: MD, walker: Walker, ask: Ask, seen: Callable[[], None]) -> Run:
-    state = first = State((walker,))
+    state = first = DynamicsState((walker,))
     found, times, wrong = [], [], None
     while not md.finished(state):
         try:

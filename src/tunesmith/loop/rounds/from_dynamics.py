@@ -21,7 +21,7 @@ from tunesmith.config import CagoConfig
 from tunesmith.contracts import Law, Posterior
 from tunesmith.core import Label, derived_seed
 from tunesmith.errors import DataError, LabellingError
-from tunesmith.explore.pool import State
+from tunesmith.explore.pool import RoundsState
 from tunesmith.loop.rounds import proposing
 from tunesmith.loop.rounds.dynamics import simulate
 from tunesmith.loop.rounds.proposing import Candidate, Known, Proposal
@@ -60,7 +60,7 @@ class FromDynamics:
             for i in range(self.explore.rattled):
                 moved = _rattled(start, self.explore.displacement, rng)
                 found.append(Candidate(moved, Chosen(len(found), f"start {k}, rattled {i}")))
-        return Proposal(found, State())
+        return Proposal(found, RoundsState())
 
     def propose(self, known: Known) -> Proposal:
         """By what `acquire` is; kept, as it may have taken long."""

@@ -14,7 +14,7 @@ from tunesmith.contracts import Posterior
 from tunesmith.core import Frame, Label
 from tunesmith.data.label_row import plain_info
 from tunesmith.errors import CheckpointError
-from tunesmith.explore.pool import State
+from tunesmith.explore.pool import RoundsState
 from tunesmith.loop.rounds.rounds_standing import Chosen, proposal_file
 from tunesmith.posterior.ensemble import Ensemble
 
@@ -35,7 +35,7 @@ class Proposal:
     """
 
     candidates: list[Candidate]
-    state: State
+    state: RoundsState
     spearman: dict[str, float | None] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class Known:
     """
 
     number: int
-    state: State
+    state: RoundsState
     posterior: Posterior
     frames: list[Frame]
     learnt: Callable[[Atoms], bool]
@@ -115,7 +115,7 @@ def load(run: Path, number: int) -> Proposal | None:
                 n: tensors[f"{i}.{n}"].numpy() for n in ("numbers", "positions", "cell", "pbc")
             }
             candidates.append(Candidate(Atoms(**parts, info=row["info"]), Chosen(**row["chosen"])))
-        return Proposal(candidates, State(info["done"]), {}, info["about"])
+        return Proposal(candidates, RoundsState(info["done"]), {}, info["about"])
     except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} cannot be understood ({error}), so it is of another version of tunesmith; "

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tunesmith.config import CagoConfig, PoolConfig
 from tunesmith.errors import RunFolderError
-from tunesmith.explore.pool import State
+from tunesmith.explore.pool import RoundsState
 from tunesmith.loop import checkpoint
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.rounds import (
@@ -50,7 +50,7 @@ class _Rounds(ABC):
 
         Raises `RunFolderError` where more rounds are done than are asked for now.
         """
-        config, at = ready.config, RoundsStanding(State())
+        config, at = ready.config, RoundsStanding(RoundsState())
         if checkpoint.exists(out):
             at, seconds = checkpoint.load(out, ready.potential, unpack)
             clean(out, at.rounds[-1].round)

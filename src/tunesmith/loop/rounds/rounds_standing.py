@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tunesmith.core import Members
-from tunesmith.explore.pool import State
+from tunesmith.explore.pool import RoundsState
 from tunesmith.loop.checkpoint import FOLDER, Packed
 
 
@@ -72,7 +72,7 @@ class RoundsStanding:
     """explorer: what is taken. members: of the last round's model; None while nothing is learnt.
     keys: of every label learnt from, in order, in the label store. rounds: done so far."""
 
-    explorer: State
+    explorer: RoundsState
     members: Members | None = None
     keys: tuple[str, ...] = ()
     rounds: tuple[Round, ...] = ()
@@ -99,7 +99,7 @@ def unpack(packed: Packed) -> RoundsStanding:
     """What `pack` packed. Raises `KeyError` or `TypeError` where something is missing."""
     info = packed.info
     rounds = tuple(_round(values) for values in info["rounds"])
-    state = State(info["done"], tuple(int(i) for i in packed.tensors["taken"]))
+    state = RoundsState(info["done"], tuple(int(i) for i in packed.tensors["taken"]))
     return RoundsStanding(state, packed.members, tuple(info["keys"]), rounds)
 
 

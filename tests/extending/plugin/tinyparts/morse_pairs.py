@@ -9,7 +9,7 @@ from ase.neighborlist import neighbor_list
 from pydantic import Field
 
 from tunesmith.references.engine import Engine, require_package
-from tunesmith.references.sanity import State
+from tunesmith.references.sanity import ElectronicState
 from tunesmith.units import parse
 
 
@@ -27,7 +27,7 @@ class MorsePairs(Engine):
     def version(self) -> str:
         return require_package("tinyparts", self.kind, self.install)
 
-    def compute(self, atoms: Atoms, state: State, safer: bool) -> dict[str, Any]:
+    def compute(self, atoms: Atoms, state: ElectronicState, safer: bool) -> dict[str, Any]:
         depth = parse(self.depth, "energy", field="reference.depth").value
         reach = parse(self.cutoff, "length", field="reference.cutoff").value
         first, second, r, lines = neighbor_list("ijdD", atoms, reach)

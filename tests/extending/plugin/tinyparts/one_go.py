@@ -71,12 +71,15 @@ class OneGoRecipe:
         judges = [frame.atoms for frame in course.frames[:20]]
         chosen = export(out, potential, course.members, judges, None)
         write_frames(out / "labels.extxyz", course.frames)
+        end = course.end()
+        assert end is not None
         summary = {
             "labels": len(course.frames),
             "failed_calls": len(course.ready.drawn) - len(course.frames),
             "final_model": str(out / "final.model"),
             "final_model_is": chosen,
-            "as_asked": True,
+            "ended": end.reason,
+            "as_asked": end.well,
         }
         files.write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
         return summary
@@ -100,8 +103,9 @@ class OneGoCourse:
 
     def __init__(self, ready: Ready, out: Path, tools: Tools) -> None:
         self.ready, self.out, self.tools = ready, out, tools
-        self.place = out / "checkpoint" / "fit"
-        self.labels = Labels(out, ready.config.reference, tools.watch, self.place)
+        place = out / "checkpoint" / "fit"
+        self.labels = Labels(out, ready.config.reference, tools.watch, place)
+        self.place = place
         self.members: Members | None = None
         self.frames: list[Frame] = []
         self.finished = seal.intact(out)
