@@ -13,8 +13,8 @@ import pytest
 import tunesmith
 
 ROOT = Path(tunesmith.__file__).parent
-#: what may import what: lower layers, and what is in one's own folder. Modules beside the folders
-#: and the contracts are one part, the vocabulary; those of the last layer are how the program begins
+#: what may import what: lower layers, and what is in one's own folder. Modules beside the folders,
+#: and contracts, are one part, the vocabulary; those of the last layer are how the program begins
 LAYERS = (
     {"vocabulary"},
     {"calibrate", "data", "engines"},

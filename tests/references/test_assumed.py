@@ -5,7 +5,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from tunesmith.core import Frame
-from tunesmith.references.engine import assumed
 from tunesmith.references.tblite import TBLite
 
 HYDRONIUM = Atoms("OH3", [[0, 0, 0.1], [0.9, 0, -0.2], [-0.45, 0.8, -0.2], [-0.45, -0.8, -0.2]])
@@ -13,7 +12,7 @@ HYDRONIUM = Atoms("OH3", [[0, 0, 0.1], [0.9, 0, -0.2], [-0.45, 0.8, -0.2], [-0.4
 
 def said(*structures: Atoms, **settings: int) -> str | None:
     frames = [Frame(atoms, None, f"a.xyz#{i}") for i, atoms in enumerate(structures)]
-    return assumed(TBLite(**settings), frames)
+    return TBLite(**settings).assumed(frames)
 
 
 def test_odd_electrons_and_oxygen_are_remarked() -> None:

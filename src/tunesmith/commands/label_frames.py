@@ -21,7 +21,6 @@ from tunesmith.data.kinds import How
 from tunesmith.data.label_row import label_key
 from tunesmith.data.store import LabelStore
 from tunesmith.errors import DataError, MissingDependencyError, RunFolderError
-from tunesmith.references.engine import assumed
 
 
 @dataclass
@@ -88,18 +87,17 @@ class Labelling:
             screen.print(f"{first[0].origin}{more}: {said}{kept}", markup=False)
 
 
-def prepare(
-    path: Path, out: Path, store: Path, reference: Reference, how: How | None = None
-) -> Labelling:
+def prepare(path: Path, out: Path, store: Path, engine: Any, how: How | None = None) -> Labelling:
     """Check everything that can be checked before the first calculation; writes nothing.
 
-    how: what the file does not say of itself. Raises `DataError`, `RunFolderError` or, where the
-    engine is not installed, `MissingDependencyError`.
+    engine: a `ReferenceRule` that is a `Reference` itself. how: what the file does not say of
+    itself. Raises `DataError`, `RunFolderError` or, where the engine is not installed,
+    `MissingDependencyError`.
     """
     how = how or How()
     frames, keys = read_frames(path, format=how.format, species=how.species)
     check_structures(frames)
-    reference.identity()  # an engine that is missing says so here
+    engine.identity()  # one that is missing says so here
     if out.suffix not in (".xyz", ".extxyz"):
         raise DataError(f"--out {out}: labels are written as extxyz; end the name in .xyz.")
     if len({path.resolve(), out.resolve(), store.resolve()}) < 3:
@@ -112,7 +110,7 @@ def prepare(
     for target in (out, store):
         if not target.parent.is_dir():
             raise RunFolderError(f"{target.parent}: there is no such folder; make it first.")
-    said = [assumed(reference, frames), _replaced(out, len(frames), store)]
+    said = [engine.assumed(frames), _replaced(out, len(frames), store)]
     return Labelling(frames, out, store, (*keys.notes, *(note for note in said if note)))
 
 

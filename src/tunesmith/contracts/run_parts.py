@@ -10,9 +10,11 @@ import numpy as np
 from tunesmith.contracts.part import Part
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
 
-    from tunesmith.core import Prediction
+    from tunesmith.core import Frame, Prediction
 
 
 class Dynamics(Part):
@@ -176,6 +178,10 @@ class ReferenceRule(Part):
     kind: ClassVar[str]
     #: whether it answers for any structure, or only for those of a pool
     computes: ClassVar[bool] = True
+
+    def assumed(self, frames: Sequence[Frame]) -> str | None:
+        """What it takes for granted of these structures and may be wrong, in a sentence."""
+        return None
 
     def among(self, pool: Any) -> Any:
         """The `Reference` for the structures of a pool, with what labels their files hold."""

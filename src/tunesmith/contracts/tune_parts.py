@@ -59,6 +59,11 @@ class Sampler(Part):
         """Epochs of a fit to ``n`` structures; None where it has no epochs."""
         return None
 
+    def trial(self, n: int, *, one: bool = False) -> Sampler | None:
+        """A single epoch of a fit to ``n`` structures, to be timed; one: of one member. None where
+        it has no epochs."""
+        return None
+
     def require_fixed(self) -> None:
         """Raise `ConfigError` for settings that mean nothing where all labels are there."""
 
@@ -136,6 +141,10 @@ class Loss(Part):
     def wants_stress(self) -> bool:
         """Whether labels of stress are learnt."""
         return True
+
+    def for_replay(self, given: dict[str, float]) -> Self:
+        """The loss of replayed structures. given: weights that were asked for there, by name."""
+        return self.model_copy(update=given)
 
     @property
     def wants_energy(self) -> bool:

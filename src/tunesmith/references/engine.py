@@ -74,8 +74,8 @@ class Engine(ReferenceRule):
         if not 0 < seconds <= _LONGEST:
             raise ConfigError(f"reference.timeout: {self.timeout!r} must be over 0 and up to 20 d.")
         self._limits = (force, seconds)
-        if (command := getattr(self, "command", None)) is not None:
-            refuse_shell(command, "reference.command")
+        if "command" in type(self).model_fields:  # ASE hands some to a shell
+            refuse_shell(dict(self)["command"], "reference.command")
         return self
 
     # ------------------------------------------------------------ what an engine adds
@@ -116,6 +116,29 @@ class Engine(ReferenceRule):
         except CallFailed as failure:
             return Failure(failure.kind, failure.reason)
         return self._label_in_scratch(bare(atoms), state)
+
+    def assumed(self, frames: Sequence[Frame]) -> str | None:
+        """Of molecules: an odd number of electrons where nobody states a charge or a multiplicity,
+        and O2 as a singlet."""
+        if self.charge or self.multiplicity is not None:
+            return None
+        silent = [
+            frame
+            for frame in frames
+            if not frame.atoms.pbc.any() and not {"charge", "multiplicity"} & set(frame.atoms.info)
+        ]
+        odd = [frame for frame in silent if frame.atoms.numbers.sum() % 2]
+        oxygen = [frame for frame in silent if frame.atoms.numbers.tolist() == [8, 8]]
+        said = []
+        if odd:
+            said.append(
+                f"{len(odd)} of {len(frames)} structures ({_named(odd)}) state no charge and have "
+                "an odd number of electrons: they are computed neutral, as doublets"
+            )
+        if oxygen:
+            said.append(f"O2 ({_named(oxygen)}) is computed as a singlet")
+        cure = "if that is not meant, give atoms.info['charge'] and atoms.info['multiplicity']"
+        return f"{'; '.join(said)}; {cure}." if said else None
 
     def _label_in_scratch(self, atoms: Atoms, state: ElectronicState) -> Label | Failure:
         deadline = time.monotonic() + self._limits[1]
@@ -225,30 +248,6 @@ def require_package(package: str, engine: str, install: str) -> str:
         raise MissingDependencyError(
             f"{engine} is not installed; install it with: {install}"
         ) from None
-
-
-def assumed(reference: Any, frames: Sequence[Frame]) -> str | None:
-    """What a calculation of molecules takes for granted and may be wrong, in a sentence: an odd
-    number of electrons where nobody states a charge or a multiplicity, and O2 as a singlet."""
-    if not isinstance(reference, Engine) or reference.charge or reference.multiplicity is not None:
-        return None
-    silent = [
-        frame
-        for frame in frames
-        if not frame.atoms.pbc.any() and not {"charge", "multiplicity"} & set(frame.atoms.info)
-    ]
-    odd = [frame for frame in silent if frame.atoms.numbers.sum() % 2]
-    oxygen = [frame for frame in silent if frame.atoms.numbers.tolist() == [8, 8]]
-    said = []
-    if odd:
-        said.append(
-            f"{len(odd)} of {len(frames)} structures ({_named(odd)}) state no charge and have an "
-            "odd number of electrons: they are computed neutral, as doublets"
-        )
-    if oxygen:
-        said.append(f"O2 ({_named(oxygen)}) is computed as a singlet")
-    cure = "if that is not meant, give atoms.info['charge'] and atoms.info['multiplicity']"
-    return f"{'; '.join(said)}; {cure}." if said else None
 
 
 def _named(frames: Sequence[Frame]) -> str:

@@ -185,6 +185,47 @@ def check_sampler(sampler: Sampler, problem: Any, place: Path) -> None:
         _same(other.moved, first.moved)
 
 
+def check_check(check: Check, examined: Examined) -> None:
+    """Finds the same again, says it in one sentence and in JSON, and changes nothing."""
+    start, weights = examined.start.copy(), [dict(w) for w in examined.posterior.members.weights]
+    kept = [{name: value.clone() for name, value in own.items()} for own in weights]
+    first, again = check.run(examined), check.run(examined)
+    assert first == again, "it finds something else when it looks again"
+    json.dumps(first.values, allow_nan=False)
+    assert first.verdict.endswith(".")
+    assert "\n" not in first.verdict, "a verdict is one sentence"
+    assert first.well in (True, False, None)
+    assert examined.start == start, "the structure is changed"
+    for own, before in zip(examined.posterior.members.weights, kept, strict=True):
+        _same(own, before)
+
+
+def check_reference(reference: Reference, atoms: Atoms, seed: int) -> None:
+    """Says who it is in JSON, labels again alike, and its forces are the energy's own slopes.
+
+    atoms: a structure that it can label. Along random directions, by five-point differences.
+    """
+    json.dumps(reference.identity(), allow_nan=False)
+
+    def label(structure: Atoms) -> Label:
+        outcome = reference.label(structure)
+        assert isinstance(outcome, Label), outcome
+        return outcome
+
+    first, again = label(atoms), label(atoms)
+    assert first.energy == again.energy
+    np.testing.assert_array_equal(first.forces, again.forces)
+    step = 2e-3
+    for direction in np.random.default_rng(seed).normal(size=(2, len(atoms), 3)):
+        energies = []
+        for offset in OFFSETS:
+            moved = atoms.copy()
+            moved.positions += offset * step * direction
+            energies.append(label(moved).energy)
+        along = -float((first.forces * direction).sum())
+        close(along, slope(np.array(energies), step), 1e-4, "forces along a direction")
+
+
 def check_posterior(posterior: Posterior, frames: Sequence[Frame]) -> None:
     """The same mean whatever spread is asked for, alone or together; spreads of what is judged,
     none of anything else, and none negative."""
@@ -272,47 +313,6 @@ def _equal(a: tuple[dict[str, Any], Any], b: tuple[dict[str, Any], Any]) -> None
     for name, value in a[0].items():
         assert np.asarray(value).tobytes() == np.asarray(b[0][name]).tobytes(), name
     assert json.dumps(a[1]) == json.dumps(b[1])
-
-
-def check_check(check: Check, examined: Examined) -> None:
-    """Finds the same again, says it in one sentence and in JSON, and changes nothing."""
-    start, weights = examined.start.copy(), [dict(w) for w in examined.posterior.weights]
-    kept = [{name: value.clone() for name, value in own.items()} for own in weights]
-    first, again = check.run(examined), check.run(examined)
-    assert first == again, "it finds something else when it looks again"
-    json.dumps(first.values, allow_nan=False)
-    assert first.verdict.endswith(".")
-    assert "\n" not in first.verdict, "a verdict is one sentence"
-    assert first.well in (True, False, None)
-    assert examined.start == start, "the structure is changed"
-    for own, before in zip(examined.posterior.weights, kept, strict=True):
-        _same(own, before)
-
-
-def check_reference(reference: Reference, atoms: Atoms, seed: int) -> None:
-    """Says who it is in JSON, labels again alike, and its forces are the energy's own slopes.
-
-    atoms: a structure that it can label. Along random directions, by five-point differences.
-    """
-    json.dumps(reference.identity(), allow_nan=False)
-
-    def label(structure: Atoms) -> Label:
-        outcome = reference.label(structure)
-        assert isinstance(outcome, Label), outcome
-        return outcome
-
-    first, again = label(atoms), label(atoms)
-    assert first.energy == again.energy
-    np.testing.assert_array_equal(first.forces, again.forces)
-    step = 2e-3
-    for direction in np.random.default_rng(seed).normal(size=(2, len(atoms), 3)):
-        energies = []
-        for offset in OFFSETS:
-            moved = atoms.copy()
-            moved.positions += offset * step * direction
-            energies.append(label(moved).energy)
-        along = -float((first.forces * direction).sum())
-        close(along, slope(np.array(energies), step), 1e-4, "forces along a direction")
 
 
 def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:

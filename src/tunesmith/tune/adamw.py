@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class AdamW(AdamWSettings):
     """One fit, from the subspace's start."""
 
+    def trial(self, n: int, *, one: bool = False) -> AdamW:
+        return self.model_copy(update={"epochs": 1, "patience": 1})
+
     def fit(
         self,
         problem: Problem,

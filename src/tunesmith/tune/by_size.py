@@ -83,6 +83,9 @@ class BySize(Sampler):
             return AdamW(**values)
         return Committee(**values, members=self.members, vary=self.vary or "shuffles")
 
+    def trial(self, n: int, *, one: bool = False) -> AdamW:
+        return self.of(n).trial(n, one=one)
+
     @property
     def count(self) -> int:
         return self.members

@@ -77,6 +77,10 @@ class Committee(AdamW):
     def judges_itself(self) -> bool:
         return self.vary in ("bootstraps", "bootstrap-splits")
 
+    def trial(self, n: int, *, one: bool = False) -> AdamW:
+        whole = self.single(n) if one else self.model_copy(update={"steps": None})
+        return AdamW.trial(whole, n)
+
     def single(self, n: int) -> AdamW:
         """The settings of one member of a fit to ``n`` structures."""
         values = {name: getattr(self, name) for name in AdamW.model_fields}

@@ -17,7 +17,6 @@ from tunesmith.posterior import noise_head
 from tunesmith.potentials.potential import Batch, Potential, stack, unstack_evaluation
 from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.examples import Targets, collate, examples
-from tunesmith.tune.likelihood import GaussianLikelihood
 from tunesmith.tune.plans import Dynamics, Plan
 from tunesmith.tune.problem import Problem
 from tunesmith.tune.replay_batches import ReplayBatches
@@ -189,7 +188,7 @@ def begun(problem: Problem, chains: int, sampler: str) -> Members:
     Raises `ConfigError` where the problem's loss is no likelihood, which ``sampler`` needs.
     """
     loss, potential, seed = problem.loss, problem.potential, problem.seed
-    if not isinstance(loss, GaussianLikelihood):
+    if not loss.is_likelihood:
         raise ConfigError(
             f"tune.loss: {sampler} samples a posterior and needs a likelihood, which "
             f"{loss.kind!r} is not; use gaussian."

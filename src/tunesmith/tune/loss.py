@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tunesmith.tune.examples import Targets
 
 
+#: weights of replayed structures
+_REPLAYED = {"energy": 1.0, "forces": 10.0, "stress": 1.0}
+
+
 class Huber(Loss):
     """Huber loss of fine-tuning strategies, appendix A.1 (Batatia et al.).
 
@@ -41,6 +45,9 @@ class Huber(Loss):
     @property
     def wants_energy(self) -> bool:
         return self.energy > 0
+
+    def for_replay(self, given: dict[str, float]) -> Huber:
+        return self.model_copy(update=_REPLAYED | given)
 
     def __call__(self, out: Evaluation, batch: Batch, targets: Targets) -> Tensor:
         """The loss of a batch, a scalar."""

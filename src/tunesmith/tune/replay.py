@@ -18,7 +18,6 @@ from pydantic import Field
 from tunesmith.contracts import Anchor
 from tunesmith.core import E0s, Frame, Label, derived_seed
 from tunesmith.errors import ConfigError, DataError, ModelError
-from tunesmith.tune.loss import Huber
 
 if TYPE_CHECKING:
     from tunesmith.core import Tensor
@@ -129,7 +128,7 @@ class _Replayed(Anchor):
                     "deviations instead of weights; leave it out (weight scales all of it)."
                 )
             return loss
-        return loss.model_copy(update=(_WEIGHTS if isinstance(loss, Huber) else {}) | given)
+        return loss.for_replay(given)
 
     def _told(self, selected: list[Frame], labels: str) -> str:
         where = ", ".join(self.frames) if self.frames else "those shipped with the model"

@@ -26,7 +26,6 @@ from tunesmith.loop.onthefly import adversaries
 from tunesmith.loop.onthefly.learning import resolved_loss
 from tunesmith.posterior.ensemble import Ensemble
 from tunesmith.potentials.potential import Potential
-from tunesmith.references.engine import assumed
 
 #: how far σ_E must be over the rounding of a potential energy in float32, and over the noise that
 #: the convergence of the reference leaves in its energies
@@ -50,7 +49,7 @@ def prepare(config: RunConfig, say: Say) -> DynamicsPrepared:
     foundation = untuned(potential)
     frames, starts = read_starts(config.explore.start, say)
     checks.check_structures(frames, potential.elements)
-    if remark := assumed(config.reference, frames):
+    if remark := config.reference.assumed(frames):
         say(remark)
     state = config.explore.init(starts, derived_seed(config.seed, "explore"))
     for atoms in starts:

@@ -14,7 +14,6 @@ from tunesmith.loop.rounds.rounds_prepare import (
     labelled,
     refuse_overlap,
 )
-from tunesmith.references.engine import assumed
 
 
 def prepare(config: CagoConfig, say: Say) -> RoundsPrepared:
@@ -32,7 +31,7 @@ def prepare(config: CagoConfig, say: Say) -> RoundsPrepared:
             "a file of data.initial."
         )
     checks.check_structures(frames, potential.elements)
-    if remark := assumed(config.reference, frames):
+    if remark := config.reference.assumed(frames):
         say(remark)
     parts = {"data.initial": initial, "data.valid": valid}
     refuse_overlap(parts | ({"data.test": test} if test is not valid else {}))

@@ -9,15 +9,13 @@ from ase import Atoms
 from rich.console import Console
 
 from tunesmith.attack.adversary import COST
+from tunesmith.contracts import Sampler
 from tunesmith.core import E0s, Frame, Label
 from tunesmith.errors import ModelError
 from tunesmith.loop.rounds.choosing import SeenBy
 from tunesmith.loop.rounds.measure import measure
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.screen import duration_or_ms
-from tunesmith.tune.adamw import AdamW
-from tunesmith.tune.by_size import BySize
-from tunesmith.tune.committee import Committee
 
 #: structures of each kind that are timed; predictions of each start structure
 _SOME, _CALLS = 16, 3
@@ -120,20 +118,16 @@ def _measure(ready: RoundsPrepared) -> float:
 
 def _epoch(ready: RoundsPrepared, some: list[Frame], *, one: bool = False) -> float | None:
     """Seconds of an epoch per structure learnt, validation included; one: of one member only."""
-    sampler = ready.config.tune.sampler
-    if not isinstance(sampler, AdamW | BySize):
+    trial = ready.config.tune.sampler.trial(len(some), one=one)
+    if trial is None:
         return None
-    single = sampler.of(len(some)) if isinstance(sampler, BySize) else sampler
-    if one and isinstance(single, Committee):
-        single = single.single(len(some))
     problem = replace(ready.problem, train=some, valid=some, e0s=E0s(ready.potential.e0s))
     began = time.perf_counter()
-    once = {"epochs": 1, "patience": 1} | ({"steps": None} if hasattr(single, "steps") else {})
-    single.model_copy(update=once).fit(problem)
+    trial.fit(problem)
     return (time.perf_counter() - began) / len(some)
 
 
-def _structures(sampler: AdamW | BySize, n: int) -> int:
+def _structures(sampler: Sampler, n: int) -> int:
     """Learnt in all epochs of a fit to ``n`` of them."""
     return n * (sampler.epochs_for(n) or 0) if n else 0
 
