@@ -1,7 +1,8 @@
-"""For all tests: the user's own list of trusted files is never read or written; organic-xs is put
+"""For all tests: the user's own list of trusted files is never read or written; a network is put
 together once; pictures nobody looks at are drawn once in a file of tests; and what an environment
 without MACE leaves out."""
 
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,20 +78,76 @@ def organic_xs_once() -> Iterator[None]:
         assert all(v.equal(state[k]) for k, v in first._native.state_dict().items())
 
 
+#: what e3nn computes for every layer anew: module, and its functions of their arguments alone
+_COMPUTED = {
+    "e3nn.math._normalize_activation": ("moment",),
+    "e3nn.o3._linear": ("_codegen_linear",),
+    "e3nn.o3._tensor_product._tensor_product": (
+        *("codegen_tensor_product_left_right", "codegen_tensor_product_right"),
+        *("_CODEGEN_PROVIDERS_LEFT_RIGHT", "_CODEGEN_PROVIDERS_RIGHT"),
+    ),
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def layers_once() -> Iterator[None]:
+    """Most of the time to put a network together is spent on code for its layers, which small
+    networks have in common, and on the mean square of the same few functions.
+
+    e3nn is imported by MACE's and SevenNet's packages, and those by nobody before they are needed.
+    """
+    kept: dict[Any, Any] = {}
+
+    def once(function: Any) -> Any:
+        def known(*args: Any, **options: Any) -> Any:
+            given = (function, *args, *sorted(options.items()), torch.get_default_dtype())
+            # an activation by its address, which is its own as long as it is kept
+            asked = tuple(id(part) if callable(part) else repr(part) for part in given)
+            if asked not in kept:
+                kept[asked] = function(*args, **options), args
+            return kept[asked][0]
+
+        return known
+
+    def watched(real: Any) -> Any:
+        def module(name: str) -> Any:
+            found = real(name)
+            if not done and set(_COMPUTED) <= set(sys.modules):
+                done.append(name)
+                for path, names in _COMPUTED.items():
+                    owner = sys.modules[path]
+                    for attribute in {*names} & {*vars(owner)}:
+                        old = getattr(owner, attribute)
+                        new = [once(f) for f in old] if isinstance(old, list) else once(old)
+                        patch.setattr(owner, attribute, new)
+            return found
+
+        return module
+
+    done: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("e3nn") is not None:
+            import torch
+
+            from tunesmith.potentials.mace import mace_files
+            from tunesmith.potentials.sevennet import sevennet_files
+
+            for files in (mace_files, sevennet_files):
+                patch.setattr(files, "module", watched(files.module))
+        yield
+
+
 #: where every picture is drawn: files that are about pictures
 LOOKED_AT = ("report", "bench")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def pictures_once(request: pytest.FixtureRequest) -> Iterator[None]:
+def pictures_once(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A picture takes as long as the run that ends with it, and a run is made for many tests.
 
     Of one name, the first in a file of tests is drawn; for the others an empty one is written. A
-    test that looks at its picture asks for `drawn`.
+    test that looks at its picture asks for `drawn`. Yields what draws.
     """
-    if request.path.parent.name in LOOKED_AT:
-        yield
-        return
     real, seen = Figure.savefig, set()
 
     def once(figure: Figure, path: Any, **options: Any) -> None:
@@ -100,16 +157,12 @@ def pictures_once(request: pytest.FixtureRequest) -> Iterator[None]:
         real(figure, path, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", once)
-        _REAL[:] = [real]
-        yield
-
-
-_REAL: list[Any] = []
+        if request.path.parent.name not in LOOKED_AT:
+            patch.setattr(Figure, "savefig", once)
+        yield real
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch, pictures_once: None) -> None:
+def drawn(monkeypatch: pytest.MonkeyPatch, pictures_once: Any) -> None:
     """Every picture of a test is drawn in full."""
-    if _REAL:
-        monkeypatch.setattr(Figure, "savefig", _REAL[0])
+    monkeypatch.setattr(Figure, "savefig", pictures_once)

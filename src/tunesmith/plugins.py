@@ -77,7 +77,8 @@ def _wrong(found: Any, contracts: tuple[str, ...], name: str | None) -> str | No
         if getattr(contract, "_is_protocol", False):
             lacking += [n for n in members(contract) if not hasattr(found, n)]
         elif not (inspect.isclass(found) and issubclass(found, contract)):
-            return f"is no {contract.__name__} ({place.partition(':')[0]})"
+            room = ".".join(contract.__module__.split(".")[:2])
+            return f"is no {contract.__name__} ({room})"
     if inspect.isclass(found):
         lacking += sorted(getattr(found, "__abstractmethods__", ()))
     if lacking:

@@ -1,4 +1,4 @@
-"""bench/acquire.py: which cells there are and what they cost, and what its tables say."""
+"""The bench acquire: which cells there are and what they cost, and what its tables say."""
 
 import itertools
 import math
@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-import acquire
-import acquire_cells
-import acquire_findings
-import acquire_gp
-import acquire_table
-from acquire_findings import Finding, Number
-from acquire_plan import (
+from bench.acquire import (
+    acquire_bench,
+    acquire_cells,
+    acquire_findings,
+    acquire_tables,
+    residual_processes,
+)
+from bench.acquire.acquire_findings import Finding, Number
+from bench.acquire.acquire_plan import (
     BASELINE,
     COMMITTEES,
     GP,
@@ -29,17 +31,19 @@ from acquire_plan import (
     SECOND,
     Cell,
     grid,
-    selected,
     work,
 )
-from acquire_table import FORCE, Courses, page
-from resumable import Lines
+from bench.acquire.acquire_tables import FORCE, Courses, page
+from bench.runner.cells import selected
+from bench.runner.command import parsed, planned, written
+from bench.runner.lines import Lines
 from tunesmith.core import Frame, Label
 from tunesmith.posterior.ensemble import open_model
 from tunesmith.report.curves import METRICS
 
 ALL = grid(list(POOLS), 5)
 REACTIVE = ("small", "large")
+OPTIONS = parsed(acquire_bench.BENCH, [])
 
 # ------------------------------------------------------------------------------ the plan
 
@@ -69,14 +73,14 @@ def test_what_tells_most_comes_first_and_all_of_it_fits_an_afternoon() -> None:
     assert {c.seed for c in first} == {0}
     assert {c.pool for c in first} == set(REACTIVE)
     assert ALL[0].method == GP
-    assert sum(work(c) for c in ALL) < 3 * 3600
+    assert sum(work(c) for c in ALL) < 4 * 3600
     assert sum(work(c) for c in grid(list(POOLS), 5, full=True)) > sum(work(c) for c in ALL)
     assert work(Cell("large", "committee-force", 0)) > 2 * work(Cell("large", BASELINE, 0))
 
 
 @pytest.mark.parametrize("method", sorted({c.method for c in ALL} - {GP}))
 def test_every_method_is_a_configuration(method: str) -> None:
-    settings = acquire_cells.configured("nowhere", POOLS["small"], Cell("small", method, 3))
+    settings = acquire_cells.configured(Cell("small", method, 3), OPTIONS)
     assert settings.acquire.batch == POOLS["small"].batch
     assert settings.acquire.name.replace(" ", "-") == method.replace("-pv", "-posterior-variance")
     assert (settings.seed, settings.tune.sampler.max_rate) == (3, 1e-3)
@@ -84,11 +88,11 @@ def test_every_method_is_a_configuration(method: str) -> None:
 
 
 def test_cells_are_selected_by_all_conditions() -> None:
-    chosen = selected(ALL, ["pool=small", "seed=1,2"])
+    chosen = selected(ALL, ["pool=small", "seed=1,2"], Cell)
     assert {c.seed for c in chosen} == {1, 2}
     assert {c.pool for c in chosen} == {"small"}
     with pytest.raises(SystemExit, match="FIELD=VALUE"):
-        selected(ALL, ["rule=lcmd"])
+        selected(ALL, ["rule=lcmd"], Cell)
 
 
 # ------------------------------------------------------------------------ what is measured
@@ -107,7 +111,7 @@ def test_residual_processes_know_nothing_of_a_zero_of_energy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Other energies of the elements change no score: the E0s take them up."""
-    monkeypatch.setattr(acquire_gp, "KINDS", {"activation": ("activation", True)})
+    monkeypatch.setattr(residual_processes, "KINDS", {"activation": ("activation", True)})
     known = open_model("organic-xs")
     rng = np.random.default_rng(0)
     structures = []
@@ -123,7 +127,7 @@ def test_residual_processes_know_nothing_of_a_zero_of_energy(
             Frame(a, Label(float(e), np.zeros((len(a), 3))), f"{i}")
             for i, (a, e) in enumerate(zip(structures, labels, strict=True))
         ]
-        return acquire_gp.table("organic-xs", frames, 0)["activation"]
+        return residual_processes.table("organic-xs", frames, 0)["activation"]
 
     found = scores(0.0)
     assert scores(7.0) == pytest.approx(found, rel=1e-3)
@@ -233,18 +237,29 @@ def test_the_rest_is_compared_where_it_was_measured() -> None:
 
 
 def test_cells_without_the_rest_are_done_again_only_when_asked_to(tmp_path: Path) -> None:
+    rest = parsed(acquire_bench.BENCH, ["--rest"])
+    for asked, given in ((False, OPTIONS), (True, rest)):
+        assert acquire_bench.older(course(BASELINE, 0), given) == asked
+        assert not acquire_bench.older(course(BASELINE, 0, rest=True), given)
+        assert not acquire_bench.older({"gp": {}}, given)
     lines = Lines(tmp_path / "cells.jsonl", {}, Cell)
-    old, new, gp = Cell("small", BASELINE, 0), Cell("small", BASELINE, 1), Cell("small", GP, 0)
-    lines.add(old, course(BASELINE, 0))
-    lines.add(new, course(BASELINE, 1, rest=True))
-    lines.add(gp, {"gp": {}})
-    older = acquire.forgotten([old, new, gp, Cell("small", GP, 1)], lines)
-    assert older == {old: course(BASELINE, 0)}
-    assert set(lines.found) == {new, gp}
-    assert acquire.in_order([gp, new, old]) == [gp, old, new]
-    lines.add(old, course(BASELINE, 7, rest=True))
+    lines.add(Cell("small", BASELINE, 0), course(BASELINE, 0))
+    lines.add(Cell("small", BASELINE, 0), course(BASELINE, 7, rest=True))
     again = Lines(tmp_path / "cells.jsonl", {}, Cell).found
-    assert again[old] == course(BASELINE, 7, rest=True), "the newer line counts"
+    assert list(again.values()) == [course(BASELINE, 7, rest=True)], "the newer line counts"
+
+
+def test_records_stand_in_the_order_of_the_plan_whenever_they_were_done(tmp_path: Path) -> None:
+    bench, path = acquire_bench.BENCH, tmp_path / "cells.jsonl"
+    options = parsed(bench, ["--out", str(path), "--pools", "small"])
+    lines = Lines(path, bench.parts["cells"].conditions(options), Cell, "cells")
+    for cell in (Cell("large", BASELINE, 4), *reversed(planned(bench.parts["cells"], options))):
+        lines.add(cell, {"failed": "the loss is nan.", "cpu": 1.0})
+    found: dict[str, Any] = {"machine": {"cpu": "a CPU"}}
+    written(bench, options, found)
+    asked = [Cell(**r["asked"]) for r in found["cells"]]
+    assert asked[:-1] == planned(bench.parts["cells"], options)
+    assert asked[-1] == Cell("large", BASELINE, 4)
 
 
 def test_a_committee_is_said_to_be_a_mean() -> None:
@@ -255,7 +270,7 @@ def test_a_committee_is_said_to_be_a_mean() -> None:
 def test_reactive_pools_have_a_picture_and_only_of_what_is_finished(tmp_path: Path) -> None:
     found = world()
     found["cells"] = [r for r in found["cells"] if r["pool"] != "large"]
-    acquire_table.pictures(found, tmp_path)
+    acquire_tables.pictures(found, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["acquire-small.png"]
 
 
@@ -276,7 +291,7 @@ def test_a_table_of_a_part_is_still_one() -> None:
     found["cells"] = [c for c in found["cells"] if c["method"] not in (BASELINE, GP)]
     found["cells"][0] = {**asdict(Cell("small", "ntk-lcmd", 0)), "failed": "the loss is nan."}
     assert "ntk-lcmd, seed 0: the loss is nan." in page(found)
-    assert "not measured" in acquire.report(found)
+    assert "not measured" in acquire_bench.report(found)
 
 
 def test_quick_cells_have_a_cost_too() -> None:

@@ -1,4 +1,4 @@
-"""bench/cago.py: its frames are the truth's, its laws those it names, its tables right."""
+"""The bench cago: its frames are the truth's, its laws those it names, its tables right."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cago_table
-import cago_water
-from cago_attacks import (
+from bench.cago import cago_tables, cago_water
+from bench.cago.cago_attacks import (
     BELOW,
     MEMBERS,
     MENDED,
@@ -22,7 +21,7 @@ from cago_attacks import (
     _ratios,
     cells,
 )
-from cago_learning import ATTACKS, LEARNERS, METHODS, TIMES, Course
+from bench.cago.cago_learning import ATTACKS, LEARNERS, METHODS, TIMES, Course
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import load_run
 
@@ -128,7 +127,7 @@ def _flat(values: dict[str, object], front: str = "") -> list[str]:
 
 def test_the_error_of_an_rms_is_that_of_many_draws() -> None:
     rng = np.random.default_rng(1)
-    many = [cago_table.rms(rng.gamma(2.0, size=40)) for _ in range(2000)]
+    many = [cago_tables.rms(rng.gamma(2.0, size=40)) for _ in range(2000)]
     roots, errors = np.array(many).T
     assert np.mean(errors) == pytest.approx(np.std(roots), rel=0.1)
 
@@ -142,7 +141,7 @@ def test_tables_say_what_was_found() -> None:
     ]
     structures = [s | {"off": 0.01, "largest_std": 0.13} for s in structures]
     record = {"times": 2.0, "target": 0.1, "law": PLAIN, "calibrators": 20, "attackers": 3}
-    line = cago_table.attacks([record | {"structures": structures}]).splitlines()[-1]
+    line = cago_tables.attacks([record | {"structures": structures}]).splitlines()[-1]
     cells_of = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells_of[:5] == ["2", "100", "calibrated", "20", "3"]
     assert cells_of[5].startswith("158 ±")  # sqrt((100² + 200²)/2)
@@ -162,21 +161,21 @@ def course(method: str, seed: int, last: float) -> dict[str, Any]:
 
 def test_courses_are_held_against_each_other_seed_by_seed() -> None:
     records = [course("attack", 0, 0.8), course("attack", 1, 0.9), course("hot-md", 0, 0.4)]
-    assert cago_table.learning(records).splitlines()[2] == (
+    assert cago_tables.learning(records).splitlines()[2] == (
         "| scratch | box | attack | 0 | 120 (5), 80 (9) | 2 of 3 (5), 3 of 3 (9) |"
     )
-    attack, hot = cago_table.against(records).splitlines()[2:]
+    attack, hot = cago_tables.against(records).splitlines()[2:]
     assert attack == "| scratch | box | attack | 2 | 9–9 | 85.0 ± 5.0 | – | – | 6 of 6 |"
     assert hot == "| scratch | box | hot-md | 1 | 9–9 | 40.0 | 2.00 (1) | – | 3 of 3 |"
     both = [*records, course("hot-md", 1, 0.9), course("attack-within", 1, 0.6)]
-    *_, within, hot = cago_table.against(both).splitlines()
+    *_, within, hot = cago_tables.against(both).splitlines()
     assert "| attack-within | 1 | 9–9 | 60.0 | 1.50 (1) | – |" in within
     assert "| 1.41 ± 0.49 (2) | 0.67 (1) |" in hot  # of exp(mean of ln 2 and ln 1)
 
 
 def test_what_was_asked_for_is_held_against_what_was_aimed_at() -> None:
     records = [course("attack", 0, 0.8), course("attack", 1, 0.9)]
-    told = cago_table.proposals(records).splitlines()[2]
+    told = cago_tables.proposals(records).splitlines()[2]
     front = "| scratch | box | attack | 1 | 80.0 ± 0.0 | 0, 0 | – | 6 of 8 | 0 | 85.0 ± 5.0 |"
     assert told == f"{front} 1.06 ± 0.06 | 0 | 0 | 0 |"
     # of frames that were not attacked nothing was aimed at
@@ -186,14 +185,14 @@ def test_what_was_asked_for_is_held_against_what_was_aimed_at() -> None:
         about |= {"error_of_attacks": 0.04} if attacked else {}
         about |= {"wanted": 0.2, "plain": 0.1 if attacked else 0.07}
         record["rounds"][1]["chosen"] = [{"refused": "large"}, {"refused": None}]
-    told = cago_table.proposals(records).splitlines()[2]
+    told = cago_tables.proposals(records).splitlines()[2]
     assert "| 2, 1 | 100 | 0 of 4 | 12 | 85.0 ± 5.0 | 0.50 | 0 | 2 |" in told
 
 
 def test_errors_round_by_round_with_their_labels() -> None:
     records = [course("attack", 0, 0.8), course("attack", 1, 0.9), course("hot-md", 0, 0.4)]
     records[1]["rounds"][1]["labels"] = 7
-    attack, hot = cago_table.rounds(records).splitlines()[2:]
+    attack, hot = cago_tables.rounds(records).splitlines()[2:]
     assert attack == (
         "| scratch | box | attack | 120.0 ± 0.0 (5) | 85.0 ± 5.0 (7–9) | hot-md 2.00 (1) |"
     )

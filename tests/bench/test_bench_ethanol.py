@@ -1,4 +1,4 @@
-"""The pure functions of bench/ethanol.py: conformations, shares, scores."""
+"""The pure functions of python -m bench ethanol: conformations, shares, scores."""
 
 import math
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from ethanol_evidence import (
+from bench.onthefly.conformations import (
     conformation,
     counted,
     dihedrals,
     hydroxyl,
-    scores,
     share,
     transitions,
 )
+from bench.onthefly.evidence import scores
 
 
 def test_the_chain_is_found_by_bonds_in_any_order_of_atoms() -> None:

@@ -1,16 +1,18 @@
-"""bench/onthefly_choices.py: which runs there are, what is drawn by chance, what its table says."""
+"""The bench onthefly-choices: its runs, what is drawn by chance, what its tables say."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onthefly_choices_cells import chosen_by
-from onthefly_choices_plan import THINNED, Cell, grid
-from onthefly_choices_table import asked_by, learnt_from, page
+from bench.onthefly import choices_bench
+from bench.onthefly.choices_cells import THINNED, Cell, chosen_by, grid
+from bench.onthefly.choices_tables import asked_by, learnt_from, page
+from bench.runner.command import parsed, written
 from tunesmith.loop.onthefly import learning
 
-ALL = grid(3)
+ALL = grid([0, 1, 2])
 
 
 def test_every_run_is_there_once_and_each_thinning_has_its_like_by_chance() -> None:
@@ -88,5 +90,8 @@ def test_the_tables_say_what_was_measured() -> None:
     assert ranks == ["+1.00, +1.00", "-1.00, -1.00"]
 
 
-def test_before_the_first_run_there_is_a_page_too() -> None:
-    assert "No run" in page({"machine": {}, "conditions": {}, "cells": []})
+def test_before_the_first_run_there_is_a_page_too(tmp_path: Path) -> None:
+    bench = choices_bench.BENCH
+    options = parsed(bench, ["--out", str(tmp_path / "none.jsonl")])
+    text = written(bench, options, {"machine": {"cpu": "x"}})
+    assert "Nothing is finished" in text

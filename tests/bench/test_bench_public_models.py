@@ -1,4 +1,4 @@
-"""What of bench/public_models.py can be wrong without running it: its grid, crystals and table."""
+"""What of the bench public-models can be wrong without running it: its grid, crystals and table."""
 
 import argparse
 from dataclasses import asdict
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-import public_models
-import public_models_table
-from public_models_cells import ZERO_SHOT, Cell, prototypes
+from bench.models import public_bench
+from bench.models.crystals import prototypes
+from bench.models.models_cells import ZERO_SHOT, Cell
 
 
 def options(**changes: Any) -> argparse.Namespace:
@@ -18,7 +18,7 @@ def options(**changes: Any) -> argparse.Namespace:
 
 
 def test_every_cell_is_there_once_and_the_untouched_models_first() -> None:
-    cells = public_models.grid(options())
+    cells = public_bench.grid(options())
     assert len(cells) == len(set(cells)) == 2 * 2 + 2 * 2 * 2 * 2
     assert {c.strategy for c in cells[:4]} == {ZERO_SHOT}
     assert len({c.name for c in cells}) == len(cells)
@@ -48,7 +48,7 @@ def test_the_table_shows_what_was_measured() -> None:
         asdict(Cell("b", "acac", 20, "naive", 500)) | measured | spent,
     ]
     found = {"machine": {"cpu": "X"}, "conditions": {"batch_size": 5}, "cells": cells}
-    page = public_models_table.page(found)
+    page = public_bench.page(found)
     rows = [line for line in page.splitlines() if line.startswith("| ethanol")]
     assert rows == [
         "| ethanol | – | zero-shot | 254.0 | 56.0 | 2.24 | 21 | – | – | – |",

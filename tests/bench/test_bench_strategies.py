@@ -1,4 +1,4 @@
-"""bench/strategies.py: which cells there are, that finished ones are kept, and what tables say."""
+"""The bench strategies: which cells there are, that finished ones are kept, and what tables say."""
 
 import itertools
 import json
@@ -15,11 +15,23 @@ import torch
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-import strategies
-import strategies_cells
-from resumable import Lines, run_cells
-from strategies_findings import OURS, TUNED, Finding, findings, table, verdicts
-from strategies_plan import (
+from bench.runner.cells import run_cells, selected
+from bench.runner.lines import Lines
+from bench.runner.parts import joined
+from bench.runner.tables import into_docs, marks
+from bench.shared.clocks import stopwatch
+from bench.shared.training import BATCH, VALID, per_epoch, replay_head
+from bench.strategies import strategies_cells
+from bench.strategies.strategies_bench import told
+from bench.strategies.strategies_findings import (
+    OURS,
+    TUNED,
+    Finding,
+    findings,
+    table,
+    verdicts,
+)
+from bench.strategies.strategies_plan import (
     BEST_E0,
     E0S,
     SCRATCH_E0,
@@ -27,13 +39,11 @@ from strategies_plan import (
     Cell,
     best_e0,
     grid,
-    selected,
     work,
 )
-from strategies_table import MARKS, Cells, into_docs, page
+from bench.strategies.strategies_tables import Cells, page
 from tunesmith.core import E0s, Frame, Label, Members
 from tunesmith.data import checks
-from tunesmith.data.formats import read_frames
 from tunesmith.posterior import members_file
 from tunesmith.posterior.ensemble import open_model
 from tunesmith.potentials import zoo
@@ -67,22 +77,22 @@ def test_the_first_seed_s_strategies_come_before_everything_else() -> None:
 
 def test_cells_are_selected_by_all_conditions() -> None:
     cells = grid(SYSTEMS, SIZES, 2, STEPS)
-    chosen = selected(cells, ["strategy=lora,naive", "frames=10", "seed=1"])
+    chosen = selected(cells, ["strategy=lora,naive", "frames=10", "seed=1"], Cell)
     assert chosen
     assert chosen == [
         c for c in cells if c.strategy in ("lora", "naive") and c.frames == 10 and c.seed == 1
     ]
     for wrong in ("strategies=lora", "strategy", "strategy="):
         with pytest.raises(SystemExit, match="FIELD=VALUE"):
-            selected(cells, [wrong])
+            selected(cells, [wrong], Cell)
 
 
 @pytest.mark.parametrize("n", [10, 11, 15, 50, 200])
 def test_steps_of_an_epoch_are_those_of_tunes_own_split(n: int) -> None:
     frames = [Frame(molecule("H2O"), None, str(i)) for i in range(n)]
-    train, _ = checks.split(frames, strategies_cells.VALID, np.random.default_rng(0))
-    batches = [train[i : i + strategies_cells.BATCH] for i in range(0, len(train), 5)]
-    assert strategies_cells.per_epoch(n) == len(batches)
+    train, _ = checks.split(frames, VALID, np.random.default_rng(0))
+    batches = [train[i : i + BATCH] for i in range(0, len(train), 5)]
+    assert per_epoch(n) == len(batches)
 
 
 # ------------------------------------------------------------------------------- the data
@@ -116,18 +126,17 @@ def _energies(frames: list[Frame]) -> list[float]:
 
 
 def test_held_out_frames_are_never_trained_on_and_smaller_sets_are_part_of_larger(
-    data: Path, tmp_path: Path
+    data: Path,
 ) -> None:
-    out = tmp_path / "work"
-    strategies_cells.prepare(str(data), str(out), ["acac"], [5, 12], 2, 10)
-    test, _ = read_frames(out / "acac" / "test.xyz")
+    _, test = strategies_cells.parts(data, "acac", 0, 0, 10)
     source = {round(a.get_potential_energy(), 8): a for a in _read(data)}
     held = _energies(test)
     assert len(set(held)) == 10
     sets = {}
     for seed in (0, 1):
         for n in (5, 12):
-            found, _ = read_frames(out / "acac" / f"train-{seed}-{n}.xyz")
+            found, again = strategies_cells.parts(data, "acac", n, seed, 10)
+            assert _energies(again) == held, "the same for all"
             train, isolated = checks.separate_isolated(found)
             assert {
                 f.atoms.get_chemical_formula(): f.label.energy for f in isolated if f.label
@@ -151,9 +160,9 @@ def _read(data: Path) -> list[Any]:
     return ase.io.read(data / "acac" / "train_300K.xyz", ":")
 
 
-def test_more_frames_than_there_are_is_said(data: Path, tmp_path: Path) -> None:
+def test_more_frames_than_there_are_is_said(data: Path) -> None:
     with pytest.raises(SystemExit, match="30 frames"):
-        strategies_cells.prepare(str(data), str(tmp_path / "w"), ["acac"], [25], 1, 10)
+        strategies_cells.parts(data, "acac", 25, 0, 10)
 
 
 # --------------------------------------------------------------------------- what is measured
@@ -179,8 +188,8 @@ def test_the_replay_head_s_error_is_that_of_its_own_readouts(tmp_path: Path) -> 
         out = tmp_path / name
         out.mkdir()
         members_file.save(Members(potential.base, own, All(), moved, zero, heads), out)
-    assert strategies_cells.replay_head_rmse(tmp_path / "without", frames) is None
-    found = strategies_cells.replay_head_rmse(tmp_path / "with", frames)
+    assert replay_head(tmp_path / "without") is None
+    found = strategies_cells.force_rmse(replay_head(tmp_path / "with"), frames)
     assert found == pytest.approx(untouched, rel=1e-6)
     assert strategies_cells.force_rmse(open_model(tmp_path / "with"), frames) != pytest.approx(
         untouched, rel=1e-3
@@ -201,18 +210,18 @@ def test_a_stopwatch_sees_outer_calls_and_leaves_classes_as_they_were() -> None:
 
     fits = {c: vars(c).get("fit") for c in (Sampler, Several, Own)}
     for sampler, answer in ((Sampler, 2), (Several, 2), (Own, 6)):
-        with strategies_cells.stopwatch(sampler) as spent:
+        with stopwatch(sampler) as spent:
             assert sampler().fit(1) == answer
         assert len(spent) == 1
         assert {c: vars(c).get("fit") for c in fits} == fits
-    with pytest.raises(TypeError), strategies_cells.stopwatch(Own):
+    with pytest.raises(TypeError), stopwatch(Own):
         Own().fit()  # type: ignore[call-arg]
     assert vars(Own)["fit"] is fits[Own]
 
 
 def test_the_forgetting_set_is_thinned_over_all_of_it() -> None:
-    all_ = strategies_cells._forgetting(10_000)
-    few = strategies_cells._forgetting(40)
+    all_ = strategies_cells.forgetting_set(10_000)
+    few = strategies_cells.forgetting_set(40)
     assert 20 < len(few) <= 40
     place = [next(i for i, f in enumerate(all_) if f.origin == g.origin) for g in few]
     assert place[0] < len(all_) / 10
@@ -239,7 +248,7 @@ def test_finished_cells_are_kept_through_a_torn_line(tmp_path: Path) -> None:
         pass
 
     lines = Lines(path, conditions, Cell)
-    wrong = run_cells(ALL, lines, 2, one, nothing, work=work, told=strategies.told)
+    wrong = run_cells(ALL, lines, 2, one, nothing, work=work, told=told)
     assert sorted(done) == sorted(c.name for c in ALL)
     assert wrong == [f"{ALL[1].name}: broken"]
     with path.open("a") as out:
@@ -247,7 +256,7 @@ def test_finished_cells_are_kept_through_a_torn_line(tmp_path: Path) -> None:
     again = Lines(path, conditions, Cell)
     assert again.found == {c: one(c) for c in ALL if c != ALL[1]}
     done.clear()
-    run_cells(ALL, again, 1, one, nothing, work=work, told=strategies.told)
+    run_cells(ALL, again, 1, one, nothing, work=work, told=told)
     assert done == [ALL[1].name]
     assert Lines(path, {"held_out": 41}, Cell).found == {}
 
@@ -291,7 +300,7 @@ def world() -> dict[str, Any]:
             "weights": 1000,
             "learning_rate": 1e-3,
         }
-        made.append(strategies.record(cell, result))
+        made.append(joined(cell, result))
     cost = {"cpu_per_step": 0.1, "cpu_in_all": 9.0, "in_all_to_naive": 3.0, "steps": 100}
     ratio = {"naive": 1.0, "multihead": 4.0}
     return {
@@ -328,7 +337,7 @@ def test_seeds_are_averaged_and_their_range_is_shown() -> None:
 def test_longer_trainings_are_cells_of_their_own() -> None:
     found = world()
     for record in found["cells"]:
-        if record["steps_asked"] == 4 * STEPS and record["strategy"] == "scratch":
+        if record["asked"]["steps"] == 4 * STEPS and record["strategy"] == "scratch":
             record["force_rmse"] = 123.4
     cells = Cells(found)
     assert cells.mean("force_rmse", "acac", 10, "scratch") == pytest.approx(300.0)
@@ -387,7 +396,7 @@ def test_a_finding_that_does_not_hold_is_found_out(
 ) -> None:
     found = world()
     for record in found["cells"]:
-        if record["strategy"] == strategy and record["steps_asked"] == STEPS:
+        if record["strategy"] == strategy and record["asked"]["steps"] == STEPS:
             record[which] = value
     (finding,) = [f for f in findings(found) if text in f.text]
     assert not finding.holds
@@ -407,7 +416,7 @@ def test_ratios_are_taken_within_a_seed() -> None:
     # one seed of the longer scratch must not be held against both of the others
     found = world()
     for record in found["cells"]:
-        if record["strategy"] == "scratch" and record["steps_asked"] == 4 * STEPS:
+        if record["strategy"] == "scratch" and record["asked"]["steps"] == 4 * STEPS:
             assert record["seed"] == 0
             record["force_rmse"] = 121.2  # twice naive's of seed 0
         if record["strategy"] == "lora" and record["seed"] == 1:
@@ -437,18 +446,18 @@ def test_cases_within_limits_are_counted_and_nothing_is_called_a_disagreement() 
 
 
 def test_tables_stand_between_the_marks_of_a_page_however_often_written(tmp_path: Path) -> None:
-    path = tmp_path / "page.md"
-    path.write_text(f"# Strategies\n\nbefore\n\n{MARKS[0]}\n{MARKS[1]}\n\nafter\n")
-    into_docs(path, "## acac\n\n| a |\n")
+    path, (first, last) = tmp_path / "page.md", marks("strategies")
+    path.write_text(f"# Strategies\n\nbefore\n\n{first}\n{last}\n\nafter\n")
+    into_docs(path, "## acac\n\n| a |\n", "strategies")
     once = path.read_text()
     assert "\n### acac\n" in once
     assert once.startswith("# Strategies\n\nbefore")
     assert once.endswith("\n\nafter\n")
-    into_docs(path, "## acac\n\n| a |\n")
+    into_docs(path, "## acac\n\n| a |\n", "strategies")
     assert path.read_text() == once
     (tmp_path / "other.md").write_text("nothing")
     with pytest.raises(SystemExit, match="write between"):
-        into_docs(tmp_path / "other.md", "x")
+        into_docs(tmp_path / "other.md", "x", "strategies")
 
 
 def test_cells_travel_as_json() -> None:

@@ -38,6 +38,7 @@ def evaluated(capfd: pytest.CaptureFixture[str], path: Path, *options: str) -> d
     return json.loads(capfd.readouterr().out)
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize(("part", "stem"), [("energy", "energy_"), ("forces", "force_")])
 def test_what_labels_there_are_is_compared(
     labelled: Path, part: str, stem: str, capfd: pytest.CaptureFixture[str]

@@ -98,6 +98,7 @@ def lcmd_by_hand(k: np.ndarray, m: int, n: int) -> list[int]:
 # --------------------------------------------------------------------------- what it does
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_example_chooses_as_the_paper_says(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ SKIN = 0.2
 #: atoms × members differentiated in one pass: each takes 2.5 MB in float64 by a small MACE; beyond,
 #: structures are taken in turn
 AT_ONCE = 600
-#: of an objective with its gradient, in units of the members' forces (bench/attack.py)
+#: of an objective with its gradient, in units of the members' forces (python -m bench attack)
 COST = 3.5
 
 

@@ -25,7 +25,7 @@ from tunesmith.contracts import Law
 
 #: attacks follow the law that so many members would have. At twice the plain error laws of 3, 5 and
 #: 10 members so led to 1.4, 1.1 and 1.4 times the target, by themselves to 9, 3.7 and 1.8 times
-#: (bench/cago.py)
+#: (python -m bench cago)
 MANY = 20
 #: the exponent grows by this factor at most
 _STEEPEST = 4.0

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from rich.console import Console
 
+    from tunesmith.contracts.posterior_parts import Posterior
+
 
 @dataclass(frozen=True)
 class Health:
@@ -27,8 +29,8 @@ class Examined(Protocol):
     """A model, as far as a check looks at it. What takes long is computed when it is looked at."""
 
     @property
-    def posterior(self) -> Any:
-        """The model and its members (`tunesmith.posterior.ensemble.Ensemble`)."""
+    def posterior(self) -> Posterior:
+        """The model, with its `members`."""
         ...
 
     @property

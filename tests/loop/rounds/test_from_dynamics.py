@@ -178,6 +178,7 @@ def test_no_frame_of_dynamics_is_attacked_to_where_it_errs_less_than_was_wanted(
     assert about["error_of_attacks"] == pytest.approx(np.sqrt(np.mean(np.square(moved))))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_where_error_bars_hold_is_drawn(
     named: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

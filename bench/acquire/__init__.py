@@ -1,0 +1,1 @@
+"""Who should choose what is labelled."""

@@ -1,0 +1,1 @@
+"""What an adversarial attack costs."""

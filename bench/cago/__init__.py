@@ -1,0 +1,1 @@
+"""Adversarial structures with a chosen error."""

@@ -1,0 +1,1 @@
+"""Public foundation models on small sets of DFT labels."""

@@ -1,0 +1,1 @@
+"""On-the-fly fine-tuning: what it costs, whether it keeps its promise, what it asks by."""

@@ -1,0 +1,1 @@
+"""Posteriors on a fixed data set."""

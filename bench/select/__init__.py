@@ -1,0 +1,1 @@
+"""Choosing from large pools, and the vectors that choices are made by."""

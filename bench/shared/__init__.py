@@ -1,0 +1,1 @@
+"""What several benches do alike: data, structures, trainings, clocks."""

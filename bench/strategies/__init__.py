@@ -1,0 +1,1 @@
+"""Fine-tuning strategies side by side."""

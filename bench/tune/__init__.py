@@ -1,0 +1,1 @@
+"""Fine-tuning against mace_run_train, and the stress in its loss."""
