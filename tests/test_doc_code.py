@@ -23,6 +23,8 @@ from tunesmith.registry import SECTIONS
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 ROOT = DOCS.parent
+#: pages that write a package: their code and commands are run with it in tests/extending
+OF_PLUGINS = "write-a-"
 #: stands for what a user would type
 ANY = {"…", "FILE", "CODE", "NAME", "PATH=VALUE"}
 

@@ -40,7 +40,7 @@ def load(entry: EntryPoint, contracts: tuple[str, ...], named: bool) -> Any:
     """
     try:
         found = entry.load()
-        wrong = _wrong(found, contracts, entry.name if named else None)
+        wrong = _wrong(found, [_resolved(c) for c in contracts], entry.name if named else None)
     except TunesmithError:
         raise
     except Exception as error:  # a package's import can fail in any way
@@ -69,11 +69,10 @@ def _resolved(contract: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _wrong(found: Any, contracts: tuple[str, ...], name: str | None) -> str | None:
+def _wrong(found: Any, contracts: list[Any], name: str | None) -> str | None:
     """What keeps it from being used, as the rest of a sentence; None: nothing."""
     lacking: list[str] = []
-    for place in contracts:
-        contract = _resolved(place)
+    for contract in contracts:
         if getattr(contract, "_is_protocol", False):
             lacking += [n for n in members(contract) if not hasattr(found, n)]
         elif not (inspect.isclass(found) and issubclass(found, contract)):
