@@ -17,8 +17,8 @@ if __name__ == "__main__":
         for name, module in SUBJECTS.items():
             spec = find_spec(module)
             text = Path(str(spec and spec.origin)).read_text()
-            about = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
-            first = re.split(r"(?<=[.?]) (?=[A-Z])", about)[0]
+            about = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+            first = re.split(r"(?<=[.?]) (?=[A-Z])", " ".join(about.split()))[0]
             print(f"  {name:<17} {first}")
     else:
         print(f"error: there is no bench {name!r}; give one of {', '.join(SUBJECTS)}.")
