@@ -13,14 +13,13 @@ from rich.console import Console
 from tunesmith import files, tensor_files
 from tunesmith.calibrate.recalibrate import ONE_RECORD, facts_of, out_of_bag, recalibrated, said_of
 from tunesmith.commands.training_data import Intake, align, examined, take_in
+from tunesmith.commands.write_model import write_model
 from tunesmith.config import TuneConfig
 from tunesmith.contracts import Posterior, Spread
 from tunesmith.core import Members
 from tunesmith.engines.processes import executor
 from tunesmith.errors import RunFolderError
-from tunesmith.posterior import members_file
 from tunesmith.posterior.ensemble import Ensemble, posterior_of
-from tunesmith.posterior.export import export
 from tunesmith.report import calibration_plot
 from tunesmith.report.evaluate import evaluate
 from tunesmith.report.plots import learning_curves
@@ -31,8 +30,6 @@ from tunesmith.tune.coordinates import Coordinates, pretrained
 from tunesmith.tune.problem import Fit, Problem, Report
 
 CHECKPOINT = "checkpoint"
-#: structures that decide which weights stand for several members
-_JUDGES = 20
 
 
 def fine_tune(
@@ -218,13 +215,9 @@ def _finish(
 ) -> tuple[Posterior, str]:
     """Write members, models and pictures; the posterior, and whose weights final.model has."""
     potential, members = problem.potential, members_of(problem, fit, spread, law, console.print)
-    members_file.save(members, out)
-    judges = [frame.atoms for frame in (problem.valid or problem.train)[:_JUDGES]]
-    anchor: Any = problem.anchor
-    kept = problem.replay.e0s if problem.replay and anchor.keeps_head else None
-    chosen = export(out, potential, members, judges, kept)
+    judges = [frame.atoms for frame in problem.valid or problem.train]
+    chosen = write_model(out, problem, members, judges)
     learning_curves(fit.histories, out / "learning_curves.png")
-    calibration_plot.reliability_curves(members.calibration, out / calibration_plot.NAME)
     for name, where in calibration_plot.row(out):
         console.print(f"{name}: {where}")
     return posterior_of(potential, members), chosen

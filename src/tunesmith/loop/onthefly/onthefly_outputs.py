@@ -13,17 +13,13 @@ from ase import Atoms
 from rich.console import Console
 
 from tunesmith import files
+from tunesmith.commands.write_model import JUDGES, write_model
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.onthefly import adversaries
 from tunesmith.loop.onthefly.onthefly_course import OnTheFlyCourse
 from tunesmith.loop.onthefly.onthefly_prepare import DynamicsPrepared
 from tunesmith.loop.onthefly.records import statistics
-from tunesmith.posterior import members_file
-from tunesmith.posterior.export import export
 from tunesmith.report import calibration_plot, onthefly_plot
-
-#: frames of the trajectory that decide which weights stand for the ensemble
-_JUDGES = 20
 
 
 def write(course: OnTheFlyCourse) -> dict[str, Any]:
@@ -34,15 +30,11 @@ def write(course: OnTheFlyCourse) -> dict[str, Any]:
         name: at.calibration[name] for name in course.posterior.judged if name in at.calibration
     }
     members = replace(at.members, calibration=laws)
-    members_file.save(members, out)
     write_frames(out / "labels.extxyz", course.frames)
     judges = _frames(out / "trajectory.extxyz") or [f.atoms for f in course.frames]
-    anchor, replay = ready.config.tune.anchor, ready.problem.replay
-    kept = replay.e0s if replay and anchor.keeps_head else None
-    chosen = export(out, ready.potential, members, judges, kept)
+    chosen = write_model(out, ready.problem, members, judges)
     summary = _summary(course, chosen)
     onthefly_plot.picture(at.records, out / "onthefly.png", simulated=at.clock, target=_k(ready))
-    calibration_plot.reliability_curves(at.calibration, out / calibration_plot.NAME)
     files.write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     return summary
 
@@ -52,7 +44,7 @@ def _frames(path: Path) -> list[Atoms]:
     if path.stat().st_size == 0:
         return []
     images = ase.io.read(path, ":")
-    wanted = np.unique(np.linspace(0, len(images) - 1, _JUDGES).round().astype(int))
+    wanted = np.unique(np.linspace(0, len(images) - 1, JUDGES).round().astype(int))
     return [_bare(images[i]) for i in wanted]
 
 

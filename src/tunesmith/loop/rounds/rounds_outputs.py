@@ -12,21 +12,18 @@ from rich.console import Console
 
 from tunesmith import files
 from tunesmith.calibrate.recalibrate import facts_of
+from tunesmith.commands.write_model import write_model
 from tunesmith.core import Frame
 from tunesmith.data.formats import write_frames
 from tunesmith.loop.rounds.round_in_words import told
 from tunesmith.loop.rounds.rounds_course import RoundsCourse
 from tunesmith.loop.rounds.rounds_prepare import RoundsPrepared
 from tunesmith.loop.rounds.rounds_standing import Round
-from tunesmith.posterior import members_file
-from tunesmith.posterior.export import export
 from tunesmith.report import calibration_plot, chosen_errors
 from tunesmith.report.curves import METRICS, Curve, curve, picture
 from tunesmith.report.tables import number
 from tunesmith.settings import plain
 
-#: validation structures that decide which weights stand for several members
-_JUDGES = 20
 _PARTS = ("choose", "propose", "reference", "update", "measure", "store", "checkpoint", "other")
 
 
@@ -36,12 +33,8 @@ def write(course: RoundsCourse) -> dict[str, Any]:
     learnt = curve([asdict(r) for r in at.rounds])
     model = {"final_model": None, "final_model_is": "the untuned model, as nothing was learnt"}
     if at.members is not None:
-        members_file.save(at.members, out)
-        judges = [f.atoms for f in (ready.valid or course.frames)[:_JUDGES]]
-        anchor, replay = ready.config.tune.anchor, ready.problem.replay
-        kept = replay.e0s if replay and anchor.keeps_head else None
-        chosen = export(out, ready.potential, at.members, judges, kept)
-        calibration_plot.reliability_curves(at.members.calibration, out / calibration_plot.NAME)
+        judges = [f.atoms for f in ready.valid or course.frames]
+        chosen = write_model(out, ready.problem, at.members, judges)
         model = {"final_model": str(out / "final.model"), "final_model_is": chosen}
         if ready.test:
             picture({course.acquire.name: [learnt]}, out / "curves.png")
