@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.data import covalent_radii
 
-from tunesmith.attack.attack_aim import within_reach
+from tunesmith.attack.reachable_target import within_reach
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.config import CagoConfig, dump, load, load_run, template
@@ -98,9 +98,9 @@ def test_pressure_is_constant_from_its_round_on() -> None:
 
 def test_frames_of_a_round() -> None:
     explore = Cago(start=("s.xyz",), training_rounds=1, training_frames=3)
-    assert [explore.wanted(n, 1) for n in (1, 2)] == [3, 20]
-    assert explore.wanted(2, 4) == 5
-    assert explore.model_copy(update={"frames": 7}).wanted(2, 4) == 7
+    assert [explore.frames_for(n, 1) for n in (1, 2)] == [3, 20]
+    assert explore.frames_for(2, 4) == 5
+    assert explore.model_copy(update={"frames": 7}).frames_for(2, 4) == 7
 
 
 def closest(atoms: Atoms) -> tuple[float, float]:

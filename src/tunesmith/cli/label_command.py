@@ -44,12 +44,12 @@ def label(
     shortcuts = {"reference.kind": reference} if reference else {}
     engine = config.load(config.LabelConfig, config_file, set_ or (), shortcuts).reference
     how = label_frames.How(format_, tuple((species or "").split()))
-    job = label_frames.prepare(frames, out, store or out.with_suffix(".db"), engine, how)
+    labelling = label_frames.prepare(frames, out, store or out.with_suffix(".db"), engine, how)
     notes = terminal.notes()
-    for note in job.notes:
+    for note in labelling.notes:
         notes.print(f"{frames.name}: {note}", markup=False)
     with terminal.only_results(), terminal.progress(notes) as bar:
-        label_frames.run(job, engine, bar)
-    after = f"tunesmith doctor {quote(str(out))}" if job.labelled else None
-    terminal.give(job.summary(), json, job.show, after)
-    raise typer.Exit(1 if job.failures else 0)
+        label_frames.run(labelling, engine, bar)
+    after = f"tunesmith doctor {quote(str(out))}" if labelling.labelled else None
+    terminal.give(labelling.summary(), json, labelling.show, after)
+    raise typer.Exit(1 if labelling.failures else 0)

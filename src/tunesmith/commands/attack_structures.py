@@ -27,7 +27,7 @@ from tunesmith.posterior.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
-class Job:
+class AttackInputs:
     """What is attacked, by what, and where it goes.
 
     frames: with constraints. posterior: all members; attackers: numbers of those that attack where
@@ -45,7 +45,7 @@ class Job:
     notes: tuple[str, ...] = ()
 
 
-def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> Job:
+def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> AttackInputs:
     """Check everything that can be checked before anything is computed; writes nothing.
 
     store: None is beside ``out``, with the suffix .db. Raises `DataError`, `ConfigError`,
@@ -67,7 +67,7 @@ def prepare(config: AttackConfig, path: Path, out: Path, store: Path | None) -> 
             raise DataError(f"{frame.origin}: {error}") from None
     law = law_of(config, posterior)
     drawn = drawn_members(config, posterior)
-    return Job(config, frames, posterior, drawn, law, out, store, keys.notes)
+    return AttackInputs(config, frames, posterior, drawn, law, out, store, keys.notes)
 
 
 def _check_files(path: Path, out: Path, store: Path | None) -> None:
@@ -84,42 +84,42 @@ def _check_files(path: Path, out: Path, store: Path | None) -> None:
         raise RunFolderError(f"{out} exists; choose another --out or remove it.")
 
 
-def run(job: Job, bar: Progress) -> dict[str, Any]:
+def run(given: AttackInputs, bar: Progress) -> dict[str, Any]:
     """Attack, write what came of it and, with a reference, label it; the summary."""
-    for note in job.notes:
+    for note in given.notes:
         bar.console.print(note, markup=False)
-    settings = job.config.attack
-    task = bar.add_task("attack", total=len(job.frames))
+    settings = given.config.attack
+    task = bar.add_task("attack", total=len(given.frames))
     struck = strike(
-        job.posterior,
-        [frame.atoms for frame in job.frames],
+        given.posterior,
+        [frame.atoms for frame in given.frames],
         settings,
-        job.law,
-        [job.attackers] * len(job.frames),
+        given.law,
+        [given.attackers] * len(given.frames),
         ended=lambda number, one: bar.advance(task),
     )
-    found = list(zip(job.frames, struck.results, struck.members, strict=True))
+    found = list(zip(given.frames, struck.results, struck.members, strict=True))
     rows = [
         _row(frame, one, settings.error) | {"members": members} for frame, one, members in found
     ]
     frames = [_marked(frame, one, row) for (frame, one, _), row in zip(found, rows, strict=True)]
-    if job.store is not None:
-        frames = _labelled(job, job.store, frames, rows, bar)
+    if given.store is not None:
+        frames = _labelled(given, given.store, frames, rows, bar)
     if frames:
-        write_frames(job.out, frames)
-    return _summary(job, rows)
+        write_frames(given.out, frames)
+    return _summary(given, rows)
 
 
 def _labelled(
-    job: Job, store: Path, frames: list[Frame], rows: list[dict[str, Any]], bar: Progress
+    given: AttackInputs, store: Path, frames: list[Frame], rows: list[dict[str, Any]], bar: Progress
 ) -> list[Frame]:
     """Those the reference could label; its error, or why there is none, goes into the rows."""
     labels, found = LabelStore(store), []
-    task = bar.add_task(job.config.reference.kind, total=len(frames))
+    task = bar.add_task(given.config.reference.kind, total=len(frames))
     for frame, row in zip(frames, rows, strict=True):
         answer = labels.label(
             frame.atoms,
-            job.config.reference,
+            given.config.reference,
             origin=frame.origin,
             config_type=frame.config_type,
             extra=_marks(row),
@@ -130,7 +130,7 @@ def _labelled(
                 raise MissingDependencyError(answer.reason)
             row["failure"] = {"kind": answer.kind, "reason": answer.reason}
             continue
-        row["error"] = real_error(job.posterior, frame.atoms, answer)
+        row["error"] = real_error(given.posterior, frame.atoms, answer)
         frame.atoms.info["attack_error"] = row["error"]
         found.append(replace(frame, label=answer))
     return found
@@ -168,18 +168,18 @@ def _marked(frame: Frame, found: Attacked, row: Mapping[str, Any]) -> Frame:
     return replace(frame, atoms=atoms, label=None, origin=f"{frame.origin}, attacked")
 
 
-def _summary(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(given: AttackInputs, rows: list[dict[str, Any]]) -> dict[str, Any]:
     errors = np.array([row["error"] for row in rows if "error" in row])
     return {
-        "out": str(job.out),
-        "store": None if job.store is None else str(job.store),
-        "model": job.config.model.source,
-        "calibration": None if job.law is None else job.law.kind,
-        "n_members": len(job.posterior),
-        "n_attacking": len(job.attackers),
-        "target": job.config.attack.error,
+        "out": str(given.out),
+        "store": None if given.store is None else str(given.store),
+        "model": given.config.model.source,
+        "calibration": None if given.law is None else given.law.kind,
+        "n_members": len(given.posterior),
+        "n_attacking": len(given.attackers),
+        "target": given.config.attack.error,
         "std": float(np.sqrt(np.mean([row["std"] ** 2 for row in rows]))),
-        "by_all": sum(row["members"] == len(job.posterior) for row in rows),
+        "by_all": sum(row["members"] == len(given.posterior) for row in rows),
         "reasons": dict(Counter(row["reason"] for row in rows)),
         "evaluations": sum(row["evaluations"] for row in rows),
         "error": float(np.sqrt(np.mean(errors**2))) if len(errors) else None,

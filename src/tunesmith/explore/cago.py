@@ -153,7 +153,7 @@ class Cago(MDSettings, Rounds):
         """Whether a round begins at structures that were learnt."""
         return number <= self.training_rounds
 
-    def wanted(self, number: int, systems: int) -> int:
+    def frames_for(self, number: int, systems: int) -> int:
         """Structures of every system in a round."""
         if self.from_training(number):
             return self.training_frames

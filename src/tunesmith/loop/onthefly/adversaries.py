@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.attack.adversary import real_error
-from tunesmith.attack.attack_aim import aimed, said_of, within_reach
+from tunesmith.attack.reachable_target import aimed, said_of, within_reach
 from tunesmith.attack.search import Attacked
 from tunesmith.attack.strike import strike
 from tunesmith.config import RunConfig
@@ -42,7 +42,7 @@ def on(config: RunConfig) -> bool:
     return config.attack is not None
 
 
-def wanted(config: RunConfig, at: OnTheFlyStanding) -> bool:
+def may_attack(config: RunConfig, at: OnTheFlyStanding) -> bool:
     """The same, where one more label may be made."""
     most = config.loop.max_labels
     return on(config) and (most is None or at.made < most)

@@ -268,7 +268,7 @@ class OnTheFlyCourse:
         that learning took."""
         at = noted(self.config, self.at, one, self.posterior, self.foundation, self.tools)
         frames = [Frame(bare(one.atoms), one.label, one.origin)]
-        if attacked and adversaries.wanted(self.config, at):
+        if attacked and adversaries.may_attack(self.config, at):
             start = self.at.explorer.walkers[one.walker].constrained(one.atoms)
             more = adversaries.beside(
                 self.config, at, self.posterior, start, one.origin, self.labels, self.tools

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from tunesmith.attack.adversary import expected_error, member_forces, real_error
-from tunesmith.attack.attack_aim import aimed, said_of, within_reach
+from tunesmith.attack.reachable_target import aimed, said_of, within_reach
 from tunesmith.attack.scaled import projectors
 from tunesmith.attack.search import Attacked
 from tunesmith.attack.strike import strike
@@ -117,7 +117,7 @@ class FromDynamics:
         if acquire.attacked is not None and self.explore.from_training(number):
             return self._learnt(known), {"source": "structures learnt"}
         md = self.explore.dynamics(number, acquire.hotter)
-        wanted = self.explore.wanted(number, len(self.ready.starts))
+        wanted = self.explore.frames_for(number, len(self.ready.starts))
         wanted = max(wanted, acquire.compared or 0)
         found, runs = [], []
         steps = 0
@@ -237,7 +237,7 @@ class FromDynamics:
     def _most_uncertain(self, frames: list[_Seen], known: Known) -> list[_Seen]:
         """Of every system those with the largest force uncertainty of any atom, largest first."""
         law = known.posterior.calibration.get("forces")
-        wanted = self.explore.wanted(known.number, len(self.ready.starts))
+        wanted = self.explore.frames_for(known.number, len(self.ready.starts))
         found = []
         for start in self.ready.starts:
             own = [one for one in frames if _same_system(one.atoms, start)]

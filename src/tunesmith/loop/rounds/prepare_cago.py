@@ -71,7 +71,7 @@ def _check_starts(config: CagoConfig, frames: list[Frame], starts: list[Atoms]) 
     rounds = range(1, explore.rounds + 1)
     of_dynamics = [n for n in rounds if attack is None or not explore.from_training(n)]
     if of_dynamics:
-        explore.check(starts, max(explore.wanted(n, len(starts)) for n in of_dynamics))
+        explore.check(starts, max(explore.frames_for(n, len(starts)) for n in of_dynamics))
 
 
 def _check_first_labels(config: CagoConfig, labels: int, valid: list[Frame]) -> None:

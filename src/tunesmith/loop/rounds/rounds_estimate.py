@@ -58,11 +58,11 @@ def of_dynamics(ready: RoundsPrepared) -> dict[str, Any]:
     call = [_call(ready, atoms, md.needs_stress) for atoms in starts]
     systems, rounds = len(starts), range(1, explore.rounds + 1)
     asked = len(ready.initial) + systems * (1 + explore.rattled)
-    asked += sum(explore.wanted(n, systems) for n in rounds) * systems
+    asked += sum(explore.frames_for(n, systems) for n in rounds) * systems
     attack_s = None
     if acquire.attacked is not None:
         # at most: where an error has to fall all members attack
-        each = explore.wanted(explore.rounds, systems) * acquire.attacked.evaluations
+        each = explore.frames_for(explore.rounds, systems) * acquire.attacked.evaluations
         attack_s = COST * members * each * sum(call)
     epoch = _epoch(ready, [Frame(a, _nothing(a), "start") for a in starts], one=True)
     sampler = config.tune.sampler
