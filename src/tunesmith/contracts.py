@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tunesmith.core import E0s, Frame, Members, Prediction
+    from tunesmith.kernels import Kernel
 
 
 class Part(Settings):
@@ -530,6 +531,12 @@ class Acquirer(Part):
     def asks_members(self) -> bool:
         """Whether it rests on how far members disagree, of which there must then be several."""
         return False
+
+    @property
+    def compares_by(self) -> tuple[Any, Kernel] | None:
+        """The representation whose features it asks for, and the kernel between them; None: it
+        asks for no features."""
+        return None
 
     @abstractmethod
     def choose(self, candidates: Candidates, n: int, rng: np.random.Generator) -> Any:

@@ -34,10 +34,13 @@ CHEAP = {
     "template pool": 0,
     "template cago": 0,
     "template attack": 0,
+    "template select": 0,
     # a misspelt setting
     f"tune --train {__file__} --out run --set tune.sampler.epoch=3": 2,
     f"tune --train {__file__} --out run --set tune.sampler.kind=comittee": 2,
     f"tune --train {__file__} --out run --set tune.anchor='{{kind: multihead, wight: 1}}'": 2,
+    f"select {__file__} --n 3 --out o.xyz --set acquire.rul=kcenter": 2,
+    f"select {__file__} --n 3 --out o.xyz --rule top --set acquire.scor=committee-energy": 2,
     f"run {RECIPES / 'ethanol.yaml'} --set loop.labls=3": 2,
     f"run {RECIPES / 'pool.yaml'} --set acquire.bach=3": 2,
     f"run {RECIPES / 'water.yaml'} --set explore.fraems=3": 2,

@@ -15,7 +15,7 @@ from tunesmith.config.onthefly_config import (
     RunConfig,
 )
 from tunesmith.config.pool_config import PoolConfig, PoolDataSettings, RoundSettings
-from tunesmith.config.reading import TEMPLATES, dump, load, load_run, template
+from tunesmith.config.reading import TEMPLATES, dump, kind_of, load, load_run, template
 from tunesmith.config.sections import (
     DataSettings,
     E0Settings,
@@ -23,6 +23,7 @@ from tunesmith.config.sections import (
     ModelSettings,
     TuneSettings,
 )
+from tunesmith.config.select_config import SelectConfig
 from tunesmith.config.tune_config import LabelConfig, TuneConfig
 
 __all__ = [
@@ -44,9 +45,11 @@ __all__ = [
     "PosteriorSettings",
     "RoundSettings",
     "RunConfig",
+    "SelectConfig",
     "TuneConfig",
     "TuneSettings",
     "dump",
+    "kind_of",
     "load",
     "load_run",
     "template",
