@@ -10,6 +10,7 @@ from tunesmith import settings, yamltext
 from tunesmith.acquire.greedy import RULES
 from tunesmith.config import (
     AttackConfig,
+    CheckConfig,
     LabelConfig,
     RunConfig,
     SelectConfig,
@@ -284,6 +285,7 @@ CONFIGS: list[tuple[type[Settings], list[str]]] = [
     (AttackConfig, ["attack.target=0.1 eV/Å"]),
     (AttackConfig, ["attack.target=0.1 eV/Å", "reference=tblite"]),
     (SelectConfig, ["acquire.batch=3"]),
+    (CheckConfig, ["dynamics.time=3 ps", "settings.rdf.species=[O]", "species=O"]),
     (SelectConfig, ["acquire={kind: random, batch: 3}", "map=soap"]),
     (RunConfig, RUN),
     (RunConfig, [*RUN, "attack={}"]),

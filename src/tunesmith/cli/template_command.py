@@ -12,7 +12,7 @@ def template(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="tune|label|run|pool|cago|attack|select", help="Which configuration."
+            metavar="tune|label|run|pool|cago|attack|select|check", help="Which configuration."
         ),
     ],
     set_: Set = None,

@@ -7,6 +7,7 @@ understood is refused with the full path of the setting.
 
 from tunesmith.config.attack_config import AttackConfig
 from tunesmith.config.cago_config import CagoConfig, CagoDataSettings, CommitteeSettings
+from tunesmith.config.check_config import CheckConfig
 from tunesmith.config.onthefly_config import (
     InitialDataSettings,
     LockOutSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "AttackConfig",
     "CagoConfig",
     "CagoDataSettings",
+    "CheckConfig",
     "CommitteeSettings",
     "DataSettings",
     "E0Settings",

@@ -8,6 +8,7 @@ from typing import Any, get_origin
 from tunesmith import settings, yamltext
 from tunesmith.config.attack_config import AttackConfig
 from tunesmith.config.cago_config import CagoConfig
+from tunesmith.config.check_config import CheckConfig
 from tunesmith.config.onthefly_config import RunConfig
 from tunesmith.config.pool_config import PoolConfig
 from tunesmith.config.select_config import SelectConfig
@@ -50,6 +51,7 @@ TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
         {"attack": {"target": "100 meV/Å"}, "reference": {"kind": "tblite"}},
     ),
     "select": (SelectConfig, {"acquire": {"batch": 100}}),
+    "check": (CheckConfig, {"dynamics": {"time": "5 ps"}}),
 }
 
 
