@@ -144,7 +144,9 @@ def test_settings_are_printed_and_what_is_wrong_with_them_is_said(
     assert "acquire: mixed rests on how far members disagree" in said(*pool)
     start = "examples/data/ethanol-start.xyz"
     check = ("check", "eam:untrained", start, "--checks", "dimer-wall")
-    assert "no such setting; did you mean 'closest'" in said(*check, "--set", "dimer-wall.close=1")
+    assert said(*check, "--set", "settings.dimer-wall.close=1") == (
+        "error: settings.dimer-wall.close: no such setting; did you mean 'closest'?\n"
+    )
     assert "did you mean 'dimer-wall'" in said(*check[:-1], "dimerwall")
     assert "eam:untrained" in said("models")
     assert "there is eam:untrained" in said("evaluate", "eam:other", start)
