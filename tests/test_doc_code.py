@@ -19,7 +19,7 @@ from doc_pages import DOCS, PAGES, codes, commands, fenced, mentioned, name, pyt
 from tunesmith import config, settings
 from tunesmith.cli import app
 from tunesmith.config.strategies import STRATEGIES
-from tunesmith.registry import SECTIONS
+from tunesmith.registry import CHECKS, SECTIONS
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 ROOT = DOCS.parent
@@ -43,7 +43,14 @@ def fields(cls: Any, path: str = "") -> Iterator[str]:
                 yield from fields(inner, here)
 
 
-KNOWN = {path for cls, _ in config.TEMPLATES.values() for path in fields(cls)}
+def in_tables() -> Iterator[str]:
+    """Settings of `tunesmith check` that stand in tables, which take those of a class."""
+    yield from fields(SECTIONS["explore"].get("md"), "dynamics")
+    for kind in CHECKS.entries:
+        yield from fields(CHECKS.get(kind), f"settings.{kind}")
+
+
+KNOWN = {path for cls, _ in config.TEMPLATES.values() for path in fields(cls)} | {*in_tables()}
 ROOTS = {path.partition(".")[0] for path in KNOWN}
 
 

@@ -25,18 +25,20 @@ class Registry:
     """kind → ``module:Class``, or a module, for one section of the configuration.
 
     section: its dotted path. contracts: what a part of another package must be, as
-    ``module:name`` of classes and protocols. named: whether a part says its kind itself.
+    ``module:name`` of classes and protocols. named: whether a part says its kind itself. offered:
+    the section under whose name packages offer its parts, where that is another's.
     """
 
     section: str
     entries: dict[str, str]
     contracts: tuple[str, ...] = ("tunesmith.core:Settings",)
     named: bool = True
+    offered: str | None = None
 
     @property
     def group(self) -> str:
         """Of entry points."""
-        return f"tunesmith.{self.section}"
+        return f"tunesmith.{self.offered or self.section}"
 
     def names(self) -> list[str]:
         """All of them, without importing any."""
@@ -160,6 +162,8 @@ REPRESENTATIONS = Registry(
         "morgan": "tunesmith.features.morgan:Morgan",
     },
 )
+#: what `tunesmith select` draws its map by
+MAPS = Registry("map", REPRESENTATIONS.entries, offered=REPRESENTATIONS.section)
 CALIBRATIONS = Registry(
     "calibrate",
     {
@@ -215,4 +219,4 @@ _FORCE_ERROR = {"force-error": "tunesmith.attack.attack_settings:Attack"}
 ATTACKS = (Registry("attack", _FORCE_ERROR), Registry("acquire.attack", _FORCE_ERROR))
 TUNE = (SUBSPACES, ANCHORS, SAMPLERS, LOSSES, SPREADS)
 LOOP = (EXPLORERS, ACQUIRERS, REPRESENTATIONS, CALIBRATIONS, TARGETS)
-SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP, CHECKS)}
+SECTIONS = {r.section: r for r in (REFERENCES, *ATTACKS, *TUNE, *LOOP, MAPS, CHECKS)}

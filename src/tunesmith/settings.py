@@ -266,16 +266,22 @@ def plain(value: Any) -> Any:
 # -------------------------------------------------------------------------- overrides
 
 
-def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+def named_values(
+    texts: Sequence[str],
+    option: str = "--set",
+    form: str = "PATH=VALUE",
+    example: str = "tune.sampler.epochs=50",
+) -> dict[str, Any]:
+    """What texts of an option say, each ``form`` and its value YAML. Raises `ConfigError`."""
     result: dict[str, Any] = {}
-    for text in overrides:
+    for text in texts:
         path, equals, value = text.partition("=")
         path = path.strip()
         if not equals or not all(path.split(".")):
-            raise ConfigError(f"--set {text}: write PATH=VALUE, as tune.sampler.epochs=50.")
+            raise ConfigError(f"{option} {text}: write {form}, as {example}.")
         if path in result:
-            raise ConfigError(f"--set {path}: given twice; keep one.")
-        result[path] = yamltext.parse(value, f"--set {path}")
+            raise ConfigError(f"{option} {path}: given twice; keep one.")
+        result[path] = yamltext.parse(value, f"{option} {path}")
     return result
 
 
@@ -302,7 +308,7 @@ def merged(
 ) -> dict[str, Any]:
     """A raw configuration of ``cls`` with the changes of the command line written into it."""
     merged = dict(raw)
-    given = _parse_overrides(overrides)
+    given = named_values(overrides)
     for path in shortcuts:
         if path in given:
             raise ConfigError(f"--set {path}: also given by its own option; keep one of the two.")

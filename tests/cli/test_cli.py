@@ -307,7 +307,8 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("trust", "frames.xyz"), "frames.xyz is no model file: it holds neither an archive"),
     (
         ("template",),
-        "Missing argument 'tune|label|run|pool|cago|attack'; see 'tunesmith template --help'.",
+        "Missing argument 'tune|label|run|pool|cago|attack|select|check'; "
+        "see 'tunesmith template --help'.",
     ),
     (("template", "tunes"), "there is no template 'tunes'; did you mean 'tune'?"),
     (("trust", "nothing.model"), "nothing.model"),

@@ -88,6 +88,31 @@ def test_a_crystal(diamond: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert found["equilibration_fs"] == pytest.approx(16)
 
 
+def test_a_file_says_what_options_say(
+    ethanol: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "check.yaml"
+    file.write_text(
+        """
+        dynamics: {time: 5 fs, write_every: 1 fs, temperature: 200 K, max_temperature: 4000 K}
+        replicas: 2
+        settings: {stability: {every: 2, min_distance: 0.4 Å}}
+        checks: stability
+        """
+    )
+    md = ("--md", "temperature=200 K", "--md", "max_temperature=4000 K", "--checks", "stability")
+    options = (*SHORT, "5 fs", *md, "--every", "2", "--min-distance", "0.4 Å")
+    code, out, err = run(capfd, "organic-xs", ethanol, "--config", file, "--json")
+    assert code == 0, err
+    assert json.loads(run(capfd, "organic-xs", ethanol, *options, "--json")[1]) == json.loads(out)
+    found = json.loads(out)
+    assert found["stability"]["min_distance"] == "0.4 Å"
+    assert (found["stability"]["every"], found["stability"]["max_temperature"]) == (2, "4000 K")
+    more = ("--replicas", "1", "--set", "dynamics.time=3 fs", "--json")
+    found = json.loads(run(capfd, "organic-xs", ethanol, "--config", file, *more)[1])
+    assert (found["md"]["walkers"], found["md"]["time"]) == (1, "3 fs"), "wins over the file"
+
+
 def test_langevin_gives_no_diffusion(diamond: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ("organic-xs", diamond, *SHORT, "70 fs", "--md", "ensemble=langevin", "--json")
     code, out, err = run(capfd, *arguments, "--md", "timestep=1 fs")
@@ -114,23 +139,40 @@ def test_only_the_checks_that_are_named(diamond: Path, capfd: pytest.CaptureFixt
     ("arguments", "said"),
     [
         (("--checks", "stability,rdff"), "there is no 'rdff'; did you mean 'rdf'?"),
-        (("--checks", "rdf,rdf"), "--checks rdf,rdf: one is given twice"),
-        (("--set", "stability.every=3"), "--set stability.every: write CHECK.NAME=VALUE"),
-        (("--set", "every"), "--set every: write NAME=VALUE"),
-        (("--replicas", 0), "--replicas 0: give at least 1"),
-        (("--md", "temperature"), "write NAME=VALUE"),
+        (("--checks", "rdf,rdf"), "checks: one of rdf, rdf is given twice"),
+        (("--set", "settings.stability.evry=3"), "settings.stability.evry: no such setting; did"),
+        (("--set", "settings.rdff.species=[O]"), "settings.rdff: is none of the checks"),
+        (("--set", "settings.rdf.species=[Xe]"), "species: 'Xe' is not in the structure"),
+        (("--set", "settings.every=3"), "settings.every: 3 was given, but a table"),
+        (
+            ("--every", 3, "--set", "settings.stability.every=3"),
+            "--set settings.stability.every: also given by its own option",
+        ),
+        (
+            ("--md", "max_temperature=1 K", "--set", "settings.stability.max_temperature=2 K"),
+            "dynamics.max_temperature: also given as settings.stability.max_temperature",
+        ),
+        (("--set", "every"), "--set every: write PATH=VALUE"),
+        (("--set", "replica=3"), "replica: no such setting; did you mean 'replicas'?"),
+        (("--set", "dynamics.temperatur=300 K"), "did you mean 'temperature'"),
+        (("--replicas", 0), "replicas: 0 was given, but a value of at least 1"),
+        (("--replicas", 10**6), "replicas: 1000000 was given, but at most"),
+        (("--md", "temperature"), "--md temperature: write NAME=VALUE, as 'temperature=300 K'"),
         (("--md", "temperatur=300 K"), "did you mean 'temperature'"),
-        (("--md", "walkers=3"), "md.walkers: a check decides it"),
+        (("--md", "walkers=3"), "dynamics.walkers: a check decides it"),
         (("--md", "time=1 ps"), "give it as --time"),
         (("--md", "ensemble=npt"), "needs three periodic directions"),
         (("--md", "timestep=3 fs", "--md", "write_every=3 fs"), "too long for its lightest atom"),
         (("--time", "5"), "needs a number and a unit of time"),
-        (("--equilibration", "9 ps"), "shorter than --time 5 ps"),
+        (
+            ("--equilibration", "9 ps"),
+            "equilibration: 9 ps must be at least 0 and shorter than the time of 5 ps",
+        ),
         (("--min-distance", "0.4 eV"), "unknown unit 'eV' of length"),
         (("--min-distance", "2"), "between 0 and 1, or a length"),
-        (("--species", "Xe"), "--species Xe: the structure has C, H, O"),
+        (("--species", "Xe"), "species: 'Xe' is not in the structure; name some of C, H, O"),
         (("--frame", 1), "--frame 1:"),
-        (("--seed", -1), "--seed -1"),
+        (("--seed", -1), "seed: -1 was given"),
     ],
 )
 def test_one_sentence(

@@ -15,6 +15,7 @@ from ase.io import read, write
 from matplotlib.image import imread
 
 from tunesmith import terminal
+from tunesmith.acquire import posterior_variance
 from tunesmith.cli import app
 from tunesmith.commands import select_structures
 from tunesmith.core import E0s, Members
@@ -412,7 +413,7 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
     (("ammonia.xyz",), "ammonia.xyz#24: has N, which no labelled structure has; check that the "),
     (("pool.xyz", "--n", 25), "the pool has 24 candidates, fewer than the 25 asked for"),
     (("overlap.xyz", "--n", 25), "the pool has 24 candidates, fewer than"),
-    (("pool.xyz", "--n", 0), "--n 0: choose at least one"),
+    (("pool.xyz", "--n", 0), "acquire.batch: 0 was given, but a value of at least 1"),
     (("empty.xyz",), "empty.xyz: the file is empty"),
     (("nothing.xyz",), "nothing.xyz: there is no such file"),
     (("pool.xyz", "--labelled", "nothing.xyz"), "nothing.xyz: there is no such file"),
@@ -431,17 +432,26 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
     (("pool.xyz", "--rule", "posterior_variance"), "did you mean 'posterior-variance'?"),
     (
         ("pool.xyz", "--representation", "ntkk"),
-        "--representation: there is no 'ntkk'; did you mean 'ntk'?",
+        "acquire.representation.kind: there is no 'ntkk'; did you mean 'ntk'?",
     ),
-    (("pool.xyz", "--rule", "top", "--score", "committee-forces"), "--score: there is no "
-     "'committee-forces'; did you mean 'committee-force'?"),
-    (("pool.xyz", "--score", "committee-force"), "--score: lcmd has none; leave it out, or give"),
-    (("pool.xyz", "--noise", "0.1"), "--noise: lcmd has none; leave it out, or give --rule post"),
-    (("pool.xyz", "--rule", "posterior-variance", "--noise", "-1"), "--noise -1.0: give a posit"),
+    (("pool.xyz", "--rule", "top", "--score", "committee-forces"), "acquire.score: "
+     "'committee-forces' was given, but one of 'committee-energy', 'committee-force' or"),
+    (("pool.xyz", "--score", "committee-force"), "acquire.score: no such setting; known: "),
+    (("pool.xyz", "--noise", "0.1"), "acquire.noise: lcmd has none; leave it out, or set acq"),
+    (("pool.xyz", "--rule", "posterior-variance", "--noise", "-1"), "acquire.noise: -1.0 was "),
     (("pool.xyz", "--rule", "top"), "organic-xs has one member, whose disagreement is nothing"),
     (("pool.xyz", "--representation", "soap", "--model", "organic-xs"), "--model: lcmd on soap "
      "asks no model; leave it out."),
+    (("pool.xyz", "--representation", "soap", "--set", "model.head=a"), "--set model.head=a: lcmd "
+     "on soap asks no model"),
     (("pool.xyz", "--model", "organic-sx"), "organic-xs"),
+    (("pool.xyz", "--rule", "threshold"), "--rule: 'threshold' does not choose among"),
+    (("pool.xyz", "--rule", "hot-md"), "--rule: 'hot-md' does not choose among candidates; use"),
+    (("pool.xyz", "--rule", "random", "--representation", "ntkk"), "map.kind: there is no 'ntkk'"),
+    (("pool.xyz", "--rule", "lcmd", "--set", "acquire.rule=kcenter"), "--set acquire.rule: also "),
+    (("pool.xyz", "--set", "map.bits=1"), "map.kind: not given; use one of"),
+    (("pool.xyz", "--set", "acquire.kernal=linear"), "acquire.kernal: no such setting; did you "),
+    (("pool.xyz", "--seed", "-1"), "seed: -1 was given"),
 ]  # fmt: skip
 
 
@@ -469,6 +479,86 @@ def test_options_about_labelled_structures_need_some(
 ) -> None:
     code, _, err = run(capfd, "select", "pool.xyz", "--n", 1, "--out", "c.xyz", "--new-elements")
     assert (code, "--new-elements needs --labelled" in err) == (2, True)
+
+
+def test_how_many_is_said_by_option_or_file(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capfd, *SELECT, "--out", "c.xyz")
+    assert code == 2
+    assert err == "error: acquire.batch: not given, but needed; say how many with --n N.\n"
+    Path("select.yaml").write_text("acquire: {kind: random, batch: 3}\nmap: morgan\n")
+    files = ("--config", "select.yaml", "--out")
+    chosen = {}
+    for out, n, more in (("a.xyz", 3, ()), ("b.xyz", 7, ("--n", 7))):
+        code, said, err = run(capfd, *SELECT, *files, out, "--json", *more)
+        assert code == 0, err
+        summary = json.loads(said)
+        assert (summary["rule"], summary["representation"]) == ("random", "morgan")
+        chosen[n] = [a.info["select_origin"] for a in read(out, ":")]
+        assert len(chosen[n]) == n
+    options = ("--rule", "random", "--representation", "morgan", "--n", 7)
+    assert run(capfd, *SELECT, *options, "--out", "c.xyz")[0] == 0
+    assert Path("c.xyz").read_bytes() == Path("b.xyz").read_bytes(), "said by options alone"
+
+
+def test_a_template_is_the_choice_of_the_defaults(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, text, _ = run(capfd, "template", "select", "--set", "acquire.batch=4")
+    assert code == 0
+    Path("select.yaml").write_text(text)
+    assert run(capfd, *SELECT, "--config", "select.yaml", "--out", "a.xyz")[0] == 0
+    assert run(capfd, *SELECT, "--n", 4, "--out", "b.xyz")[0] == 0
+    assert Path("a.xyz").read_bytes() == Path("b.xyz").read_bytes()
+
+
+def test_the_map_may_be_by_another_representation_than_the_rule(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice, and what is said of it, stay the rule's."""
+    drawn = []
+    monkeypatch.setattr(select_structures, "selection_map", lambda *a, **k: drawn.append((a, k)))
+    for out, more in (("a.xyz", ()), ("b.xyz", ("--set", "map=morgan"))):
+        code, said, err = run(capfd, *SELECT, "--n", 4, "--out", out, *more)
+        assert code == 0, err
+        assert "by lcmd (ntk of organic-xs)" in said
+    assert Path("a.xyz").read_bytes() == Path("b.xyz").read_bytes()
+    assert [options["kernel"] for _, options in drawn] == ["cosine", "tanimoto"]
+    assert drawn[1][1]["title"].endswith("representation morgan, tanimoto kernel")
+    assert set(np.unique(drawn[1][0][0])) == {0, 1}, "bits"
+
+
+def test_a_kernel_is_set_as_in_a_run(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ("--n", 4, "--rule", "posterior-variance", "--set", "acquire.kernel=linear")
+    code, out, err = run(capfd, *SELECT, *options, "--out", "a.xyz", "--json")
+    assert code == 0, err
+    assert json.loads(out)["kernel"] == "linear"
+    model = open_model("organic-xs")
+    pool, train = (compute(NTK(), read(f, ":"), model) for f in ("pool.xyz", "train.xyz"))
+    picks = posterior_variance(pool, train, 4, kernel="linear")
+    assert [a.info["select_origin"] for a in read("a.xyz", ":")] == [f"pool.xyz#{i}" for i in picks]
+
+
+@pytest.mark.parametrize("options", [("--rule", "random", "--representation", "morgan"), ()])
+def test_the_nearest_labelled_structure_is_named_by_every_rule(
+    folder: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """Copies of labelled structures but for one atom, moved a little."""
+    frames = read("train.xyz", ":")
+    moved = [_moved(atoms) for atoms in frames]
+    write("pool.xyz", moved)
+    code, _, err = run(capfd, *SELECT, "--n", TRAIN, "--out", "c.xyz", *options)
+    assert code == 0, err
+    formulas = {f"train.xyz#{i}": atoms.symbols for i, atoms in enumerate(frames)}
+    for atoms in read("c.xyz", ":"):
+        assert str(formulas[atoms.info["select_nearest"]]) == str(atoms.symbols)
+
+
+def _moved(atoms: Atoms) -> Atoms:
+    other = Atoms(atoms.numbers, atoms.positions)
+    other.positions[0] += 0.01
+    return other
 
 
 def _posterior(change):
@@ -528,7 +618,6 @@ def test_settings_of_the_representation_are_set_as_in_a_run(
     for change, said in (
         ("acquire.representation.bit=1", "no such setting; did you mean 'bits'?"),
         ("acquire.representation.kind=soap", "also given by its own option"),
-        ("acquire.rule=kcenter", "everything else has an option of its own"),
     ):
         code, _, err = run(capfd, *options, "--set", change)
         assert (code, err.count("\n")) == (2, 1)

@@ -7,13 +7,17 @@ import pytest
 import yaml
 
 from tunesmith import settings, yamltext
+from tunesmith.acquire.greedy import RULES
 from tunesmith.config import (
     AttackConfig,
+    CheckConfig,
     LabelConfig,
     RunConfig,
+    SelectConfig,
     TuneConfig,
     dump,
     load,
+    select_config,
     template,
 )
 from tunesmith.config.reading import TEMPLATES
@@ -280,6 +284,9 @@ CONFIGS: list[tuple[type[Settings], list[str]]] = [
     (LabelConfig, ["reference.kind=tblite"]),
     (AttackConfig, ["attack.target=0.1 eV/Å"]),
     (AttackConfig, ["attack.target=0.1 eV/Å", "reference=tblite"]),
+    (SelectConfig, ["acquire.batch=3"]),
+    (CheckConfig, ["dynamics.time=3 ps", "settings.rdf.species=[O]", "species=O"]),
+    (SelectConfig, ["acquire={kind: random, batch: 3}", "map=soap"]),
     (RunConfig, RUN),
     (RunConfig, [*RUN, "attack={}"]),
 ]
@@ -327,6 +334,17 @@ def test_the_template_of_run_is_the_default_run(tmp_path: Path) -> None:
     plain = load(RunConfig, None, given)
     written = load(RunConfig, file(tmp_path, template("run")), given)
     assert written == plain
+
+
+def test_the_names_of_rules_are_those_of_their_settings() -> None:
+    """And all that functions on feature vectors know."""
+    assert set(select_config.RULES) == set(RULES)
+    for name in RULES:
+        shortcuts = select_config.settings_of_rule(name) | {"acquire.batch": 1}
+        config = load(SelectConfig, None, (), shortcuts)
+        assert config.rule == name
+        compares = config.acquire.compares_by
+        assert (compares is not None) == (RULES[name].looks_at == "features")
 
 
 REFERENCES = settings.SECTIONS["reference"]

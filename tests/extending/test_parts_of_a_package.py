@@ -83,7 +83,7 @@ def test_a_check_asks_a_file_of_the_backend(
     assert done.returncode == (0 if found["well"] else 1)
 
 
-def test_a_rule_chooses_in_rounds_from_a_pool(
+def test_a_rule_chooses_in_rounds_from_a_pool_and_once_by_what_came_of_it(
     installed: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -95,6 +95,15 @@ def test_a_rule_chooses_in_rounds_from_a_pool(
     few = [word for text in FEW for word in ("--set", text)]
     assert terminal.run(app, [*words, *few, "--out", str(tmp_path / "run")]) == 0
     assert re.search(r"^chosen by +mixed$", capfd.readouterr().out, re.M)
+    (words,) = commands("write-a-rule", "select")
+    for option, name in (("--model", "run"), ("--out", "chosen.xyz")):
+        words[words.index(option) + 1] = str(tmp_path / name)
+    assert terminal.run(app, [*words, "--json"]) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert (summary["rule"], summary["representation"]) == ("mixed", "soap")
+    scores = [row["score"] for row in summary["chosen"]]
+    assert len(scores) == 10
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_a_rule_is_found_in_a_process_of_its_own(tunesmith: Command) -> None:
@@ -135,7 +144,9 @@ def test_settings_are_printed_and_what_is_wrong_with_them_is_said(
     assert "acquire: mixed rests on how far members disagree" in said(*pool)
     start = "examples/data/ethanol-start.xyz"
     check = ("check", "eam:untrained", start, "--checks", "dimer-wall")
-    assert "no such setting; did you mean 'closest'" in said(*check, "--set", "dimer-wall.close=1")
+    assert said(*check, "--set", "settings.dimer-wall.close=1") == (
+        "error: settings.dimer-wall.close: no such setting; did you mean 'closest'?\n"
+    )
     assert "did you mean 'dimer-wall'" in said(*check[:-1], "dimerwall")
     assert "eam:untrained" in said("models")
     assert "there is eam:untrained" in said("evaluate", "eam:other", start)

@@ -51,6 +51,10 @@ class Greedy(Acquirer):
         return f"{self.representation.kind} {self.rule}"
 
     @property
+    def compares_by(self) -> tuple[Any, Kernel]:
+        return self.representation, self._kernel
+
+    @property
     def _kernel(self) -> Kernel:
         return self.kernel or self.representation.kernel
 

@@ -83,7 +83,7 @@ class Stability(Check):
         for name in _OWN:
             if name in settings:
                 raise ConfigError(
-                    f"md.{name}: a check decides it, by its own criteria and the number of "
+                    f"dynamics.{name}: a check decides it, by its own criteria and the number of "
                     "replicas; leave it out."
                 )
         settings = {"ensemble": "bussi", "max_temperature": self.max_temperature} | settings
@@ -93,7 +93,7 @@ class Stability(Check):
             low, high = self.density
             settings["max_volume_change"] = 2 * max(1 / low, high)
         own = {"start": "given", "walkers": replicas, "min_distance": _COINCIDE, "max_restarts": 0}
-        return build(MD, settings | own, "md")
+        return build(MD, settings | own, "dynamics")
 
     def what_is_wrong(self, atoms: Atoms, start_volume: float) -> str | None:
         """Which criterion this structure breaks, as a clause; None where it breaks none.

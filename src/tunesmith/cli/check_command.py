@@ -6,15 +6,17 @@ from typing import Annotated
 import typer
 
 from tunesmith import terminal
-from tunesmith.cli.options import Device, Head, Json
+from tunesmith.cli.options import Config, Head, Json, Set
+from tunesmith.errors import ConfigError
 
 
 def check(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, model file or run folder.")],
     start: Annotated[Path, typer.Argument(metavar="START", help="File of the start structure.")],
     time: Annotated[
-        str, typer.Option("--time", metavar="TIME", help="Simulated, of each replica.")
-    ] = "5 ps",
+        str | None,
+        typer.Option("--time", metavar="TIME", help="Simulated, of each replica. [default: 5 ps]"),
+    ] = None,
     md: Annotated[
         list[str] | None,
         typer.Option(
@@ -24,8 +26,9 @@ def check(
         ),
     ] = None,
     replicas: Annotated[
-        int, typer.Option("--replicas", metavar="N", help="Trajectories of each member.")
-    ] = 3,
+        int | None,
+        typer.Option("--replicas", metavar="N", help="Trajectories of each member. [default: 3]"),
+    ] = None,
     mean: Annotated[
         bool, typer.Option("--mean", help="Simulate the members' mean, not each member.")
     ] = False,
@@ -36,14 +39,17 @@ def check(
         ),
     ] = None,
     min_distance: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--min-distance", metavar="X", help="A fraction of covalent radii, or as '0.4 Å'."
+            "--min-distance", metavar="X", help="Part of covalent radii, or '0.4 Å'. [default: 0.5]"
         ),
-    ] = "0.5",
+    ] = None,
     every: Annotated[
-        int, typer.Option("--every", metavar="N", help="Steps between looks at distances.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--every", metavar="N", help="Steps between looks at distances. [default: 100]"
+        ),
+    ] = None,
     species: Annotated[
         list[str] | None,
         typer.Option("--species", metavar="X", help="Elements to average; repeatable."),
@@ -52,23 +58,26 @@ def check(
         int | None, typer.Option("--frame", metavar="N", help="Which structure of START, from 0.")
     ] = None,
     checks: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--checks", metavar="NAMES", help="Which, with commas between. [default: these four]"
-        ),
-    ] = "stability,density,diffusion,rdf",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="CHECK.NAME=VALUE", help="A setting of one of them; repeatable."
+            "--checks",
+            metavar="NAMES",
+            help="Which, with commas between. [default: stability,density,diffusion,rdf]",
         ),
     ] = None,
     processes: Annotated[
-        int, typer.Option("--processes", metavar="N", help="That share the replicas.")
-    ] = 1,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of all replicas.")] = 0,
+        int | None,
+        typer.Option("--processes", metavar="N", help="That share the replicas. [default: 1]"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="Of all replicas. [default: 0]")
+    ] = None,
     head: Head = None,
-    device: Device = "cpu",
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="As cuda. [default: cpu]")
+    ] = None,
+    config_file: Config = None,
+    set_: Set = None,
     json: Json = False,
 ) -> None:
     """Simulate with a model: is it stable, and what does it say?
@@ -79,37 +88,42 @@ def check(
 
     Example: tunesmith check run water.xyz --md ensemble=npt --time '20 ps'
     """
+    from tunesmith import config
     from tunesmith.data import naming
+    from tunesmith.settings import named_values
 
     naming.require_files([start])
-    from tunesmith.check.check_settings import Wanted
-    from tunesmith.config import ModelSettings
-    from tunesmith.settings import build
+    given = {
+        "model.source": model,
+        "model.head": head,
+        "model.device": device,
+        "replicas": replicas,
+        "equilibration": equilibration,
+        "mean": mean or None,
+        "species": species or None,
+        "checks": None if checks is None else [name.strip() for name in checks.split(",")],
+        "settings.stability.min_distance": min_distance,
+        "settings.stability.every": every,
+        "processes": processes,
+        "seed": seed,
+        "dynamics.time": time,
+    }
+    for name, value in named_values(md or (), "--md", "NAME=VALUE", "'temperature=300 K'").items():
+        if name == "time":
+            raise ConfigError("--md time: give it as --time.")
+        given[f"dynamics.{name}"] = value
+    shortcuts = {path: value for path, value in given.items() if value is not None}
+    settings = config.load(config.CheckConfig, config_file, set_ or (), shortcuts)
+    from tunesmith.check.check_settings import Start, parts_of, simulation_of
 
-    named = {"source": model, "head": head, "device": device}
-    wanted = Wanted(
-        build(ModelSettings, named, "model"),
-        start,
-        frame=frame,
-        md=tuple(md or ()),
-        time=time,
-        replicas=replicas,
-        equilibration=equilibration,
-        min_distance=min_distance,
-        every=every,
-        species=tuple(species or ()),
-        mean=mean,
-        processes=processes,
-        seed=seed,
-        checks=tuple(name.strip() for name in checks.split(",")),
-        settings=tuple(set_ or ()),
-    )
-    wanted.parts(wanted.check()[0])
+    parts_of(settings, simulation_of(settings).stability)
     from tunesmith.commands import check_dynamics
 
     with terminal.only_results():
         notes = terminal.notes()
-        summary, found = check_dynamics.check(wanted, notes, terminal.progress(notes))
+        summary, found = check_dynamics.check(
+            settings, Start(start, frame), notes, terminal.progress(notes)
+        )
     well = check_dynamics.well(found)
     after = f"atoms.calc = tunesmith.Calculator({model!r}) in Python"
     if not well:

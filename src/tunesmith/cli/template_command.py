@@ -10,7 +10,10 @@ from tunesmith.cli.options import Json, Set
 
 def template(
     what: Annotated[
-        str, typer.Argument(metavar="tune|label|run|pool|cago|attack", help="Which configuration.")
+        str,
+        typer.Argument(
+            metavar="tune|label|run|pool|cago|attack|select|check", help="Which configuration."
+        ),
     ],
     set_: Set = None,
     short: Annotated[bool, typer.Option("--short", help="Only what is needed.")] = False,

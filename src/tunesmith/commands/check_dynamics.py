@@ -7,10 +7,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tunesmith import settings
-from tunesmith.check.check_settings import USUAL, Wanted, require_samples
+from tunesmith.check.check_settings import (
+    Start,
+    parts_of,
+    require_samples,
+    simulation_of,
+    species_of,
+)
 from tunesmith.check.examination import Examination, Simulated
 from tunesmith.check.observables import DAMPED, show_observables
 from tunesmith.check.simulate_members import ReplicaTask, prepare, run_tasks
+from tunesmith.config import CheckConfig
+from tunesmith.config.check_config import USUAL
 from tunesmith.contracts import Check, Health
 from tunesmith.engines.processes import executor, unbroken
 from tunesmith.posterior.ensemble import open_model
@@ -19,16 +27,19 @@ from tunesmith.posterior.ensemble import open_model
 Found = list[tuple[Check, Health]]
 
 
-def check(wanted: Wanted, notes: Console, bar: Progress) -> tuple[dict[str, Any], Found]:
+def check(
+    config: CheckConfig, start: Start, notes: Console, bar: Progress
+) -> tuple[dict[str, Any], Found]:
     """What every check has found: JSON values, and check by check.
 
     Everything that can be refused is, before the first step: `ConfigError`, `DataError`,
     `ModelError`. bar: shown while steps are made.
     """
-    stability, md, equilibration = wanted.check()
-    parts, model = wanted.parts(stability), wanted.model
+    asked, model = simulation_of(config), config.model
+    stability, md, equilibration = asked.stability, asked.md, asked.equilibration
+    parts = parts_of(config, stability)
     posterior = open_model(model.source, head=model.head, dtype=model.dtype, device=model.device)
-    atoms = wanted.structure(posterior.potential.elements, notes.print)
+    atoms = start.read(species_of(config), posterior.potential.elements, notes.print)
     moves = any("dynamics" in part.needs for part in parts)
     tasks: list[ReplicaTask] = []
     if moves:
@@ -39,24 +50,24 @@ def check(wanted: Wanted, notes: Console, bar: Progress) -> tuple[dict[str, Any]
                     f"self-diffusion is not given: {md.ensemble} changes how far particles go; "
                     "use bussi, npt or nve"
                 )
-        if wanted.processes > 1:
+        if config.processes > 1:
             torch.set_num_threads(1)
-        tasks = prepare(posterior, md, stability, atoms, wanted.seed, mean=wanted.mean)
+        tasks = prepare(posterior, md, stability, atoms, config.seed, mean=config.mean)
 
     def simulate() -> Simulated:
-        with bar, executor(wanted.processes, 1) as pool, unbroken():
+        with bar, executor(config.processes, 1) as pool, unbroken():
             task = bar.add_task("steps", total=len(tasks) * md.total_steps)
             members = run_tasks(tasks, pool, lambda steps: bar.advance(task, steps))
         return Simulated(md, equilibration, members)
 
-    examined = Examination(posterior, atoms, wanted.seed, simulate)
+    examined = Examination(posterior, atoms, config.seed, simulate)
     found = [(part, part.run(examined)) for part in parts]
     summary: dict[str, Any] = {
         "model": model.source,
-        "start": str(wanted.start),
+        "start": str(start.path),
         "composition": atoms.get_chemical_formula("hill"),
-        "driven_by": "mean" if wanted.mean else "members",
-        "seed": wanted.seed,
+        "driven_by": "mean" if config.mean else "members",
+        "seed": config.seed,
     }
     if moves:
         summary |= {

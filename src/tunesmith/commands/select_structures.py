@@ -8,17 +8,18 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from tunesmith.acquire import Picks, choose
-from tunesmith.commands.selection_settings import SCORE, Wanted
-from tunesmith.core import KERNEL_NOISE, Frame, derived_seed
+from tunesmith.acquire import Picks
+from tunesmith.acquire.points import Points, closest
+from tunesmith.commands.selection_files import SelectFiles
+from tunesmith.commands.streamed_looks import StreamedLooks
+from tunesmith.config import SelectConfig
+from tunesmith.core import Frame, derived_seed
 from tunesmith.data import databases
 from tunesmith.data.checks import check_structures, separate_isolated
 from tunesmith.data.formats import read_frames, write_frames
 from tunesmith.data.stream import Stream
 from tunesmith.doctor.candidates import LABELLED, Candidates, look
-from tunesmith.errors import DataError, ModelError
-from tunesmith.features.compute_features import Representation, stream
-from tunesmith.posterior.disagreement import disagreement
+from tunesmith.errors import ConfigError, DataError, ModelError
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.report.selection import selection_map, selection_table
 from tunesmith.words import counted
@@ -29,98 +30,114 @@ _FAILED, _EXCLUDED = "failed to be labelled before", "named by --exclude"
 
 @dataclass(frozen=True)
 class Job:
-    """What to choose from and by what: representation with columns for all elements, the posterior
-    where one is asked, labelled structures and candidates."""
+    """What to choose from and by what: the posterior where one is asked, labelled structures and
+    candidates."""
 
-    wanted: Wanted
-    representation: Representation
+    config: SelectConfig
+    files: SelectFiles
     posterior: Ensemble | None
     labelled: list[Frame]
     candidates: Candidates
 
 
-def select(wanted: Wanted, notes: Console, bar: Progress) -> dict[str, Any]:
+def select(
+    config: SelectConfig, files: SelectFiles, notes: Console, bar: Progress
+) -> dict[str, Any]:
     """Choose, write the chosen structures and the map; the summary.
 
     bar: shown once there is something to wait for. Everything that can be refused is, before
     anything is computed: `ConfigError`, `DataError`, `ModelError`, `RunFolderError`, and nothing is
     written then.
     """
-    representation = wanted.check()
-    structures = Stream(wanted.pool, wanted.how)
-    wanted.require_enough(structures.total)
-    labelled = _labelled(wanted, notes)
-    posterior = _open(wanted, representation)
+    if config.new_elements and not files.labelled:
+        raise ConfigError("--new-elements needs --labelled; leave it out, or give that.")
+    files.check()
+    structures = Stream(files.pool, files.how)
+    _require_enough(config, structures.total)
+    labelled = _labelled(files, notes)
+    posterior = _open(config)
+    drawn, kernel = config.drawn_by
     with bar:
-        candidates = _look(wanted, structures, labelled, posterior, bar)
-        elements = candidates.elements.union(*(f.atoms.numbers.tolist() for f in labelled))
-        own = representation.for_elements(elements)
-        job = Job(wanted, own, posterior, labelled, candidates)
-        scores = _scores(job, bar) if wanted.rule == "top" else None
-        pool, theirs = _features(job, bar)
-        picks = _choose(job, pool, theirs, scores, bar)
-    chosen = job.candidates.read(picks.indices.tolist())
-    rows = _rows(job, picks, chosen)
-    write_frames(wanted.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
+        candidates = _look(config, files, structures, labelled, posterior, bar)
+        job = Job(config, files, posterior, labelled, candidates)
+        looks = StreamedLooks(candidates, labelled, posterior, bar, files.cache)
+        pool, known = looks.features(drawn), looks.labelled(drawn)
+        picks = _choose(config, looks, bar)
+    chosen = candidates.read(picks.indices.tolist())
+    rows = _rows(job, picks, chosen, _nearest(config, picks, pool, known))
+    write_frames(files.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
     selection_map(
         pool,
         picks.indices,
-        wanted.picture,
-        labelled=theirs,
-        kernel=representation.kernel,
-        rng=np.random.default_rng(derived_seed(wanted.seed, "map")),
+        files.picture,
+        labelled=known,
+        kernel=kernel,
+        rng=np.random.default_rng(derived_seed(config.seed, "map")),
         title=_title(job),
     )
     return _summary(job, chosen) | {"chosen": rows}
 
 
-def _labelled(wanted: Wanted, notes: Console) -> list[Frame]:
+def _require_enough(config: SelectConfig, there: int | None) -> None:
+    """Raise `DataError` where there are fewer candidates than asked for; None: not known."""
+    n = config.acquire.batch
+    if there is not None and there < n:
+        raise DataError(
+            f"the pool has {there} candidates, fewer than the {n} asked for; ask for at most --n "
+            f"{there}, or give more files."
+        )
+
+
+def _labelled(files: SelectFiles, notes: Console) -> list[Frame]:
     """The labelled structures of all files; their labels are not looked at."""
     frames: list[Frame] = []
-    for path in wanted.labelled:
+    for path in files.labelled:
         here, isolated = separate_isolated(read_frames(path)[0])
         if isolated:
             notes.print(f"{path.name}: {counted(len(isolated), 'isolated atom')} not compared")
         frames += here
-    if wanted.labelled and not frames:
+    if files.labelled and not frames:
         raise DataError("--labelled: the files hold isolated atoms only; leave the option out.")
     return frames
 
 
-def _others(wanted: Wanted) -> dict[str, list[Frame]]:
+def _others(files: SelectFiles) -> dict[str, list[Frame]]:
     """What is not chosen again, by why: what a reference could not label, by the stores beside the
     labelled files, and what --exclude names."""
-    stores = {path if path.suffix == ".db" else path.with_suffix(".db") for path in wanted.labelled}
+    stores = {path if path.suffix == ".db" else path.with_suffix(".db") for path in files.labelled}
     failed = [
         Frame(atoms, None, path.name)
         for path in sorted(stores)
         if path.is_file()
         for atoms in databases.not_labelled(path)
     ]
-    named = list(Stream(wanted.exclude, wanted.how)) if wanted.exclude else []
+    named = list(Stream(files.exclude, files.how)) if files.exclude else []
     return {_FAILED: failed, _EXCLUDED: named}
 
 
-def _open(wanted: Wanted, representation: Representation) -> Ensemble | None:
+def _open(config: SelectConfig) -> Ensemble | None:
     """The model that is needed, asked whether it has what is wanted of it."""
-    posterior = None
-    if representation.needs_model or wanted.rule == "top":
-        opened = open_model(wanted.source, head=wanted.head, device=wanted.device or "cpu")
-        posterior = opened.members
-    if wanted.rule == "top" and posterior is not None and len(posterior) < 2:
+    posterior, model = None, config.model
+    if config.asks_model:
+        posterior = open_model(
+            model.source, head=model.head, dtype=model.dtype, device=model.device
+        ).members
+    if config.acquire.asks_members and posterior is not None and len(posterior) < 2:
         raise ModelError(
-            f"{wanted.source} has one member, whose disagreement is nothing; give a run folder "
+            f"{model.source} has one member, whose disagreement is nothing; give a run folder "
             "with several (tunesmith tune --strategy committee), or another --rule."
         )
-    if representation.needs_model:
-        representation.prepare(None if posterior is None else posterior.network())
-    else:
-        representation.versions()
+    for representation, _ in (config.compared_by, config.drawn_by):
+        if representation.needs_model:
+            representation.prepare(None if posterior is None else posterior.network())
+        else:
+            representation.versions()
     return posterior
 
 
 def _look(
-    wanted: Wanted,
+    config: SelectConfig,
+    files: SelectFiles,
     structures: Stream,
     labelled: list[Frame],
     posterior: Ensemble | None,
@@ -135,8 +152,8 @@ def _look(
         structures,
         labelled,
         known,
-        others=_others(wanted),
-        new_elements=wanted.new_elements,
+        others=_others(files),
+        new_elements=config.new_elements,
         seen=lambda: bar.advance(task),
     )
     for name, remarks in structures.notes.items():
@@ -148,68 +165,40 @@ def _look(
         lines.append(f"the pool has {n} cop{'y' if n == 1 else 'ies'} of other candidates")
     for line in lines:
         bar.console.print(line, markup=False)
-    wanted.require_enough(len(found))
+    _require_enough(config, len(found))
     return found
 
 
 # ---------------------------------------------------------------------------- what is computed
 
 
-def _features(job: Job, bar: Progress) -> tuple[np.ndarray, np.ndarray | None]:
-    """Of candidates (n, d) and of labelled structures (m, d)."""
-    own, cache = job.representation, job.wanted.cache
-    asked = job.posterior if own.needs_model else None
-    m, n = len(job.labelled), len(job.candidates)
-    task = bar.add_task(own.kind, total=m + n)
-
-    def done(count: int) -> None:
-        bar.update(task, completed=count)
-
-    labelled = None
-    if job.labelled:
-        labelled = stream(own, job.labelled, asked, cache=cache, progress=done)
-    pool = stream(own, job.candidates, asked, cache=cache, progress=lambda i: done(m + i))
-    done(m + n)  # of features that were kept nothing is heard
-    return pool, labelled
-
-
-def _scores(job: Job, bar: Progress) -> np.ndarray:
-    """How far members disagree about every candidate: (n,)."""
-    assert job.posterior is not None
-    name = job.wanted.score or SCORE
-    frames = bar.track(job.candidates, total=len(job.candidates), description=name)
-    return disagreement(job.posterior, (f.atoms for f in frames), name)
-
-
-def _choose(
-    job: Job,
-    pool: np.ndarray,
-    labelled: np.ndarray | None,
-    scores: np.ndarray | None,
-    bar: Progress,
-) -> Picks:
-    wanted = job.wanted
-    task = bar.add_task(wanted.rule, total=wanted.n)
-    picks = choose(
-        wanted.rule,
-        pool,
-        labelled,
-        wanted.n,
-        kernel=job.representation.kernel,
-        noise=wanted.noise or KERNEL_NOISE,
-        scores=scores,
-        rng=np.random.default_rng(derived_seed(wanted.seed, "select")),
-    )
-    bar.update(task, completed=wanted.n)
+def _choose(config: SelectConfig, looks: StreamedLooks, bar: Progress) -> Picks:
+    n = config.acquire.batch
+    task = bar.add_task(config.rule, total=n)
+    rng = np.random.default_rng(derived_seed(config.seed, "select"))
+    picks: Picks = config.acquire.choose(looks, n, rng)
+    bar.update(task, completed=n)
     return picks
+
+
+def _nearest(
+    config: SelectConfig, picks: Picks, pool: np.ndarray, known: np.ndarray | None
+) -> np.ndarray:
+    """Index of the nearest labelled structure of every choice, (n,), −1 without any: by the map
+    where the rule compares by nothing. pool: (p, d) and known: (m, d) of the map."""
+    if known is None or config.acquire.compares_by is not None:
+        return picks.nearest
+    kernel = config.drawn_by[1]
+    points, labelled = Points(pool, kernel), Points(known, kernel, "labelled")
+    return closest(points.vectors(picks.indices), labelled.vectors(slice(None)), kernel)[0]
 
 
 # -------------------------------------------------------------------------- what comes out
 
 
-def _rows(job: Job, picks: Picks, chosen: list[Frame]) -> list[dict[str, Any]]:
+def _rows(job: Job, picks: Picks, chosen: list[Frame], nearest: np.ndarray) -> list[dict[str, Any]]:
     """Of every choice what is said about it, as JSON values."""
-    near = [job.labelled[i].origin if i >= 0 else None for i in picks.nearest]
+    near = [job.labelled[i].origin if i >= 0 else None for i in nearest]
     return [
         {
             "order": i + 1,
@@ -233,25 +222,27 @@ def _marked(frame: Frame, row: Mapping[str, Any]) -> Frame:
 
 
 def _title(job: Job) -> str:
-    wanted, kernel = job.wanted, job.representation.kernel
+    config = job.config
+    drawn, kernel = config.drawn_by
     beside = f" beside {len(job.labelled)} labelled" if job.labelled else ""
     return (
-        f"{wanted.n} of {len(job.candidates)} candidates by {wanted.rule}{beside}\n"
-        f"representation {wanted.representation}, {kernel} kernel"
+        f"{config.acquire.batch} of {len(job.candidates)} candidates by {config.rule}{beside}\n"
+        f"representation {drawn.kind}, {kernel} kernel"
     )
 
 
 def _summary(job: Job, chosen: list[Frame]) -> dict[str, Any]:
-    wanted, candidates = job.wanted, job.candidates
+    config, candidates = job.config, job.candidates
+    representation, kernel = config.compared_by
     return {
-        "out": str(wanted.out),
-        "picture": str(wanted.picture),
-        "rule": wanted.rule,
-        "score": (wanted.score or SCORE) if wanted.rule == "top" else None,
-        "representation": wanted.representation,
-        "kernel": job.representation.kernel,
-        "model": None if job.posterior is None else wanted.source,
-        "seed": wanted.seed,
+        "out": str(job.files.out),
+        "picture": str(job.files.picture),
+        "rule": config.rule,
+        "score": config.acquire.name if config.acquire.asks_members else None,
+        "representation": representation.kind,
+        "kernel": kernel,
+        "model": None if job.posterior is None else config.model.source,
+        "seed": config.seed,
         "n_candidates": len(candidates),
         "n_labelled": len(job.labelled),
         "n_copies": candidates.copies,

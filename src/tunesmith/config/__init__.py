@@ -7,6 +7,7 @@ understood is refused with the full path of the setting.
 
 from tunesmith.config.attack_config import AttackConfig
 from tunesmith.config.cago_config import CagoConfig, CagoDataSettings, CommitteeSettings
+from tunesmith.config.check_config import CheckConfig
 from tunesmith.config.onthefly_config import (
     InitialDataSettings,
     LockOutSettings,
@@ -15,7 +16,7 @@ from tunesmith.config.onthefly_config import (
     RunConfig,
 )
 from tunesmith.config.pool_config import PoolConfig, PoolDataSettings, RoundSettings
-from tunesmith.config.reading import TEMPLATES, dump, load, load_run, template
+from tunesmith.config.reading import TEMPLATES, dump, kind_of, load, load_run, template
 from tunesmith.config.sections import (
     DataSettings,
     E0Settings,
@@ -23,6 +24,7 @@ from tunesmith.config.sections import (
     ModelSettings,
     TuneSettings,
 )
+from tunesmith.config.select_config import SelectConfig
 from tunesmith.config.tune_config import LabelConfig, TuneConfig
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "AttackConfig",
     "CagoConfig",
     "CagoDataSettings",
+    "CheckConfig",
     "CommitteeSettings",
     "DataSettings",
     "E0Settings",
@@ -44,9 +47,11 @@ __all__ = [
     "PosteriorSettings",
     "RoundSettings",
     "RunConfig",
+    "SelectConfig",
     "TuneConfig",
     "TuneSettings",
     "dump",
+    "kind_of",
     "load",
     "load_run",
     "template",

@@ -8,8 +8,10 @@ from typing import Any, get_origin
 from tunesmith import settings, yamltext
 from tunesmith.config.attack_config import AttackConfig
 from tunesmith.config.cago_config import CagoConfig
+from tunesmith.config.check_config import CheckConfig
 from tunesmith.config.onthefly_config import RunConfig
 from tunesmith.config.pool_config import PoolConfig
+from tunesmith.config.select_config import SelectConfig
 from tunesmith.config.tune_config import LabelConfig, TuneConfig
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
@@ -48,6 +50,8 @@ TEMPLATES: dict[str, tuple[type[Settings], dict[str, Any]]] = {
         AttackConfig,
         {"attack": {"target": "100 meV/Å"}, "reference": {"kind": "tblite"}},
     ),
+    "select": (SelectConfig, {"acquire": {"batch": 100}}),
+    "check": (CheckConfig, {"dynamics": {"time": "5 ps"}}),
 }
 
 
@@ -59,12 +63,25 @@ def load(
 ) -> settings.C:
     """A configuration from a YAML file (or defaults), changed by command-line settings.
 
-    cls: `TuneConfig`, `LabelConfig`, `RunConfig`, `PoolConfig` or `AttackConfig`. overrides: texts
-    such as ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a
-    name of their own. Both win over the file. Raises `ConfigError`.
+    cls: that of a command, as `TuneConfig`. overrides: texts such as
+    ``"tune.sampler.epochs=50"``. shortcuts: dotted path → value, of the options that have a name of
+    their own. Both win over the file. Raises `ConfigError`.
     """
     raw = yamltext.read(path) if path is not None else {}
     return build(cls, merged(cls, raw, overrides, shortcuts or {}))
+
+
+def kind_of(
+    cls: type[Settings],
+    section: str,
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    shortcuts: Mapping[str, Any] | None = None,
+) -> str | None:
+    """The kind that a section has in what `load` would read, whether there is such a kind or not;
+    None where none is given and none is the default."""
+    raw = yamltext.read(path) if path is not None else {}
+    return settings.kind_at(cls, merged(cls, raw, overrides, shortcuts or {}), section)
 
 
 def load_run(path: str | Path | None, overrides: Sequence[str] = ()) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from tunesmith.core import Frame, Prediction
+    from tunesmith.kernels import Kernel
 
 
 class Dynamics(Part):
@@ -220,6 +221,12 @@ class Acquirer(Part):
     def name(self) -> str:
         """Of the method, for people."""
         return self.kind
+
+    @property
+    def compares_by(self) -> tuple[Any, Kernel] | None:
+        """The representation whose features it asks for, and the kernel between them; None: it
+        asks for no features."""
+        return None
 
     @property
     def asks_members(self) -> bool:
