@@ -98,14 +98,25 @@ def layers_once() -> Iterator[None]:
     """
     kept: dict[Any, Any] = {}
 
+    def of_ones_own(found: Any) -> Any:
+        """With constants of its own, which a change of precision writes to."""
+        if isinstance(found, tuple):
+            return tuple(of_ones_own(part) for part in found)
+        if not isinstance(found, torch.nn.Module):
+            return found
+        new = object.__new__(type(found))
+        constants = {name: value.clone() for name, value in found._buffers.items()}
+        new.__dict__ = {**vars(found), "_buffers": constants}
+        return new
+
     def once(function: Any) -> Any:
         def known(*args: Any, **options: Any) -> Any:
             given = (function, *args, *sorted(options.items()), torch.get_default_dtype())
             # an activation by its address, which is its own as long as it is kept
             asked = tuple(id(part) if callable(part) else repr(part) for part in given)
             if asked not in kept:
-                kept[asked] = function(*args, **options), args
-            return kept[asked][0]
+                kept[asked] = of_ones_own(function(*args, **options)), args
+            return of_ones_own(kept[asked][0])
 
         return known
 
