@@ -9,7 +9,7 @@ from ase.build import molecule
 from pydantic import ValidationError
 
 from tunesmith.acquire.target import Target
-from tunesmith.acquire.threshold import Region, Threshold, needs_forces_spread
+from tunesmith.acquire.threshold import Region, Threshold
 from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.core import Prediction, Quantities, Settings
 from tunesmith.errors import ConfigError, ModelError, UnitError
@@ -114,9 +114,9 @@ def test_a_region_may_be_all_that_is_judged_of_the_forces():
     limits = criteria.limits(Target(), ETHANOL, 0)
     assert limits.energy is None
     assert np.flatnonzero(limits.forces < np.inf).tolist() == [2]
-    assert needs_forces_spread(Target(), criteria)
-    assert needs_forces_spread(Target(forces="1 eV/Å"), Threshold())
-    assert not needs_forces_spread(Target(energy="1 eV"), Threshold())
+    assert criteria.judges_forces(Target())
+    assert Threshold().judges_forces(Target(forces="1 eV/Å"))
+    assert not Threshold().judges_forces(Target(energy="1 eV"))
 
 
 def test_thresholds_start_wide_and_shrink_geometrically():
