@@ -307,7 +307,7 @@ class Members:
     """M models as one base plus what differs, tensors with a leading member axis.
 
     base: what they differ from. weights: the base's full weights (not saved with the members).
-    subspace: how ``moved`` is expanded, and subspace_settings to rebuild it. moved: name →
+    subspace: how ``moved`` is expanded. moved: name →
     (M, …). e0s: the isolated-atom energies all members share. replay: name → (M, …), the
     coordinates that the head for replayed structures has of its own. noise: name → (M, …), weights
     of noise heads, apart because they belong to no native model; noise_scale: of the likelihood

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith.references import worker
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,7 +33,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package, for this process."""
+    """The package, for this process and the workers of references that it starts."""
+    worker.end_all()  # those that idle since another test do not know it
     monkeypatch.syspath_prepend(site)
     return site
 

@@ -130,7 +130,9 @@ def _range(law: PowerLaw) -> list[float] | None:
 def said_of(laws: Mapping[str, Any]) -> list[str]:
     """A line on each calibration, for people, in `UNITS`."""
     if not laws:
-        return ["no structure is unseen by two members: error bars are raw spreads"]
+        return [
+            "no structure that was not learnt says anything of errors: error bars are raw spreads"
+        ]
     lines = []
     for name, law in laws.items():
         unit = UNITS[name]

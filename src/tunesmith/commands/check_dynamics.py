@@ -21,6 +21,7 @@ from tunesmith.config import CheckConfig
 from tunesmith.config.check_config import USUAL
 from tunesmith.contracts import Check, Health
 from tunesmith.engines.processes import executor, unbroken
+from tunesmith.errors import ConfigError
 from tunesmith.posterior.ensemble import open_model
 
 #: the checks that were made, and what each has found
@@ -55,6 +56,11 @@ def check(
         tasks = prepare(posterior, md, stability, atoms, config.seed, mean=config.mean)
 
     def simulate() -> Simulated:
+        if not tasks:
+            raise ConfigError(
+                "checks: one of them looks at dynamics and does not say so; its class must name "
+                "them in `needs`."
+            )
         with bar, executor(config.processes, 1) as pool, unbroken():
             task = bar.add_task("steps", total=len(tasks) * md.total_steps)
             members = run_tasks(tasks, pool, lambda steps: bar.advance(task, steps))

@@ -200,7 +200,7 @@ def members_of(
     if not posterior.judged:
         return members
     unseen = fit.details.get("out_of_bag")
-    if problem.valid or unseen is None:
+    if problem.valid or unseen is None or not spread.out_of_bag:
         laws = recalibrated(posterior, problem.valid, law)
     else:
         laws = out_of_bag(posterior, problem.train, unseen, law)

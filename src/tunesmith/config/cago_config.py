@@ -14,12 +14,13 @@ from tunesmith.config.sections import (
     TuneSettings,
     forces_of,
     require_engine,
+    require_fixed,
     require_part,
     with_attack_target,
     with_belief,
     with_strategy,
 )
-from tunesmith.contracts import FrameRule, Rounds
+from tunesmith.contracts import FrameExplorer, FrameRule
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.registry import ACQUIRERS
@@ -99,7 +100,7 @@ class CagoConfig(Settings):
     @model_validator(mode="after")
     def _parts_fit(self) -> "CagoConfig":
         require_engine(self.reference)
-        require_part(self.explore, "explore", Rounds, "makes no rounds; use cago")
+        require_part(self.explore, "explore", FrameExplorer, "makes no rounds; use cago")
         takers = [k for k in ACQUIRERS.names() if issubclass(ACQUIRERS.get(k), FrameRule)]
         why = f"takes no frames of dynamics; use one of {', '.join(takers)}"
         require_part(self.acquire, "acquire", FrameRule, why)
@@ -121,7 +122,7 @@ class CagoConfig(Settings):
 
     def _check_committee(self) -> None:
         sampler = self.tune.sampler
-        sampler.require_fixed()
+        require_fixed(self.tune)
         members = sampler.count
         if members < 2:
             raise ConfigError(

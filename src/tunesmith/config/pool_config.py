@@ -10,12 +10,13 @@ from tunesmith.config.sections import (
     ExecuteSettings,
     ModelSettings,
     TuneSettings,
+    require_fixed,
     require_part,
     require_spread,
     with_belief,
     with_strategy,
 )
-from tunesmith.contracts import Acquirer, Rounds
+from tunesmith.contracts import Acquirer, PoolExplorer
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError
 from tunesmith.settings import OneOf, one_or_more
@@ -72,11 +73,11 @@ class PoolConfig(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "PoolConfig":
-        require_part(self.explore, "explore", Rounds, "has no candidates; use pool")
+        require_part(self.explore, "explore", PoolExplorer, "has no candidates; use pool")
         require_part(
             self.acquire, "acquire", Acquirer, "judges one structure at a time; use greedy"
         )
-        self.tune.sampler.require_fixed()
+        require_fixed(self.tune)
         require_spread(self.calibrate, self.tune)
         if self.explore.rest is not None and self.reference.computes:
             raise ConfigError(

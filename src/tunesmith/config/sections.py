@@ -146,12 +146,26 @@ class TuneSettings(Settings):
         wrong = strategies.contradiction(self.subspace, self.anchor, self.sampler, self.loss)
         if wrong:
             raise ConfigError(wrong)
+        self._spread_fits()
+        return self
+
+    def _spread_fits(self) -> None:
+        spread, count = self.spread, self.sampler.count
+        if spread.needs_energies and not self.loss.wants_energy:
+            raise ConfigError(
+                f"tune.spread: {spread.kind} rests on labels of energy, which tune.loss leaves "
+                "out; set it to members, or give the loss a weight of energies."
+            )
+        if spread.kind != "members" and count < spread.fewest:
+            raise ConfigError(
+                f"tune.spread: {spread.kind} needs {spread.fewest} members, and tune.sampler gives "
+                f"{count}; set tune.sampler.members to {spread.fewest}."
+            )
         if self.sampler.splits and not self.spread.out_of_bag:
             raise ConfigError(
                 f"tune.spread: {self.spread.kind} is calibrated on structures that nobody has "
                 "learnt, but every member sets others aside (tune.sampler.vary); set it to members."
             )
-        return self
 
 
 class ExecuteSettings(Settings):
@@ -220,6 +234,16 @@ def require_engine(reference: Any) -> None:
         raise ConfigError(
             f"reference.kind: {reference.kind!r} is of a pool (`tunesmith template pool`); use an "
             "engine such as tblite."
+        )
+
+
+def require_fixed(tune: TuneSettings) -> None:
+    """Raise `ConfigError` for settings that mean nothing where all labels are there."""
+    tune.sampler.require_fixed()
+    if tune.sampler.needs_likelihood and tune.sampler.count < tune.spread.fewest:
+        raise ConfigError(
+            "tune.sampler.members: one chain has no spread, of which error bars are made; use 2 or "
+            "more, or set tune.spread to ntk."
         )
 
 

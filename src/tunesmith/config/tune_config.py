@@ -13,6 +13,7 @@ from tunesmith.config.sections import (
     ModelSettings,
     TuneSettings,
     require_engine,
+    require_fixed,
     require_spread,
     with_belief,
     with_strategy,
@@ -71,7 +72,7 @@ class TuneConfig(Settings):
 
     @model_validator(mode="after")
     def _all_labels_are_there(self) -> "TuneConfig":
-        self.tune.sampler.require_fixed()
+        require_fixed(self.tune)
         require_spread(self.calibrate, self.tune)
         return self
 

@@ -95,10 +95,12 @@ class Spread(Part):
     kind: ClassVar[str]
     #: how many members it asks for at least
     fewest: ClassVar[int] = 1
-    #: whether it says how far forces may be off, which force targets and attacks on them need
+    #: whether it says how far forces may be off, which force targets need
     of_forces: ClassVar[bool] = True
     #: whether labels can judge it that only some of the members have learnt
     out_of_bag: ClassVar[bool] = False
+    #: whether it rests on labels of energy
+    needs_energies: ClassVar[bool] = False
 
     def fitted(self, potential: Any, members: Members, frames: list[Frame]) -> ClosedForm | None:
         """Of members that have learnt these labelled frames; None where it is their own.

@@ -22,7 +22,8 @@ class Dynamics(Part):
     """Explores step by step, as ``explore`` of a run on the fly.
 
     Law: a state is a value. The next one is a function of it and of the answer, to the bit; packed
-    and unpacked it is the same. It has settings ``start``, files of structures, and ``time``.
+    and unpacked it is the same. It has settings ``start``, files of structures, and ``time``. A
+    state has ``walkers``, each as of `tunesmith.explore.state.Walker`, and ``turn``, whose is next.
     """
 
     kind: ClassVar[str]
@@ -87,7 +88,10 @@ class Dynamics(Part):
 
 
 class Rounds(Part):
-    """Explores in rounds, of which a setting ``rounds`` says how many there are to do."""
+    """Explores in rounds, of which a setting ``rounds`` says how many there are to do.
+
+    A state says how many are done, ``rounds``, and which candidates of files were ``taken``.
+    """
 
     kind: ClassVar[str]
 
@@ -95,6 +99,53 @@ class Rounds(Part):
     def finished(self, state: Any) -> bool:
         """Whether every round is done."""
         raise NotImplementedError
+
+
+class PoolExplorer(Rounds):
+    """Candidates in files. It has settings ``files``, ``rounds``, ``start``, how many are labelled
+    by lot before the first round, and ``rest``, how many measure every round's model, or None."""
+
+    @abstractmethod
+    def check(self, candidates: int, batch: int) -> None:
+        """Raise `DataError` where there are fewer candidates than will be asked for."""
+
+    @abstractmethod
+    def begin(self, candidates: int, rng: np.random.Generator) -> Any:
+        """The state before the first round: those labelled by lot are taken."""
+
+    @abstractmethod
+    def left(self, state: Any, candidates: int) -> np.ndarray:
+        """Numbers of the candidates not yet taken, ascending."""
+
+    @abstractmethod
+    def step(self, state: Any, taken: Sequence[int]) -> Any:
+        """After one more round, in which these were asked for."""
+
+
+class FrameExplorer(Rounds):
+    """Structures that rounds make for themselves, by dynamics from the files of ``start``; of each
+    ``rattled`` copies are labelled too, moved by ``displacement``, and ``filter`` says what is
+    worth a label. The first rounds take ``training_frames`` structures that were learnt."""
+
+    @abstractmethod
+    def dynamics(self, number: int, temperature: str | None = None) -> Any:
+        """The dynamics of a round, a `Dynamics`; temperature: in place of its own."""
+
+    @abstractmethod
+    def from_training(self, number: int) -> bool:
+        """Whether a round begins at structures that were learnt."""
+
+    @abstractmethod
+    def frames_for(self, number: int, systems: int) -> int:
+        """Structures of every system in a round."""
+
+    @abstractmethod
+    def check(self, starts: list[Atoms], wanted: int) -> None:
+        """Raise `DataError` where the dynamics of these cannot be, or is too short."""
+
+    @abstractmethod
+    def after(self, state: Any) -> Any:
+        """With one more round done."""
 
 
 class Criterion(Part):
@@ -170,7 +221,8 @@ class FrameRule(Part):
 
 
 class ReferenceRule(Part):
-    """Who labels, as ``reference`` says it: a `tunesmith.core.Reference`, or who makes one.
+    """Who labels, as ``reference`` says it: a `tunesmith.core.Reference` itself; that of a pool's
+    own labels (`hidden`) only makes one.
 
     Law: equal structures have equal labels, as far as the calculation converges, under one
     identity; what goes wrong is a `Failure`, and is not raised.

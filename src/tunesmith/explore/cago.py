@@ -13,7 +13,7 @@ from ase.data import covalent_radii
 from pydantic import Field
 
 from tunesmith import units
-from tunesmith.contracts import FrameRule, Rounds
+from tunesmith.contracts import FrameExplorer, FrameRule
 from tunesmith.core import Settings
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.explore.explosion import too_close
@@ -82,7 +82,7 @@ def _largest(forces: np.ndarray) -> float:
     return float(np.linalg.norm(forces, axis=1).max())
 
 
-class Cago(MDSettings, Rounds):
+class Cago(MDSettings, FrameExplorer):
     """Rounds from start structures on: the first from structures learnt already, then from
     molecular dynamics by the committee's mean, one run of every system a round.
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tunesmith.contracts import Rounds
+from tunesmith.contracts import PoolExplorer
 from tunesmith.errors import DataError
 from tunesmith.settings import one_or_more
 
@@ -21,7 +21,7 @@ class RoundsState:
     taken: tuple[int, ...] = ()
 
 
-class Pool(Rounds):
+class Pool(PoolExplorer):
     """Candidates in files, of which a batch is labelled in every round."""
 
     kind: ClassVar[str] = "pool"

@@ -27,7 +27,7 @@ S = TypeVar("S")
 class Packed:
     """Where a run stands: the members, None while nothing is learnt, and tensors and JSON beside.
 
-    number: of times the members have changed.
+    number: of the members; those of the same number are the same.
     """
 
     number: int

@@ -144,7 +144,7 @@ class Ensemble(Posterior):
         """
         if self.noise_scale is None:
             return self.calibration.get("forces")
-        if "forces" in self.calibration and BY_MEMBERS not in self.calibration:
+        if len(self) > 1 and "forces" in self.calibration and BY_MEMBERS not in self.calibration:
             raise ModelError(
                 "the run is of an older version of tunesmith, which calibrated the spread of "
                 "forces only with predicted noise in it; tune or run it again, in another folder."

@@ -1,6 +1,6 @@
 """Members on disk: one safetensors file, the base named by source and hash."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,11 @@ def write(path: Path, members: Members) -> None:
 def read(path: Path, potential: Potential, cure: str) -> Members:
     """Members of this potential that `write` wrote, in the precision they were written in.
 
-    Raises `CheckpointError` for a damaged file.
+    The file of the potential may have another name by now. Raises `CheckpointError` for a damaged
+    file.
     """
-    return _members(path, cure, *tensor_files.read(path, cure), potential)
+    members = _members(path, cure, *tensor_files.read(path, cure), potential)
+    return replace(members, base=potential.base)
 
 
 def _members(
@@ -96,7 +98,7 @@ def _members(
     """dtype: of weights; None: as they are."""
     known = _understood(path, cure, tensors, info)
     weights: dict[str, dict[str, Tensor]] = {part: {} for part in _WEIGHTS}
-    for name in info["names"]:
+    for name in info.get("names", tensors):
         part, _, key = name.partition("/")
         if part in weights:
             weights[part][key] = tensors[name].to(device=potential.device, dtype=dtype)
@@ -109,13 +111,11 @@ def _understood(
 ) -> dict[str, Any]:
     """The fields of members that need no potential."""
     try:
-        scale, rule = info["noise_scale"], info["spread"]
+        scale, rule = info["noise_scale"], info.get("spread")
         spread: Any = None
         if rule is not None:
             spread = settings.build(Settings, rule, "tune.spread")
         closed = {k.removeprefix("closed/"): t for k, t in tensors.items() if k[:7] == "closed/"}
-        if set(info["names"]) != set(tensors):
-            raise KeyError("names")
         return {
             "base": Base(**info["base"]),
             "subspace": settings.build(Settings, info["subspace"], "tune.subspace"),
@@ -127,7 +127,11 @@ def _understood(
             "e0s": _e0s(info["e0s"]),
             "closed": None if spread is None else spread.opened(closed),
         }
-    except (KeyError, TypeError, ConfigError) as error:
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path} rests on a part that is not here: {error} Install its package again."
+        ) from None
+    except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} cannot be understood ({error}), so it is of another version of tunesmith; "
             f"{cure}."

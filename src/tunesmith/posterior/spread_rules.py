@@ -23,6 +23,7 @@ class ByTangentKernel(Spread):
 
     kind: ClassVar[str] = "ntk"
     of_forces: ClassVar[bool] = False
+    needs_energies: ClassVar[bool] = True
 
     def fitted(self, potential: "Potential", members: Members, frames: list[Frame]) -> "Tangents":
         from tunesmith.posterior.tangent import tangents

@@ -7,7 +7,6 @@ beside a label, up to γ̂ far from all. One backward pass of one network replac
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -100,7 +99,7 @@ class Tangent(Posterior):
 
     @property
     def judged(self) -> tuple[str, ...]:
-        return ("energy",)
+        return () if self._process is None else ("energy",)
 
     @property
     def members(self) -> Ensemble:
@@ -118,12 +117,20 @@ class Tangent(Posterior):
     ) -> Prediction:
         """As `Ensemble.predict`; the variance is of energies alone, eV²."""
         own = self._members.predict(frames, stress=stress, spread="energy")
-        std = np.full(len(frames), np.nan)
-        if self._process is not None:
-            # what cannot be represented, as atoms on top of each other, is as uncertain as can be
-            with suppress(DataError):
-                features = compute(self._representation, frames, self._network)
-                std = self._process.predict(features)[1]
+        std = self._std(frames)
         none = None if own.mean.stress is None else np.full(own.mean.stress.shape, np.nan)
         variance = Quantities(std**2, np.full(own.mean.forces.shape, np.nan), none)
         return replace(own, var_model=variance, members=None)
+
+    def _std(self, frames: list[Atoms]) -> np.ndarray:
+        """(n,) eV; NaN of what cannot be represented, as atoms on top of each other: it is as
+        uncertain as can be."""
+        if self._process is None:
+            return np.full(len(frames), np.nan)
+        try:
+            features = compute(self._representation, frames, self._network)
+        except DataError:
+            if len(frames) == 1:
+                return np.full(1, np.nan)
+            return np.concatenate([self._std([atoms]) for atoms in frames])
+        return self._process.predict(features)[1]

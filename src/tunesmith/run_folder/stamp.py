@@ -74,20 +74,39 @@ def stored(out: Path, config: Settings, may_change: Sequence[str]) -> dict[str, 
     if found is None and not any(stamp.exists() for stamp in stamps):
         raise RunFolderError(f"{out} is not empty and not a run's folder; choose another.")
     if found is None:
-        kept = f"; move {out}/labels.db there, and none is asked for again"
         raise RunFolderError(
             f"{stamps[0]} and its copy are damaged, so nothing tells whose run this is; choose "
-            f"another folder{kept if (out / 'labels.db').exists() else ''}."
+            f"another folder{_labels_move(out)}."
         )
     old, of = _flat(found["config"]), found["identity"]
     new = _flat(plain(config))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and not key.startswith(tuple(may_change)):
-            raise RunFolderError(
-                f"{out} was made with another {key} ({old.get(key)}, now {new.get(key)}); "
-                "choose another folder or the old setting."
-            )
+    differ = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+    differ = [k for k in differ if not any(_within(k, path) for path in may_change)]
+    both = [k for k in differ if k in old and k in new]  # another kind brings other settings, too
+    if both:
+        key = both[0]
+        raise RunFolderError(
+            f"{out} was made with another {key} ({old[key]}, now {new[key]}); "
+            "choose another folder or the old setting."
+        )
+    if differ:
+        key, which = differ[0], "without" if differ[0] in new else "with"
+        raise RunFolderError(
+            f"{out} is of another version of tunesmith, {which} a setting {key}; choose another "
+            f"folder{_labels_move(out)}."
+        )
     return {"config": old, "identity": of}
+
+
+def _within(key: str, path: str) -> bool:
+    """Whether a setting is the one at a path or below it; a path that ends in a dot, or is empty,
+    is that of all that starts with it."""
+    return key.startswith(path) if path[-1:] in ("", ".") else f"{key}.".startswith(f"{path}.")
+
+
+def _labels_move(out: Path) -> str:
+    kept = (out / "labels.db").exists()
+    return f"; move {out}/labels.db there, and none is asked for again" if kept else ""
 
 
 #: part of an identity → what has changed where it differs

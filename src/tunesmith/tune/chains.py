@@ -126,11 +126,6 @@ class SGHMC(Dynamics):
                 "tune.sampler.first_steps: on a fixed data set all labels are learnt at once, in "
                 "tune.sampler.steps; leave first_steps out."
             )
-        if self.members < 2:
-            raise ConfigError(
-                "tune.sampler.members: one chain has no spread, of which error bars are made; use "
-                "2 or more."
-            )
 
     def plan(self, steps: int, *, newest: bool = True) -> Update:
         """So many steps; newest: with minibatches that favour the last structure."""

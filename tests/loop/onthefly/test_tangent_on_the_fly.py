@@ -8,6 +8,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from small import config, results, start
 from small_pool import frames as made
+from tunesmith.config import TuneConfig, load
 from tunesmith.core import Frame
 from tunesmith.data.images import read_images
 from tunesmith.errors import ConfigError, RunFolderError
@@ -17,7 +18,6 @@ from tunesmith.posterior import tangent
 from tunesmith.posterior.calculator import Calculator
 from tunesmith.posterior.ensemble import Ensemble, open_model
 from tunesmith.posterior.tangent import residuals
-from tunesmith.tune.chains import SGHMC
 
 TANGENT = ("acquire.max_gap=2 fs", "tune.spread=ntk", "tune.keep=3")
 
@@ -47,9 +47,11 @@ def test_one_chain_has_no_spread_to_ask_by(tmp_path: Path) -> None:
     assert config(files, one, *TANGENT).tune.sampler.members == 1
 
 
-def test_on_a_fixed_data_set_one_chain_is_refused() -> None:
+def test_on_a_fixed_data_set_one_chain_is_refused_but_with_the_tangent_kernel() -> None:
+    one = ("data.train=x.xyz", "tune.sampler={kind: sghmc, members: 1}")
     with pytest.raises(ConfigError, match=r"tune\.sampler\.members: one chain"):
-        SGHMC(members=1).require_fixed()
+        load(TuneConfig, None, one)
+    assert load(TuneConfig, None, (*one, "tune.spread=ntk")).tune.sampler.count == 1
 
 
 @pytest.mark.slow

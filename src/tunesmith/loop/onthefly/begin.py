@@ -44,7 +44,7 @@ def _label_start(
         )
     if run.config.explore.needs_stress and label.stress is None:
         raise DataError(
-            f"explore.ensemble: {run.config.explore.ensemble} needs a stress, but the reference "
+            f"explore: {run.config.explore.kind} as it is set needs a stress, but the reference "
             f"{run.config.reference.kind} gives none; use another reference or ensemble."
         )
     return labels.key(atoms)

@@ -175,7 +175,8 @@ def unpack(packed: Packed, explorer: Any) -> OnTheFlyStanding:
     if BY_MEMBERS not in laws:
         raise KeyError(BY_MEMBERS)  # what attacks follow, and noise heads of all layers
     values: dict[str, Any] = {k: info[k] for k in _PLAIN} | {"keys": tuple(info["keys"])}
-    assert packed.members is not None
+    if packed.members is None:
+        raise KeyError("members")
     return OnTheFlyStanding(
         explorer=states[0],
         good=(states[1], states[2]),

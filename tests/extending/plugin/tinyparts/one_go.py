@@ -13,6 +13,7 @@ from tinyparts.one_go_config import OneGoConfig
 from tunesmith import files
 from tunesmith.commands.fine_tune import members_of
 from tunesmith.commands.training_data import align
+from tunesmith.commands.write_model import write_model
 from tunesmith.core import Failure, Frame, Members
 from tunesmith.data.checks import check_structures
 from tunesmith.data.formats import read_frames, write_frames
@@ -21,8 +22,6 @@ from tunesmith.loop import inputs
 from tunesmith.loop.labels import Labels
 from tunesmith.loop.recipe import End
 from tunesmith.loop.tools import Tools
-from tunesmith.posterior import members_file
-from tunesmith.posterior.export import export
 from tunesmith.run_folder import seal, stamp
 from tunesmith.tune.problem import Problem
 
@@ -66,10 +65,8 @@ class OneGoRecipe:
     def write(self, course: "OneGoCourse") -> dict[str, Any]:
         """Members, final.model, labels, and summary.json last."""
         assert course.members is not None
-        out, potential = course.out, course.ready.problem.potential
-        members_file.save(course.members, out)
-        judges = [frame.atoms for frame in course.frames[:20]]
-        chosen = export(out, potential, course.members, judges, None)
+        out, judges = course.out, [frame.atoms for frame in course.frames]
+        chosen = write_model(out, course.ready.problem, course.members, judges)
         write_frames(out / "labels.extxyz", course.frames)
         summary = {
             "labels": len(course.frames),

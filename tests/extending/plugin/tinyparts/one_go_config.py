@@ -2,9 +2,14 @@
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from tunesmith.config.sections import ExecuteSettings, ModelSettings, TuneSettings
+from tunesmith.config.sections import (
+    ExecuteSettings,
+    ModelSettings,
+    TuneSettings,
+    require_engine,
+)
 from tunesmith.core import Settings
 from tunesmith.settings import OneOf, one_or_more
 
@@ -30,3 +35,8 @@ class OneGoConfig(Settings):
     tune: TuneSettings = Field(default_factory=TuneSettings)
     seed: int = Field(default=0, ge=0, description="the one source of every random number")
     execute: ExecuteSettings = ExecuteSettings()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "OneGoConfig":
+        require_engine(self.reference)
+        return self
