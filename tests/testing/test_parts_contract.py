@@ -17,6 +17,7 @@ from tunesmith.calibrate.gamma import GammaCalibration
 from tunesmith.calibrate.powerlaw import PowerLaw
 from tunesmith.contracts import Sampler
 from tunesmith.core import Members
+from tunesmith.explore.pool import Pool
 from tunesmith.explore.state import Answer
 from tunesmith.features.representation import Representation
 from tunesmith.posterior.ensemble import posterior_of
@@ -239,6 +240,17 @@ def test_dynamics(ensemble: str) -> None:
         return Answer(float(mean.energy[0]), mean.forces, mean.stress[0])
 
     parts_contract.check_dynamics(md, [frame.atoms], answer)
+
+
+def test_a_pool_explores_without_taking_twice() -> None:
+    parts_contract.check_pool_explorer(Pool(files="p.xyz", rounds=3, start=4), 19, 5, seed=1)
+
+    class Forgetful(Pool):
+        def step(self, state: Any, taken: Any) -> Any:
+            return replace(super().step(state, taken), taken=tuple(taken))
+
+    with pytest.raises(AssertionError):
+        parts_contract.check_pool_explorer(Forgetful(files="p.xyz", rounds=3), 19, 5, seed=1)
 
 
 @pytest.mark.parametrize("target", [{"energy": "20 meV"}, {"forces": "50 meV/Å"}])

@@ -101,7 +101,7 @@ class CagoConfig(Settings):
     def _parts_fit(self) -> "CagoConfig":
         require_engine(self.reference)
         require_part(self.explore, "explore", FrameExplorer, "makes no rounds; use cago")
-        takers = [k for k in ACQUIRERS.names() if issubclass(ACQUIRERS.get(k), FrameRule)]
+        takers = [k for k in ACQUIRERS.entries if issubclass(ACQUIRERS.own(k), FrameRule)]
         why = f"takes no frames of dynamics; use one of {', '.join(takers)}"
         require_part(self.acquire, "acquire", FrameRule, why)
         _check_target(self.target)

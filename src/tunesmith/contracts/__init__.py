@@ -12,7 +12,12 @@ default that most parts have, so that nobody asks these parts what attributes th
 | ``tune.loss`` | `Loss` | a mean over the batch, smallest where predictions are the labels |
 | ``tune.subspace`` | `SubspaceRule` | its start expands to the model, unless it is fresh |
 | ``tune.spread`` | `Spread` | the mean stays the members', whatever its error bars come from |
+| ``explore`` | `Dynamics` | a state is a value: the same step from it, also when it was packed |
+| | `PoolExplorer`, `FrameExplorer` | no candidate twice; over when all rounds are done |
 | ``acquire``, from a pool | `Acquirer` | n different candidates, in whatever order they stand |
+| ``acquire``, of dynamics | `Criterion` | whoever is more uncertain is labelled sooner |
+| ``acquire``, of ``cago`` | `FrameRule` | frames by lot, as they are, unless it says otherwise |
+| ``reference`` | `ReferenceRule` | equal structures have equal labels; nothing is raised |
 | ``calibrate`` | `Law` | the calibrated spread rises with the raw one |
 | ``check`` | `Check` | it changes nothing of what it examines, and finds the same again |
 

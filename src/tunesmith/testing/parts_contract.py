@@ -29,6 +29,7 @@ from tunesmith.contracts import (
     Examined,
     Law,
     Loss,
+    PoolExplorer,
     Posterior,
     Sampler,
     Spread,
@@ -290,6 +291,23 @@ def check_dynamics(explorer: Dynamics, structures: list[Atoms], answer: Any) -> 
         _equal(explorer.pack(first), explorer.pack(other))
     _equal((kept, info), explorer.pack(state))
     assert explorer.time_of(first.walkers[0]) >= explorer.time_of(state.walkers[0])
+
+
+def check_pool_explorer(explorer: PoolExplorer, candidates: int, batch: int, seed: int) -> None:
+    """No candidate twice; as many rounds as it says; a state is a value, and the lot the seed's."""
+    explorer.check(candidates, batch)
+    state, again = (explorer.begin(candidates, np.random.default_rng(seed)) for _ in range(2))
+    assert state == again
+    for done in range(10_000):
+        left = explorer.left(state, candidates)
+        assert len({*left.tolist(), *state.taken}) == candidates == len(left) + len(state.taken)
+        if explorer.finished(state):
+            break
+        later = explorer.step(state, left[:batch].tolist())
+        assert later == explorer.step(state, left[:batch].tolist())
+        assert later.rounds == state.rounds + 1 == done + 1
+        state = later
+    assert explorer.finished(state)
 
 
 def check_criterion(rule: Criterion, target: Any, atoms: Atoms, law: Law) -> None:
