@@ -306,6 +306,7 @@ def check_pool_explorer(explorer: PoolExplorer, candidates: int, batch: int, see
         later = explorer.step(state, left[:batch].tolist())
         assert later == explorer.step(state, left[:batch].tolist())
         assert later.rounds == state.rounds + 1 == done + 1
+        assert list(later.taken) == [*state.taken, *left[:batch].tolist()], "it forgets"
         state = later
     assert explorer.finished(state)
 
