@@ -130,9 +130,7 @@ def _range(law: PowerLaw) -> list[float] | None:
 def said_of(laws: Mapping[str, Any]) -> list[str]:
     """A line on each calibration, for people, in `UNITS`."""
     if not laws:
-        return [
-            "no structure that was not learnt says anything of errors: error bars are raw spreads"
-        ]
+        return ["no unseen structure tells errors: error bars are raw spreads"]
     lines = []
     for name, law in laws.items():
         unit = UNITS[name]
