@@ -29,7 +29,7 @@ _FAILED, _EXCLUDED = "failed to be labelled before", "named by --exclude"
 
 
 @dataclass(frozen=True)
-class Job:
+class SelectionInputs:
     """What to choose from and by what: the posterior where one is asked, labelled structures and
     candidates."""
 
@@ -59,12 +59,12 @@ def select(
     drawn, kernel = config.drawn_by
     with bar:
         candidates = _look(config, files, structures, labelled, posterior, bar)
-        job = Job(config, files, posterior, labelled, candidates)
+        given = SelectionInputs(config, files, posterior, labelled, candidates)
         looks = StreamedLooks(candidates, labelled, posterior, bar, files.cache)
         pool, known = looks.features(drawn), looks.labelled(drawn)
         picks = _choose(config, looks, bar)
     chosen = candidates.read(picks.indices.tolist())
-    rows = _rows(job, picks, chosen, _nearest(config, picks, pool, known))
+    rows = _rows(given, picks, chosen, _nearest(config, picks, pool, known))
     write_frames(files.out, [_marked(f, row) for f, row in zip(chosen, rows, strict=True)])
     selection_map(
         pool,
@@ -73,9 +73,9 @@ def select(
         labelled=known,
         kernel=kernel,
         rng=np.random.default_rng(derived_seed(config.seed, "map")),
-        title=_title(job),
+        title=_title(given),
     )
-    return _summary(job, chosen) | {"chosen": rows}
+    return _summary(given, chosen) | {"chosen": rows}
 
 
 def _require_enough(config: SelectConfig, there: int | None) -> None:
@@ -196,9 +196,11 @@ def _nearest(
 # -------------------------------------------------------------------------- what comes out
 
 
-def _rows(job: Job, picks: Picks, chosen: list[Frame], nearest: np.ndarray) -> list[dict[str, Any]]:
+def _rows(
+    given: SelectionInputs, picks: Picks, chosen: list[Frame], nearest: np.ndarray
+) -> list[dict[str, Any]]:
     """Of every choice what is said about it, as JSON values."""
-    near = [job.labelled[i].origin if i >= 0 else None for i in nearest]
+    near = [given.labelled[i].origin if i >= 0 else None for i in nearest]
     return [
         {
             "order": i + 1,
@@ -221,30 +223,30 @@ def _marked(frame: Frame, row: Mapping[str, Any]) -> Frame:
     return replace(frame, atoms=atoms)
 
 
-def _title(job: Job) -> str:
-    config = job.config
+def _title(given: SelectionInputs) -> str:
+    config = given.config
     drawn, kernel = config.drawn_by
-    beside = f" beside {len(job.labelled)} labelled" if job.labelled else ""
+    beside = f" beside {len(given.labelled)} labelled" if given.labelled else ""
     return (
-        f"{config.acquire.batch} of {len(job.candidates)} candidates by {config.rule}{beside}\n"
+        f"{config.acquire.batch} of {len(given.candidates)} candidates by {config.rule}{beside}\n"
         f"representation {drawn.kind}, {kernel} kernel"
     )
 
 
-def _summary(job: Job, chosen: list[Frame]) -> dict[str, Any]:
-    config, candidates = job.config, job.candidates
+def _summary(given: SelectionInputs, chosen: list[Frame]) -> dict[str, Any]:
+    config, candidates = given.config, given.candidates
     representation, kernel = config.compared_by
     return {
-        "out": str(job.files.out),
-        "picture": str(job.files.picture),
+        "out": str(given.files.out),
+        "picture": str(given.files.picture),
         "rule": config.rule,
         "score": config.acquire.name if config.acquire.asks_members else None,
         "representation": representation.kind,
         "kernel": kernel,
-        "model": None if job.posterior is None else config.model.source,
+        "model": None if given.posterior is None else config.model.source,
         "seed": config.seed,
         "n_candidates": len(candidates),
-        "n_labelled": len(job.labelled),
+        "n_labelled": len(given.labelled),
         "n_copies": candidates.copies,
         "n_left_out": {
             "labelled": candidates.left_out[LABELLED],
