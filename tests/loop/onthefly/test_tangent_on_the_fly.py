@@ -55,7 +55,7 @@ def test_on_a_fixed_data_set_one_chain_is_refused_but_with_the_tangent_kernel() 
 
 
 @pytest.mark.slow
-def test_one_chain_asks_by_the_tangent_kernel_and_shows_no_error_bar(tmp_path: Path) -> None:
+def test_one_chain_asks_by_the_tangent_kernel_and_shows_its_error_bar(tmp_path: Path) -> None:
     one = "tune.sampler={kind: sghmc, members: 1, steps: 20}"
     settings = config(start(tmp_path), *TANGENT, one, "explore.time=3 fs")
     with pytest.MonkeyPatch.context() as patch:
@@ -68,8 +68,11 @@ def test_one_chain_asks_by_the_tangent_kernel_and_shows_no_error_bar(tmp_path: P
     molecule = read_images(tmp_path / "H2O.xyz")[0]
     molecule.calc = Calculator(tmp_path / "run")
     assert np.isfinite(molecule.get_potential_energy())
+    raw, std = (molecule.calc.get_property(f"energy_std{end}", molecule) for end in ("_raw", ""))
+    assert std == pytest.approx(summary["calibration_energy"] * raw)
+    assert raw > 0
     with pytest.raises(PropertyNotImplementedError):
-        molecule.calc.get_property("energy_std", molecule)
+        molecule.calc.get_property("forces_std", molecule)
 
 
 def _counted(asked: list[int], foundation: Ensemble, frames: list[Frame]) -> np.ndarray:
