@@ -1,5 +1,6 @@
 """The parts there are keep the law of their kind; and a part that breaks it is seen."""
 
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -253,6 +254,21 @@ def test_a_pool_explores_without_taking_twice() -> None:
         parts_contract.check_pool_explorer(Forgetful(files="p.xyz", rounds=3), 19, 5, seed=1)
 
 
+def test_dynamics_that_remember_beside_their_state_are_seen() -> None:
+    class Drifting(EXPLORERS.get("md")):  # type: ignore[misc]
+        def step(self, state: Any, answer: Any) -> Any:
+            moved = super().step(state, answer)
+            one = replace(moved.walkers[0], positions=moved.walkers[0].positions + next(drift))
+            return replace(moved, walkers=(one,))
+
+    drift = itertools.count(0.0, 1e-6)
+    md = Drifting(start="x.xyz", ensemble="nve")
+    with pytest.raises(AssertionError, match="positions"):
+        parts_contract.check_dynamics(
+            md, [molecules(1)[0].atoms], lambda _, a: Answer(0.0, np.zeros((len(a), 3)))
+        )
+
+
 @pytest.mark.parametrize("target", [{"energy": "20 meV"}, {"forces": "50 meV/Å"}])
 def test_criteria(target: dict[str, str]) -> None:
     atoms = molecules(1)[0].atoms
@@ -262,15 +278,11 @@ def test_criteria(target: dict[str, str]) -> None:
 def test_a_criterion_that_does_not_listen_is_seen() -> None:
     class Deaf(Threshold):
         def decide(self, limits: Any, prediction: Any, calibration: Any, gap: float = 0) -> Any:
-            return replace(super().decide(limits, prediction, calibration, gap), probability=0.0)
-
-    class Deafer(Deaf):
-        def decide(self, limits: Any, prediction: Any, calibration: Any, gap: float = 0) -> Any:
             return replace(super().decide(limits, prediction, calibration, gap), label=False)
 
     atoms = molecules(1)[0].atoms
     with pytest.raises(AssertionError):
-        parts_contract.check_criterion(Deafer(), Target(energy="9 meV"), atoms, GammaCalibration())
+        parts_contract.check_criterion(Deaf(), Target(energy="9 meV"), atoms, GammaCalibration())
 
 
 def test_a_sampler_without_a_seed_is_seen(tmp_path: Path) -> None:

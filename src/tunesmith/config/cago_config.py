@@ -101,9 +101,10 @@ class CagoConfig(Settings):
     def _parts_fit(self) -> "CagoConfig":
         require_engine(self.reference)
         require_part(self.explore, "explore", FrameExplorer, "makes no rounds; use cago")
-        takers = [k for k in ACQUIRERS.entries if issubclass(ACQUIRERS.own(k), FrameRule)]
-        why = f"takes no frames of dynamics; use one of {', '.join(takers)}"
-        require_part(self.acquire, "acquire", FrameRule, why)
+        if not isinstance(self.acquire, FrameRule):  # only then are all rules imported
+            takers = [k for k in ACQUIRERS.entries if issubclass(ACQUIRERS.own(k), FrameRule)]
+            why = f"takes no frames of dynamics; use one of {', '.join(takers)}"
+            require_part(self.acquire, "acquire", FrameRule, why)
         _check_target(self.target)
         self._check_committee()
         attack = self.acquire.attacked

@@ -217,9 +217,8 @@ def _require_finite(
             bad |= ~np.isfinite(values.energy)
         if "forces" in names:
             bad[owner[~np.isfinite(values.forces).all(axis=1)]] = True
-        if (
-            "stress" in names and values.stress is not None
-        ):  # NaN is the convention for structures without a volume
+        # NaN is the convention for structures without a volume
+        if "stress" in names and values.stress is not None:
             periodic = np.array([f.atoms.pbc.all() for f in frames])
             bad |= periodic & ~np.isfinite(values.stress).all(axis=(1, 2))
         if bad.any():

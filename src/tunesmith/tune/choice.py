@@ -16,8 +16,8 @@ from tunesmith.words import counted
 #: with the paper's, LoRA's energies were better than naive fine-tuning's with 60 (SN2, one run) and
 #: 96 (NaCl) structures, its forces 8 % worse and the same, both worse with many of many molecules;
 #: organic-xs, 73 008 weights, had the lower force error with all of them after 800 steps on 10 to
-#: 200 structures (12 of 12, by 1 to 6 %: docs/measurements/strategies.md). Nothing is known of
-#: models between
+#: 200 structures (12 of 12, by 1 to 6 %: docs/measurements/strategies.md). Nothing is
+#: known of models between
 SMALL, LARGE = 100, 500_000
 #: structures up to which replay goes with adapters: with 5 plain replay failed and adapters did
 #: not, with 60 they only cost accuracy; nothing is known of between

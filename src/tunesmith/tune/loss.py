@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunesmith.tune.examples import Targets
 
 
-#: weights of replayed structures
+#: weights λ_E, λ_F, λ_S on replayed structures (A.1)
 _REPLAYED = {"energy": 1.0, "forces": 10.0, "stress": 1.0}
 
 

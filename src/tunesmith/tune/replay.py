@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tunesmith.core import Tensor
     from tunesmith.potentials.potential import Potential
 
-#: weights λ_E, λ_F, λ_S of a Huber loss on replayed structures (A.1)
-_WEIGHTS = {"energy": 1.0, "forces": 10.0, "stress": 1.0}
+#: weights of the loss that replayed structures may have of their own
+_WEIGHTS = ("energy", "forces", "stress")
 
 
 @dataclass(frozen=True)

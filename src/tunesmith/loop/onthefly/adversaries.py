@@ -27,6 +27,7 @@ from tunesmith.explore.cago import Filter
 from tunesmith.loop.labels import Labels, bare
 from tunesmith.loop.onthefly.onthefly_standing import AttackRecord, OnTheFlyStanding
 from tunesmith.loop.tools import Tools
+from tunesmith.posterior.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def beside(
     """
     settings = config.attack
     last, law = at.records[-1], law_of(posterior, at)
+    members: Ensemble = posterior.members  # who attacks, and errs: their spread, no closed form's
     about = AttackRecord(last.walker, last.time, last.clock, settings.error, "not labelled")
     about = replace(about, calibration=said_of(law, settings.error))
     settings = aimed(settings, within_reach(settings.error, law))
@@ -74,12 +76,12 @@ def beside(
     try:
         with tools.watch.part("attack"), tools.interrupts.at_once():
             settings.space(start)  # in a sentence without the structure's number
-            [found] = strike(posterior, [start], settings, law).results
+            [found] = strike(members, [start], settings, law).results
     except DataError as error:
         return Beside(replace(about, why=str(error).removeprefix("structure 0: ")))
     about = _with(about, found)
     filters = Filter(min_distance=settings.min_distance)
-    if (why := _not_worth_it(settings, found, posterior, filters)) is not None:
+    if (why := _not_worth_it(settings, found, members, filters)) is not None:
         return Beside(replace(about, why=why))
     atoms = _marked(found, about, origin)
     tools.screen.busy("asking the reference for the adversary")
@@ -91,11 +93,11 @@ def beside(
         if label.kind == "engine-missing":
             raise MissingDependencyError(label.reason)
         return Beside(replace(about, outcome="failed", why=f"{label.kind}: {label.reason}"))
-    mean = posterior.predict([atoms]).mean
+    mean = members.predict([atoms]).mean
     about = replace(
         about,
         key=labels.key(atoms),
-        error=real_error(posterior, atoms, label),
+        error=real_error(members, atoms, label),
         mean_error=float(np.sqrt(np.mean(((mean.forces - label.forces) ** 2).sum(1)))),
     )
     if (why := filters.after(label.forces)) is not None:
@@ -126,14 +128,12 @@ def _with(about: AttackRecord, found: Attacked) -> AttackRecord:
     )
 
 
-def _not_worth_it(
-    settings: Any, found: Attacked, posterior: Posterior, filters: Filter
-) -> str | None:
+def _not_worth_it(settings: Any, found: Attacked, members: Ensemble, filters: Filter) -> str | None:
     """Why no label is asked for; None where one is."""
     gained = found.std - found.start_std > settings.tolerance * settings.error
     if not gained and not settings.biased:
         return "hardly more uncertain than the structure it began at"
-    mean = posterior.predict([found.atoms], spread="energy").mean
+    mean = members.predict([found.atoms], spread="energy").mean
     return filters.before(found.atoms, mean.forces)
 
 

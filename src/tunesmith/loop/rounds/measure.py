@@ -33,9 +33,10 @@ def measure(posterior: Posterior, frames: list[Frame], *, aligned: bool = True) 
     """
     if not frames:
         return Measured(dict.fromkeys(METRICS), {"energy": None, "forces": None})
-    found = evaluate(_Means(posterior), frames, batch_size=_BATCH)
+    members = posterior.members  # whose mean it is; a closed form's spread would cost and is unseen
+    found = evaluate(_Means(members), frames, batch_size=_BATCH)
     summary = found.summary()
-    fixed = aligned and all(posterior.members.e0s.fixes(f.atoms.numbers) for f in frames)
+    fixed = aligned and all(members.e0s.fixes(f.atoms.numbers) for f in frames)
     metrics = {
         name: summary.get(name) if fixed or not _absolute(name) else None for name in METRICS
     }

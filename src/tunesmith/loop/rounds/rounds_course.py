@@ -172,13 +172,14 @@ class RoundsCourse:
             members, said = self._fitted(number)
             at = replace(at, members=members)
         self.at = at
+        posterior = self.posterior
         self.tools.screen.busy(f"round {number}: measuring")
         with self.tools.watch.part("measure"):
-            self._measured = measure(self.posterior, ready.test, aligned=self._aligned)
+            self._measured = measure(posterior, ready.test, aligned=self._aligned)
             valid = self._measured
             if ready.valid is not ready.test:
-                valid = measure(self.posterior, ready.valid, aligned=self._aligned)
-            rest = self._rest()
+                valid = measure(posterior, ready.valid, aligned=self._aligned)
+            rest = self._rest(posterior)
         done = Round(
             round=number,
             labels=len(at.keys),
@@ -188,7 +189,7 @@ class RoundsCourse:
             valid=valid.metrics,
             spearman=proposal.spearman,
             fit=said,
-            e0=self.posterior.members.e0s.reason,
+            e0=posterior.members.e0s.reason,
             about=proposal.about,
             rest=rest,
         )
@@ -226,13 +227,13 @@ class RoundsCourse:
             self._measured = measure(self.posterior, self.ready.test, aligned=self._aligned)
         return self._measured
 
-    def _rest(self) -> dict[str, float | None]:
+    def _rest(self, posterior: Posterior) -> dict[str, float | None]:
         """Errors on what is left of the candidates that measure; empty where none do."""
         drawn, taken = self.ready.rest, set(self.at.explorer.taken)
         if not drawn:
             return {}
         left = [frame for number, frame in drawn.items() if number not in taken]
-        found = measure(self.posterior, left, aligned=self._aligned)
+        found = measure(posterior, left, aligned=self._aligned)
         return {"structures": len(left), **found.metrics}
 
     def _say(self, began: float) -> None:
