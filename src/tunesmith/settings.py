@@ -164,8 +164,7 @@ def build(cls: type[C], value: Any, path: str = "", *, default: str | None = Non
     for key, given in values.items():
         here = join(path, key)
         if key not in fields:
-            known = [*fields, "kind"] if path in SECTIONS else list(fields)
-            raise ConfigError(f"{here}: no such setting; {nearest(str(key), known)}")
+            raise ConfigError(f"{here}: no such setting{_instead(cls, path, str(key))}")
         types = types_in(fields[key].annotation)
         if isinstance(given, bool) and types & {int, float} and bool not in types:
             raise ConfigError(f"{here}: {_show(given)} was given, but a number is needed.")
@@ -189,6 +188,22 @@ def build(cls: type[C], value: Any, path: str = "", *, default: str | None = Non
         if not path or str(error).startswith((f"{path}.", f"{path}:")):
             raise
         raise type(error)(f"{path}.{error}") from None
+
+
+def _instead(cls: type[Settings], path: str, key: str) -> str:
+    """What a setting that a section lacks may have been meant for, as the rest of a sentence: one
+    of another name, or of another kind that can stand in for this one."""
+    known = [*cls.model_fields, "kind"] if path in SECTIONS else list(cls.model_fields)
+    said = nearest(key, known)
+    if path not in SECTIONS or not said.startswith("known"):
+        return f"; {said}"
+    role = next((c for c in cls.__mro__ if c.__module__.startswith("tunesmith.contracts.")), cls)
+    others = {kind: SECTIONS[path].own(kind) for kind in SECTIONS[path].entries}
+    able = [k for k, c in others.items() if issubclass(c, role) and key in c.model_fields]
+    if not able:
+        return f"; {said}"
+    choice, has = (able[0], "has") if len(able) == 1 else (f"one of {', '.join(able)}", "have")
+    return f" of this kind; set {path}.kind to {choice}, which {has} it."
 
 
 #: a number and its unit, as a default or an example of a description

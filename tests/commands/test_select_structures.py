@@ -436,7 +436,8 @@ REFUSED: list[tuple[tuple[object, ...], str]] = [
     ),
     (("pool.xyz", "--rule", "top", "--score", "committee-forces"), "acquire.score: "
      "'committee-forces' was given, but one of 'committee-energy', 'committee-force' or"),
-    (("pool.xyz", "--score", "committee-force"), "acquire.score: no such setting; known: "),
+    (("pool.xyz", "--score", "committee-force"), "acquire.score: no such setting of this kind; "
+     "set acquire.kind to committee"),
     (("pool.xyz", "--noise", "0.1"), "acquire.noise: lcmd has none; leave it out, or set acq"),
     (("pool.xyz", "--rule", "posterior-variance", "--noise", "-1"), "acquire.noise: -1.0 was "),
     (("pool.xyz", "--rule", "top"), "organic-xs has one member, whose disagreement is nothing"),

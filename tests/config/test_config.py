@@ -135,6 +135,16 @@ def test_objects_are_frozen_and_python_may_use_them_directly() -> None:
         ("tun.sampler.epochs=3", "tun: no such setting; did you mean 'tune'?"),
         ("tune.smapler.epochs=3", "tune.smapler: no such setting; did you mean 'sampler'?"),
         ("execute.gpus=3", "execute.gpus: no such setting; known: processes, threads."),
+        (
+            "tune.sampler.members=3",
+            "tune.sampler.members: no such setting of this kind; set tune.sampler.kind to one of "
+            "by-size, committee, sghmc, cyclical, which have it.",
+        ),
+        (
+            "tune.subspace.rank=3",
+            "tune.subspace.rank: no such setting of this kind; set tune.subspace.kind to lora, "
+            "which has it.",
+        ),
         ("seed.x=1", "seed: {x: 1} was given, but a whole number is needed."),
         (
             "tune.sampler.epochs=many",
